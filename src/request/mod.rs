@@ -1,0 +1,3 @@
+//! The one noun: a request, from prepared to running. Pure: no clock, no network, no database.
+
+pub mod ids;
