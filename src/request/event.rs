@@ -1,0 +1,398 @@
+//! Everything that can happen to a request, and the one function that lets it happen.
+//!
+//! [`Facts::apply`] is total: each pair of status and event either gives new facts or is illegal.
+//! An event carries what the journal keeps, so it holds no secret.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    facts::{BlockRef, End, EndKind, Execution, Facts, Registration, Replica},
+    ids::{ReplicaId, SafeTxHash, TxHash},
+    status::{Status, status},
+};
+use crate::clock::Time;
+
+/// One thing that happened to a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The request was opened with its first preparation.
+    Opened {
+        preparation: Uuid,
+        expires_at: Time,
+    },
+    /// A newer preparation of the same content took the place of the token.
+    Renewed {
+        preparation: Uuid,
+        expires_at: Time,
+    },
+    /// A prepare of something else for the same source and node voided the token.
+    TokenSuperseded {
+        by: Uuid,
+    },
+    /// The owner's transaction was built and stands ready.
+    Proposed {
+        proposal: Uuid,
+        route: String,
+        nonce: Option<u64>,
+        safe_tx_hash: Option<SafeTxHash>,
+        calls: Vec<String>,
+    },
+    /// The proposal can no longer be executed, or no longer fits what is missing.
+    ProposalReplaced {
+        proposal: Uuid,
+        reason: String,
+    },
+    /// An owner's signature arrived.
+    Confirmed {
+        owner: String,
+        confirmations: u32,
+        threshold: u32,
+    },
+    /// The chain's head shows both entries.
+    Executed {
+        block: BlockRef,
+        tx: Option<TxHash>,
+    },
+    /// What the chain showed is gone.
+    Retracted {
+        reason: String,
+    },
+    /// Both entries read true at the depth of the policy.
+    Registered {
+        block: BlockRef,
+        depth: String,
+    },
+    /// The intent to commit, before the call.
+    CommitStarted {
+        attempt: Uuid,
+        preparation: Uuid,
+        evidence: String,
+    },
+    /// The commit certainly had no effect; it may be tried again.
+    CommitRefused {
+        attempt: Uuid,
+        code: String,
+        reason: String,
+    },
+    /// The replica of this request is known.
+    Committed {
+        attempt: Uuid,
+        replica: ReplicaId,
+        how: String,
+    },
+    /// The replica runs with the approved compose hash on the approved device.
+    Running {
+        device_shown: bool,
+    },
+    /// A person must look; nothing is tried meanwhile.
+    AttentionNeeded {
+        reason: String,
+    },
+    Rejected {
+        reason: String,
+    },
+    Withdrawn {
+        reason: String,
+    },
+    Expired {
+        reason: String,
+    },
+    Failed {
+        code: Option<String>,
+        reason: String,
+    },
+}
+
+/// An event that its status does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{event} is not possible while the request is {status}")]
+pub struct Illegal {
+    pub status: Status,
+    pub event: &'static str,
+}
+
+impl Event {
+    /// The stable name the journal files it under.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Opened { .. } => "opened",
+            Self::Renewed { .. } => "renewed",
+            Self::TokenSuperseded { .. } => "token_superseded",
+            Self::Proposed { .. } => "proposed",
+            Self::ProposalReplaced { .. } => "proposal_replaced",
+            Self::Confirmed { .. } => "confirmed",
+            Self::Executed { .. } => "executed",
+            Self::Retracted { .. } => "retracted",
+            Self::Registered { .. } => "registered",
+            Self::CommitStarted { .. } => "commit_started",
+            Self::CommitRefused { .. } => "commit_refused",
+            Self::Committed { .. } => "committed",
+            Self::Running { .. } => "running",
+            Self::AttentionNeeded { .. } => "attention_needed",
+            Self::Rejected { .. } => "rejected",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Expired { .. } => "expired",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// Whether `status` lets this happen. Listed whole: what is not here is illegal.
+    fn is_legal_from(&self, from: Status) -> bool {
+        use Status::{Approved, Committed, Committing, Executed, Prepared, Proposed, Registered};
+        match self {
+            // The first entry of a request, before it has facts.
+            Self::Opened { .. } => from == Prepared,
+            Self::Renewed { .. } | Self::TokenSuperseded { .. } => {
+                from.is_before_commit() || from == Committing
+            }
+            Self::Proposed { .. } => from == Prepared,
+            Self::ProposalReplaced { .. } | Self::Confirmed { .. } => {
+                matches!(from, Proposed | Approved)
+            }
+            Self::Executed { .. } => matches!(from, Prepared | Proposed | Approved),
+            Self::Retracted { .. } => matches!(from, Executed | Registered),
+            Self::Registered { .. } => matches!(from, Prepared | Proposed | Approved | Executed),
+            Self::CommitStarted { .. } => from == Registered,
+            Self::CommitRefused { .. } | Self::Committed { .. } => from == Committing,
+            Self::Running { .. } => from == Committed,
+            Self::AttentionNeeded { .. } => !from.is_end(),
+            Self::Rejected { .. } | Self::Withdrawn { .. } | Self::Expired { .. } => {
+                from.is_before_commit()
+            }
+            Self::Failed { .. } => !from.is_end(),
+        }
+    }
+}
+
+impl Facts {
+    /// The facts after `event`, or [`Illegal`].
+    pub fn apply(&self, event: &Event, at: Time) -> Result<Self, Illegal> {
+        let from = status(self);
+        if !event.is_legal_from(from) {
+            return Err(Illegal { status: from, event: event.kind() });
+        }
+        let mut next = self.clone();
+        match event {
+            Event::Opened { .. } | Event::Renewed { .. } | Event::TokenSuperseded { .. } => {}
+            Event::Proposed { proposal, .. } => next.proposal = Some(*proposal),
+            Event::ProposalReplaced { .. } => {
+                next.proposal = None;
+                next.approved_at = None;
+            }
+            Event::Confirmed { confirmations, threshold, .. } => {
+                if confirmations >= threshold && next.approved_at.is_none() {
+                    next.approved_at = Some(at);
+                }
+            }
+            Event::Executed { block, tx } => {
+                next.execution = Some(Execution { at, block: *block, tx: *tx });
+            }
+            Event::Retracted { .. } => {
+                next.execution = None;
+                next.registration = None;
+            }
+            Event::Registered { block, .. } => {
+                next.registration = Some(Registration { at, block: *block });
+            }
+            Event::CommitStarted { attempt, .. } => next.attempt = Some(*attempt),
+            Event::CommitRefused { .. } => next.attempt = None,
+            Event::Committed { replica, .. } => {
+                next.attempt = None;
+                next.replica = Some(Replica { id: replica.clone(), committed_at: at });
+            }
+            Event::Running { .. } => next.running_at = Some(at),
+            Event::AttentionNeeded { .. }
+            | Event::Rejected { .. }
+            | Event::Withdrawn { .. }
+            | Event::Expired { .. }
+            | Event::Failed { .. } => {}
+        }
+        next.attention = match event {
+            Event::AttentionNeeded { reason } => Some(reason.clone()),
+            // A signature or a new token does not answer what a person was asked.
+            Event::Confirmed { .. } | Event::Renewed { .. } | Event::TokenSuperseded { .. } => {
+                next.attention
+            }
+            _ => None,
+        };
+        next.end = event.end(at);
+        if next.end.is_some() {
+            next.attempt = None;
+        }
+        Ok(next)
+    }
+}
+
+impl Event {
+    fn end(&self, at: Time) -> Option<End> {
+        let (kind, code, reason) = match self {
+            Self::Rejected { reason } => (EndKind::Rejected, None, reason),
+            Self::Withdrawn { reason } => (EndKind::Withdrawn, None, reason),
+            Self::Expired { reason } => (EndKind::Expired, None, reason),
+            Self::Failed { code, reason } => (EndKind::Failed, code.clone(), reason),
+            _ => return None,
+        };
+        Some(End { kind, at, code, reason: reason.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::request::ids::BlockHash;
+
+    fn at() -> Time {
+        "2026-11-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn block() -> BlockRef {
+        BlockRef { number: 7, hash: BlockHash(B256::repeat_byte(7)) }
+    }
+
+    fn all_events() -> Vec<Event> {
+        let id = Uuid::nil();
+        let reason = || "because".to_owned();
+        vec![
+            Event::Opened { preparation: id, expires_at: at() },
+            Event::Renewed { preparation: id, expires_at: at() },
+            Event::TokenSuperseded { by: id },
+            Event::Proposed {
+                proposal: id,
+                route: "safe".into(),
+                nonce: Some(0),
+                safe_tx_hash: None,
+                calls: vec![],
+            },
+            Event::ProposalReplaced { proposal: id, reason: reason() },
+            Event::Confirmed { owner: "0x1".into(), confirmations: 1, threshold: 2 },
+            Event::Confirmed { owner: "0x2".into(), confirmations: 2, threshold: 2 },
+            Event::Executed { block: block(), tx: None },
+            Event::Retracted { reason: reason() },
+            Event::Registered { block: block(), depth: "2 blocks".into() },
+            Event::CommitStarted { attempt: id, preparation: id, evidence: "x".into() },
+            Event::CommitRefused { attempt: id, code: "503".into(), reason: reason() },
+            Event::Committed {
+                attempt: id,
+                replica: "replica".parse().unwrap(),
+                how: "answer".into(),
+            },
+            Event::Running { device_shown: true },
+            Event::AttentionNeeded { reason: reason() },
+            Event::Rejected { reason: reason() },
+            Event::Withdrawn { reason: reason() },
+            Event::Expired { reason: reason() },
+            Event::Failed { code: None, reason: reason() },
+        ]
+    }
+
+    fn run(events: &[Event]) -> Result<Facts, Illegal> {
+        events.iter().try_fold(Facts::default(), |facts, event| facts.apply(event, at()))
+    }
+
+    fn named(kind: &str) -> Event {
+        all_events().into_iter().rfind(|event| event.kind() == kind).unwrap()
+    }
+
+    #[test]
+    fn the_usual_way_ends_running() {
+        let steps = [
+            ("opened", Status::Prepared),
+            ("proposed", Status::Proposed),
+            ("confirmed", Status::Approved),
+            ("executed", Status::Executed),
+            ("registered", Status::Registered),
+            ("commit_started", Status::Committing),
+            ("committed", Status::Committed),
+            ("running", Status::Running),
+        ];
+        let mut facts = Facts::default();
+        for (kind, expected) in steps {
+            facts = facts.apply(&named(kind), at()).unwrap();
+            assert_eq!(status(&facts), expected, "after {kind}");
+        }
+    }
+
+    #[test]
+    fn one_signature_of_two_does_not_approve() {
+        let facts = run(&[named("proposed"), all_events()[5].clone()]).unwrap();
+        assert_eq!(status(&facts), Status::Proposed);
+    }
+
+    #[test]
+    fn registered_is_reached_from_every_earlier_status() {
+        for before in [
+            vec![],
+            vec![named("proposed")],
+            vec![named("proposed"), named("confirmed")],
+            vec![named("executed")],
+        ] {
+            let facts = run(&before).unwrap().apply(&named("registered"), at()).unwrap();
+            assert_eq!(status(&facts), Status::Registered);
+        }
+    }
+
+    #[test]
+    fn a_reorg_returns_to_where_the_signatures_stood() {
+        let facts = run(&[
+            named("proposed"),
+            named("confirmed"),
+            named("executed"),
+            named("registered"),
+            named("retracted"),
+        ])
+        .unwrap();
+        assert_eq!(status(&facts), Status::Approved);
+    }
+
+    #[test]
+    fn nothing_takes_a_request_back_once_its_commit_has_begun() {
+        let facts = run(&[named("registered"), named("commit_started")]).unwrap();
+        for kind in ["retracted", "withdrawn", "rejected", "expired", "commit_started"] {
+            assert_eq!(
+                facts.apply(&named(kind), at()),
+                Err(Illegal { status: Status::Committing, event: named(kind).kind() })
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_commit_returns_to_registered() {
+        let facts = run(&[named("registered"), named("commit_started"), named("commit_refused")]);
+        assert_eq!(status(&facts.unwrap()), Status::Registered);
+    }
+
+    #[test]
+    fn events_survive_the_journal() {
+        for event in all_events() {
+            let text = serde_json::to_string(&event).unwrap();
+            assert!(text.starts_with(&format!("{{\"event\":\"{}\"", event.kind())), "{text}");
+            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+        }
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: ends are final, and a replica, once known, stays.
+        #[test]
+        fn ends_are_final_and_replicas_stay(order in prop::collection::vec(0..19_usize, 0..60)) {
+            let events = all_events();
+            let mut facts = Facts::default();
+            for index in order {
+                let before = status(&facts);
+                if let Ok(next) = facts.apply(&events[index], at()) {
+                    prop_assert!(!before.is_end(), "{before} took {}", events[index].kind());
+                    prop_assert!(facts.replica.is_none() || next.replica == facts.replica);
+                    prop_assert!(
+                        next.attempt.is_none() || next.registration.is_some(),
+                        "a commit without registration"
+                    );
+                    facts = next;
+                }
+            }
+        }
+    }
+}

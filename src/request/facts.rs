@@ -1,0 +1,91 @@
+//! What is known about a request. One struct, written as a whole by the store.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::ids::{BlockHash, ReplicaId, TxHash};
+use crate::clock::Time;
+
+/// A block, by number and hash: a number alone may mean another block tomorrow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BlockRef {
+    pub number: u64,
+    pub hash: BlockHash,
+}
+
+/// The chain was seen to allow compose hash and device, not necessarily deep enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Execution {
+    pub at: Time,
+    pub block: BlockRef,
+    /// The transaction that did it, when a log told.
+    pub tx: Option<TxHash>,
+}
+
+/// Compose hash and device read true at the depth of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registration {
+    pub at: Time,
+    /// The block the state was read at.
+    pub block: BlockRef,
+}
+
+/// The replica that the commit created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    pub id: ReplicaId,
+    pub committed_at: Time,
+}
+
+/// How a request ended without a running replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndKind {
+    Rejected,
+    Withdrawn,
+    Expired,
+    Failed,
+}
+
+impl EndKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Withdrawn => "withdrawn",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Rejected, Self::Withdrawn, Self::Expired, Self::Failed]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// The end, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    pub kind: EndKind,
+    pub at: Time,
+    /// A stable code, such as Phala Cloud's `ERR-04-001`.
+    pub code: Option<String>,
+    pub reason: String,
+}
+
+/// Everything that decides the status.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    pub proposal: Option<Uuid>,
+    pub approved_at: Option<Time>,
+    pub execution: Option<Execution>,
+    pub registration: Option<Registration>,
+    /// The unsettled commit attempt.
+    pub attempt: Option<Uuid>,
+    pub replica: Option<Replica>,
+    pub running_at: Option<Time>,
+    /// Something a person must look at; the request goes on, or waits, where it is.
+    pub attention: Option<String>,
+    pub end: Option<End>,
+}
