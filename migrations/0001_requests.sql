@@ -115,7 +115,7 @@ create table proposals (
     warnings jsonb not null,
     safe_version text,
     safe_tx jsonb,
-    nonce numeric(78, 0),
+    nonce bigint check (nonce >= 0),
     threshold integer check (threshold > 0),
     owners bytea[],
     domain_hash bytea check (octet_length(domain_hash) = 32),

@@ -15,3 +15,49 @@ pub mod event;
 pub mod facts;
 pub mod ids;
 pub mod status;
+
+use crate::clock::Time;
+use facts::Facts;
+use ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, RequestId, SourceCvm};
+use status::Status;
+use uuid::Uuid;
+
+/// The live preparation of a request, without its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivePreparation {
+    pub id: Uuid,
+    pub prepared_at: Time,
+    pub expires_at: Time,
+}
+
+/// A request: its content, which never changes, and what is known about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub id: RequestId,
+    pub chain: ChainId,
+    pub app: AppId,
+    pub source: SourceCvm,
+    pub node: Option<NodeId>,
+    pub compose: ComposeHash,
+    pub device: DeviceId,
+    pub note: Option<String>,
+    pub created_at: Time,
+    pub created_by: String,
+    pub facts: Facts,
+    pub preparation: Option<LivePreparation>,
+    /// Expiry of the newest preparation, live or not.
+    pub expires_at: Time,
+    /// When the newest preparation was made.
+    pub prepared_at: Time,
+    /// Why it waits, in words, as the last look found it.
+    pub reason: Option<String>,
+    pub next_try_at: Time,
+    /// Looks since the last change, which the backoff grows with.
+    pub attempts: u32,
+}
+
+impl Request {
+    pub fn status(&self) -> Status {
+        status::status(&self.facts)
+    }
+}

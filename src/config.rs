@@ -1,0 +1,310 @@
+//! Settings, checked once at the start. Pure: the text of the file and the values of flags and
+//! environment come in, checked settings or one clear sentence come out.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::request::ids::ChainId;
+
+/// How deep an execution must lie before it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DepthPolicy {
+    /// This many blocks on top.
+    Blocks(u64),
+    /// The block the node calls safe.
+    Safe,
+    /// The block the node calls finalized.
+    Finalized,
+}
+
+impl fmt::Display for DepthPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blocks(1) => f.write_str("1 block"),
+            Self::Blocks(blocks) => write!(f, "{blocks} blocks"),
+            Self::Safe => f.write_str("safe"),
+            Self::Finalized => f.write_str("finalized"),
+        }
+    }
+}
+
+impl FromStr for DepthPolicy {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "safe" => Ok(Self::Safe),
+            "finalized" => Ok(Self::Finalized),
+            number => match number.parse() {
+                Ok(blocks) if blocks <= 1_000 => Ok(Self::Blocks(blocks)),
+                _ => Err("a number of blocks up to 1000, `safe` or `finalized`"),
+            },
+        }
+    }
+}
+
+impl DepthPolicy {
+    /// What a chain needs before a write on it can be trusted to stay.
+    fn default_for(chain: ChainId) -> Self {
+        match chain.get() {
+            1 => Self::Finalized,
+            // Rollups and test networks: once the batch, or an epoch's attestations, are in.
+            10 | 8453 | 42161 | 84532 | 11_155_111 => Self::Safe,
+            31337 => Self::Blocks(1),
+            _ => Self::Blocks(12),
+        }
+    }
+}
+
+/// One chain to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainSettings {
+    pub id: ChainId,
+    pub rpc: Vec<Url>,
+    /// Endpoints that must agree before an answer decides anything.
+    pub quorum: usize,
+    pub depth: DepthPolicy,
+    pub poll: Duration,
+    /// How far back the ledger of a newly seen app is read, in blocks.
+    pub backfill_blocks: u64,
+    /// Prefix of links to transactions, such as `https://basescan.org/tx/`.
+    pub explorer: Option<Url>,
+}
+
+/// All settings of the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub phala_api_prefix: Url,
+    pub chains: Vec<ChainSettings>,
+    /// Whether pages and reads need no token.
+    pub open_reads: bool,
+    /// How long to wait for the effect of a commit that was not answered before it counts as not
+    /// having happened.
+    pub settle: Duration,
+    /// How often a booting replica is looked at.
+    pub boot_poll: Duration,
+    /// Where alerts are posted as JSON.
+    pub webhooks: Vec<Url>,
+}
+
+/// One sentence about the setting that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the configuration file does not read: {0}")]
+    File(String),
+    #[error("{setting}: {problem}")]
+    Setting { setting: String, problem: String },
+}
+
+/// The file as it is written, every key optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<String>,
+    phala_api_prefix: Option<String>,
+    open_reads: Option<bool>,
+    settle_seconds: Option<u64>,
+    boot_poll_seconds: Option<u64>,
+    #[serde(default)]
+    webhooks: Vec<String>,
+    #[serde(default)]
+    chains: BTreeMap<String, ChainFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChainFile {
+    #[serde(default)]
+    rpc: Vec<String>,
+    quorum: Option<usize>,
+    depth: Option<String>,
+    poll_ms: Option<u64>,
+    backfill_blocks: Option<u64>,
+    explorer: Option<String>,
+}
+
+/// What flags and environment say; each wins over the file.
+#[derive(Debug, Default, Clone)]
+pub struct Overrides {
+    pub listen: Option<String>,
+    pub phala_api_prefix: Option<String>,
+    pub open_reads: Option<bool>,
+    pub settle_seconds: Option<u64>,
+    pub boot_poll_seconds: Option<u64>,
+    pub webhooks: Vec<String>,
+    /// Each `ID=URL[,URL…][;key=value…]`, with the keys of the file.
+    pub chains: Vec<String>,
+}
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8465";
+const DEFAULT_PHALA: &str = "https://cloud-api.phala.com/api/v1";
+const DEFAULT_SETTLE_SECONDS: u64 = 60;
+const DEFAULT_BOOT_POLL_SECONDS: u64 = 10;
+const DEFAULT_POLL_MS: u64 = 1_000;
+const DEFAULT_BACKFILL_BLOCKS: u64 = 10_000;
+
+fn wrong(setting: impl Into<String>, problem: impl fmt::Display) -> ConfigError {
+    ConfigError::Setting { setting: setting.into(), problem: problem.to_string() }
+}
+
+impl Settings {
+    /// Reads the file's text (empty when there is none), lets flags and environment win, checks.
+    pub fn read(file: &str, overrides: Overrides) -> Result<Self, ConfigError> {
+        let mut file: File =
+            toml::from_str(file).map_err(|error| ConfigError::File(error.to_string()))?;
+        for text in &overrides.chains {
+            let (id, chain) = parse_chain_flag(text)?;
+            file.chains.insert(id, chain);
+        }
+        let listen = overrides.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.into());
+        let phala = overrides.phala_api_prefix.or(file.phala_api_prefix);
+        let settle = overrides.settle_seconds.or(file.settle_seconds);
+        let boot_poll = overrides.boot_poll_seconds.or(file.boot_poll_seconds);
+        let webhooks =
+            if overrides.webhooks.is_empty() { file.webhooks } else { overrides.webhooks };
+        Ok(Self {
+            listen: listen
+                .parse()
+                .map_err(|_| wrong("listen", "expected ADDRESS:PORT, such as 127.0.0.1:8465"))?,
+            phala_api_prefix: http_url("phala_api_prefix", phala.as_deref().unwrap_or(DEFAULT_PHALA))?,
+            chains: file
+                .chains
+                .into_iter()
+                .map(|(id, chain)| chain.check(&id))
+                .collect::<Result<_, _>>()?,
+            open_reads: overrides.open_reads.or(file.open_reads).unwrap_or(false),
+            settle: Duration::from_secs(settle.unwrap_or(DEFAULT_SETTLE_SECONDS)),
+            boot_poll: Duration::from_secs(boot_poll.unwrap_or(DEFAULT_BOOT_POLL_SECONDS).max(1)),
+            webhooks: webhooks
+                .iter()
+                .map(|url| http_url("webhooks", url))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl ChainFile {
+    fn check(self, id: &str) -> Result<ChainSettings, ConfigError> {
+        let name = |key: &str| format!("chains.{id}.{key}");
+        let chain: ChainId = id.parse().map_err(|error| wrong(format!("chains.{id}"), error))?;
+        let rpc: Vec<Url> =
+            self.rpc.iter().map(|url| http_url(&name("rpc"), url)).collect::<Result<_, _>>()?;
+        if rpc.is_empty() {
+            return Err(wrong(name("rpc"), "give at least one endpoint"));
+        }
+        // A majority, unless said otherwise: a single endpoint decides alone.
+        let quorum = self.quorum.unwrap_or(rpc.len() / 2 + 1);
+        if quorum == 0 || quorum > rpc.len() {
+            let endpoints = rpc.len();
+            return Err(wrong(name("quorum"), format!("expected 1 to {endpoints}, the endpoints")));
+        }
+        let depth = match self.depth {
+            Some(text) => text.parse().map_err(|problem| {
+                wrong(name("depth"), format!("expected {problem}"))
+            })?,
+            None => DepthPolicy::default_for(chain),
+        };
+        let poll_ms = self.poll_ms.unwrap_or(DEFAULT_POLL_MS);
+        if !(50..=60_000).contains(&poll_ms) {
+            return Err(wrong(name("poll_ms"), "expected 50 to 60000"));
+        }
+        Ok(ChainSettings {
+            id: chain,
+            rpc,
+            quorum,
+            depth,
+            poll: Duration::from_millis(poll_ms),
+            backfill_blocks: self.backfill_blocks.unwrap_or(DEFAULT_BACKFILL_BLOCKS),
+            explorer: self.explorer.map(|url| http_url(&name("explorer"), &url)).transpose()?,
+        })
+    }
+}
+
+fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
+    let problem = || wrong("chain", "expected ID=URL[,URL…][;key=value…]");
+    let (id, rest) = text.split_once('=').ok_or_else(problem)?;
+    let mut parts = rest.split(';');
+    let urls = parts.next().unwrap_or_default();
+    let mut chain = ChainFile {
+        rpc: urls.split(',').filter(|url| !url.is_empty()).map(str::to_owned).collect(),
+        ..ChainFile::default()
+    };
+    for part in parts {
+        let (key, value) = part.split_once('=').ok_or_else(problem)?;
+        let number = || value.parse().map_err(|_| wrong(format!("chains.{id}.{key}"), "not a number"));
+        match key {
+            "quorum" => chain.quorum = Some(usize::try_from(number()?).map_err(|_| problem())?),
+            "depth" => chain.depth = Some(value.into()),
+            "poll_ms" => chain.poll_ms = Some(number()?),
+            "backfill_blocks" => chain.backfill_blocks = Some(number()?),
+            "explorer" => chain.explorer = Some(value.into()),
+            _ => return Err(wrong(format!("chains.{id}.{key}"), "no such setting")),
+        }
+    }
+    Ok((id.trim().to_owned(), chain))
+}
+
+/// The text is not repeated: an endpoint often carries an API key.
+fn http_url(setting: &str, text: &str) -> Result<Url, ConfigError> {
+    let url = Url::parse(text.trim()).map_err(|error| wrong(setting, format!("not a URL: {error}")))?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        Ok(url)
+    } else {
+        Err(wrong(setting, "expected an http:// or https:// URL"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(file: &str) -> Result<Settings, ConfigError> {
+        Settings::read(file, Overrides::default())
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let settings = read("").unwrap();
+        assert_eq!(settings.listen.port(), 8465);
+        assert!(settings.chains.is_empty() && !settings.open_reads);
+    }
+
+    #[test]
+    fn a_chain_has_sane_defaults_and_flags_win() {
+        let file = "[chains.8453]\nrpc = ['https://a.example', 'https://b.example', 'https://c.example']";
+        let base = &read(file).unwrap().chains[0];
+        assert_eq!((base.quorum, base.depth), (2, DepthPolicy::Safe));
+        let flags = Overrides {
+            chains: vec!["8453=http://127.0.0.1:1;depth=2;poll_ms=100".into()],
+            ..Overrides::default()
+        };
+        let base = &Settings::read(file, flags).unwrap().chains[0];
+        assert_eq!((base.rpc.len(), base.quorum, base.depth), (1, 1, DepthPolicy::Blocks(2)));
+        assert_eq!(base.poll, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn every_mistake_names_its_setting() {
+        for (file, names) in [
+            ("listen = 'nowhere'", "listen"),
+            ("lisen = '127.0.0.1:1'", "lisen"),
+            ("phala_api_prefix = 'ftp://x'", "phala_api_prefix"),
+            ("[chains.zero]\nrpc = ['http://x']", "chains.zero"),
+            ("[chains.1]\nrpc = []", "chains.1.rpc"),
+            ("[chains.1]\nrpc = ['http://x']\nquorum = 2", "chains.1.quorum"),
+            ("[chains.1]\nrpc = ['http://x']\ndepth = 'deep'", "chains.1.depth"),
+            ("[chains.1]\nrpc = ['http://x']\npoll_ms = 1", "chains.1.poll_ms"),
+        ] {
+            let error = read(file).unwrap_err().to_string();
+            assert!(error.contains(names), "{error:?} should name {names}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_endpoint_is_not_repeated() {
+        let error = read("[chains.1]\nrpc = ['wss://x/secret-key']").unwrap_err().to_string();
+        assert!(!error.contains("secret-key"), "{error}");
+    }
+}

@@ -1,0 +1,219 @@
+//! The journal: append-only, each entry chained to the one before it by hash.
+//!
+//! `hash = sha256(prev_hash ‖ seq ‖ at ‖ len request ‖ request ‖ len actor ‖ actor ‖ len kind ‖
+//! kind ‖ body)`, numbers as 8 bytes big endian, `at` in microseconds since 1970. An advisory lock
+//! held to the end of the transaction keeps the chain single-file.
+
+use futures::TryStreamExt;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{During, Store, StoreError, signed};
+use crate::{
+    clock::Time,
+    request::{event::Event, ids::RequestId},
+};
+
+/// Any number will do, as long as nothing else takes the same advisory lock.
+const LOCK: i64 = 0x6a6f_7572_6e61_6c;
+
+const GENESIS: [u8; 32] = [0; 32];
+
+/// Who changed something: a worker of the service, an API token, an owner's signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor(String);
+
+impl Actor {
+    /// The service itself, in the room named.
+    pub fn service(room: &str) -> Self {
+        Self(format!("service:{room}"))
+    }
+
+    pub fn token(name: &str) -> Self {
+        Self(format!("token:{name}"))
+    }
+
+    pub fn owner(address: impl std::fmt::Display) -> Self {
+        Self(format!("owner:{address}"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One entry, as it was written.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = JournalEntry)]
+pub struct Entry {
+    pub seq: u64,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Time,
+    pub request: Option<Uuid>,
+    pub actor: String,
+    pub kind: String,
+    /// What happened, as JSON.
+    #[schema(value_type = Object)]
+    pub body: serde_json::Value,
+    /// Hash of this entry, in hexadecimal; covers the hash of the entry before it.
+    pub hash: String,
+}
+
+struct Row {
+    seq: i64,
+    at: Time,
+    request_id: Option<Uuid>,
+    actor: String,
+    kind: String,
+    body: String,
+    prev_hash: Vec<u8>,
+    hash: Vec<u8>,
+}
+
+impl Row {
+    fn computed_hash(&self) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        hasher.update(&self.prev_hash);
+        hasher.update(self.seq.to_be_bytes());
+        hasher.update(self.at.timestamp_micros().to_be_bytes());
+        let request = self.request_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
+        for part in [request.as_slice(), self.actor.as_bytes(), self.kind.as_bytes()] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        hasher.update(self.body.as_bytes());
+        hasher.finalize().into()
+    }
+}
+
+impl From<Row> for Entry {
+    fn from(row: Row) -> Self {
+        Self {
+            seq: row.seq.unsigned_abs(),
+            at: row.at,
+            request: row.request_id,
+            actor: row.actor,
+            kind: row.kind,
+            body: serde_json::from_str(&row.body).unwrap_or(serde_json::Value::String(row.body)),
+            hash: alloy::hex::encode(&row.hash),
+        }
+    }
+}
+
+/// Appends one entry, inside the transaction that makes the change it tells about.
+pub async fn append(
+    tx: &mut PgConnection,
+    request: RequestId,
+    actor: &Actor,
+    event: &Event,
+    at: Time,
+) -> Result<(), StoreError> {
+    sqlx::query!("select pg_advisory_xact_lock($1)", LOCK)
+        .fetch_one(&mut *tx)
+        .await
+        .during("take the journal's lock")?;
+    let last = sqlx::query!("select seq, hash from journal order by seq desc limit 1")
+        .fetch_optional(&mut *tx)
+        .await
+        .during("read the journal's end")?;
+    let (seq, prev_hash) = last.map_or((1, GENESIS.to_vec()), |last| (last.seq + 1, last.hash));
+    let mut row = Row {
+        seq,
+        at,
+        request_id: Some(request.0),
+        actor: actor.as_str().to_owned(),
+        kind: event.kind().to_owned(),
+        body: serde_json::to_string(event).expect("an event is plain data"),
+        prev_hash,
+        hash: vec![],
+    };
+    row.hash = row.computed_hash().to_vec();
+    sqlx::query!(
+        "insert into journal (seq, at, request_id, actor, kind, body, prev_hash, hash)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        row.seq,
+        row.at,
+        row.request_id,
+        row.actor,
+        row.kind,
+        row.body,
+        row.prev_hash,
+        row.hash,
+    )
+    .execute(&mut *tx)
+    .await
+    .during("append to the journal")?;
+    Ok(())
+}
+
+/// What a check of the whole journal found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Verdict {
+    Intact {
+        entries: u64,
+        head: String,
+    },
+    /// The first entry that does not fit.
+    Broken {
+        seq: u64,
+        because: &'static str,
+    },
+}
+
+impl Store {
+    /// One page of the journal, newest first, below `before`.
+    pub async fn journal_page(
+        &self,
+        request: Option<RequestId>,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let rows = sqlx::query_as!(
+            Row,
+            "select seq, at, request_id, actor, kind, body, prev_hash, hash from journal
+             where ($1::uuid is null or request_id = $1) and ($2::bigint is null or seq < $2)
+             order by seq desc limit $3",
+            request.map(|id| id.0),
+            before.map(signed),
+            i64::from(limit),
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("read the journal")?;
+        Ok(rows.into_iter().map(Entry::from).collect())
+    }
+
+    /// Recomputes every hash from the first entry on.
+    pub async fn verify_journal(
+        &self,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Verdict, StoreError> {
+        let mut rows = sqlx::query_as!(
+            Row,
+            "select seq, at, request_id, actor, kind, body, prev_hash, hash
+             from journal order by seq"
+        )
+        .fetch(&self.pool);
+        let (mut entries, mut head) = (0_u64, GENESIS.to_vec());
+        while let Some(row) = rows.try_next().await.during("read the journal")? {
+            let seq = row.seq.unsigned_abs();
+            let because = if seq != entries + 1 {
+                "an entry before it is missing"
+            } else if row.prev_hash != head {
+                "it does not follow from the entry before it"
+            } else if row.hash != row.computed_hash() {
+                "its content was changed"
+            } else {
+                entries = seq;
+                head = row.hash;
+                progress(entries);
+                continue;
+            };
+            return Ok(Verdict::Broken { seq, because });
+        }
+        Ok(Verdict::Intact { entries, head: alloy::hex::encode(head) })
+    }
+}

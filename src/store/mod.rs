@@ -1,0 +1,133 @@
+//! The only room with SQL. One table family a file; every write says how many rows it must touch.
+
+pub mod attempts;
+pub mod chain;
+pub mod intake;
+pub mod journal;
+pub mod managed;
+pub mod outbox;
+pub mod requests;
+pub mod tokens;
+
+use std::time::Duration;
+
+use sqlx::{
+    PgPool, Postgres, Transaction,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult},
+};
+
+use crate::request::event::Illegal;
+
+/// One database transaction.
+pub type Tx = Transaction<'static, Postgres>;
+
+/// The channel on which every change of a request is announced, with the request's id.
+const CHANGES: &str = "countersign_changes";
+
+const CONNECTIONS_MAX: u32 = 16;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What went wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot {operation}")]
+    Database {
+        operation: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error("cannot bring the database to this version")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A row that this version cannot read: another version wrote it, or somebody changed it.
+    #[error("{table}.{column} of row {row} does not read")]
+    Inconsistent { table: &'static str, column: &'static str, row: String },
+    #[error("{operation} touched {found} rows instead of one")]
+    Touched { operation: &'static str, found: u64 },
+    #[error("another worker has taken over this request")]
+    LeaseLost,
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+}
+
+/// Names the operation that a database error interrupted.
+trait During<T> {
+    fn during(self, operation: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> During<T> for Result<T, sqlx::Error> {
+    fn during(self, operation: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Database { operation, source })
+    }
+}
+
+/// Insists that exactly one row was touched.
+fn one_row(operation: &'static str, result: &PgQueryResult) -> Result<(), StoreError> {
+    match result.rows_affected() {
+        1 => Ok(()),
+        found => Err(StoreError::Touched { operation, found }),
+    }
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// Connects and brings the tables to this version.
+    pub async fn open(options: PgConnectOptions) -> Result<Self, StoreError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options.application_name("countersign"))
+            .await
+            .during("connect to PostgreSQL")?;
+        sqlx::migrate!().run(&pool).await.map_err(StoreError::Migrate)?;
+        Ok(Self { pool })
+    }
+
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        self.pool.begin().await.during("begin a transaction")
+    }
+
+    /// Listens for changes of requests, made by this or any other instance.
+    pub async fn changes(&self) -> Result<PgListener, StoreError> {
+        let mut listener =
+            PgListener::connect_with(&self.pool).await.during("listen for changes")?;
+        listener.listen(CHANGES).await.during("listen for changes")?;
+        Ok(listener)
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query!("select 1 as one").fetch_one(&self.pool).await.during("ping").map(|_| ())
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Commits, so that callers need not know the driver.
+pub async fn commit(tx: Tx) -> Result<(), StoreError> {
+    tx.commit().await.during("commit a transaction")
+}
+
+/// A number that PostgreSQL keeps signed and this crate unsigned.
+fn unsigned(
+    table: &'static str,
+    column: &'static str,
+    row: impl ToString,
+    value: i64,
+) -> Result<u64, StoreError> {
+    value.try_into().map_err(|_| StoreError::Inconsistent { table, column, row: row.to_string() })
+}
+
+/// Block numbers, nonces and chain ids stay far below 2^63; a larger one is capped, and then
+/// matches nothing.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

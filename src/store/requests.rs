@@ -1,0 +1,537 @@
+//! Requests: reading them, the one way to change them, and the lease a worker holds on one.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    CHANGES, During, Store, StoreError,
+    journal::{self, Actor},
+    one_row, signed, unsigned,
+};
+use crate::{
+    clock::Time,
+    request::{
+        LivePreparation, Request,
+        event::Event,
+        facts::{BlockRef, End, EndKind, Execution, Facts, Registration, Replica},
+        ids::{AppId, BlockHash, ChainId, ComposeHash, DeviceId, RequestId, TxHash},
+        status::Status,
+    },
+};
+
+/// The right to work on one request until the lease runs out. Every write names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    pub request: RequestId,
+    pub token: Uuid,
+    pub until: Time,
+}
+
+/// Which requests a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub status: Option<Status>,
+    pub app: Option<AppId>,
+    /// A part of the id, the source CVM, the note or a hash.
+    pub text: Option<String>,
+    /// Only requests older than this one: the end of the page before.
+    pub after: Option<(Time, RequestId)>,
+}
+
+struct Row {
+    id: Uuid,
+    chain_id: i64,
+    app: Vec<u8>,
+    source_cvm: String,
+    node_id: Option<String>,
+    compose_hash: Vec<u8>,
+    device_id: Vec<u8>,
+    note: Option<String>,
+    created_at: Time,
+    created_by: String,
+    proposal_id: Option<Uuid>,
+    approved_at: Option<Time>,
+    executed_at: Option<Time>,
+    executed_block: Option<i64>,
+    executed_block_hash: Option<Vec<u8>>,
+    executed_tx: Option<Vec<u8>>,
+    registered_at: Option<Time>,
+    registered_block: Option<i64>,
+    registered_block_hash: Option<Vec<u8>>,
+    attempt_id: Option<Uuid>,
+    replica_id: Option<String>,
+    committed_at: Option<Time>,
+    running_at: Option<Time>,
+    attention: Option<String>,
+    ended_at: Option<Time>,
+    ended_as: Option<String>,
+    ended_code: Option<String>,
+    ended_reason: Option<String>,
+    reason: Option<String>,
+    next_try_at: Time,
+    attempts: i32,
+    preparation_id: Uuid,
+    preparation_live: bool,
+    prepared_at: Time,
+    expires_at: Time,
+}
+
+/// Reads requests by id, in no particular order.
+async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Request>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select r.id, r.chain_id, r.app, r.source_cvm, r.node_id, r.compose_hash, r.device_id,
+            r.note, r.created_at, r.created_by, r.proposal_id, r.approved_at, r.executed_at,
+            r.executed_block, r.executed_block_hash, r.executed_tx, r.registered_at,
+            r.registered_block, r.registered_block_hash, r.attempt_id, r.replica_id,
+            r.committed_at, r.running_at, r.attention, r.ended_at, r.ended_as, r.ended_code,
+            r.ended_reason, r.reason, r.next_try_at, r.attempts,
+            p.id as preparation_id, p.ended_at is null as "preparation_live!",
+            p.prepared_at, p.expires_at
+        from requests r
+        join lateral (
+            select * from preparations where request_id = r.id
+            order by (ended_at is null) desc, received_at desc, id desc limit 1
+        ) p on true
+        where r.id = any($1)"#,
+        ids
+    )
+    .fetch_all(connection)
+    .await
+    .during("read requests")?;
+    rows.into_iter().map(Row::into_request).collect()
+}
+
+fn inconsistent(column: &'static str, row: Uuid) -> StoreError {
+    StoreError::Inconsistent { table: "requests", column, row: row.to_string() }
+}
+
+fn hash(
+    bytes: &[u8],
+    column: &'static str,
+    row: Uuid,
+) -> Result<alloy::primitives::B256, StoreError> {
+    bytes.try_into().map_err(|_| inconsistent(column, row))
+}
+
+impl Row {
+    fn block(
+        &self,
+        number: Option<i64>,
+        block_hash: Option<&Vec<u8>>,
+    ) -> Result<Option<BlockRef>, StoreError> {
+        let (Some(number), Some(block_hash)) = (number, block_hash) else { return Ok(None) };
+        Ok(Some(BlockRef {
+            number: unsigned("requests", "block", self.id, number)?,
+            hash: BlockHash(hash(block_hash, "block_hash", self.id)?),
+        }))
+    }
+
+    fn facts(&self) -> Result<Facts, StoreError> {
+        let executed = self.block(self.executed_block, self.executed_block_hash.as_ref())?;
+        let registered = self.block(self.registered_block, self.registered_block_hash.as_ref())?;
+        let tx =
+            self.executed_tx.as_ref().map(|tx| hash(tx, "executed_tx", self.id)).transpose()?;
+        let end = match (self.ended_at, &self.ended_as) {
+            (Some(at), Some(kind)) => Some(End {
+                kind: EndKind::parse(kind).ok_or_else(|| inconsistent("ended_as", self.id))?,
+                at,
+                code: self.ended_code.clone(),
+                reason: self.ended_reason.clone().unwrap_or_default(),
+            }),
+            _ => None,
+        };
+        let replica = match (&self.replica_id, self.committed_at) {
+            (Some(id), Some(committed_at)) => Some(Replica {
+                id: id.parse().map_err(|_| inconsistent("replica_id", self.id))?,
+                committed_at,
+            }),
+            _ => None,
+        };
+        Ok(Facts {
+            proposal: self.proposal_id,
+            approved_at: self.approved_at,
+            execution: self.executed_at.zip(executed).map(|(at, block)| Execution {
+                at,
+                block,
+                tx: tx.map(TxHash),
+            }),
+            registration: self
+                .registered_at
+                .zip(registered)
+                .map(|(at, block)| Registration { at, block }),
+            attempt: self.attempt_id,
+            replica,
+            running_at: self.running_at,
+            attention: self.attention.clone(),
+            end,
+        })
+    }
+
+    fn into_request(self) -> Result<Request, StoreError> {
+        let facts = self.facts()?;
+        let id = self.id;
+        let app = self.app.as_slice().try_into().map_err(|_| inconsistent("app", id))?;
+        let chain = ChainId::new(unsigned("requests", "chain_id", id, self.chain_id)?)
+            .map_err(|_| inconsistent("chain_id", id))?;
+        Ok(Request {
+            id: RequestId(id),
+            chain,
+            app: AppId(app),
+            source: self.source_cvm.parse().map_err(|_| inconsistent("source_cvm", id))?,
+            node: self
+                .node_id
+                .map(|node| node.parse().map_err(|_| inconsistent("node_id", id)))
+                .transpose()?,
+            compose: ComposeHash(hash(&self.compose_hash, "compose_hash", id)?),
+            device: DeviceId(hash(&self.device_id, "device_id", id)?),
+            note: self.note,
+            created_at: self.created_at,
+            created_by: self.created_by,
+            facts,
+            preparation: self.preparation_live.then_some(LivePreparation {
+                id: self.preparation_id,
+                prepared_at: self.prepared_at,
+                expires_at: self.expires_at,
+            }),
+            expires_at: self.expires_at,
+            prepared_at: self.prepared_at,
+            reason: self.reason,
+            next_try_at: self.next_try_at,
+            attempts: self.attempts.unsigned_abs(),
+        })
+    }
+}
+
+/// Takes the row locks of several requests in one order, so that transactions that change many
+/// cannot wait for each other in a circle.
+pub async fn lock(tx: &mut PgConnection, ids: &[Uuid]) -> Result<(), StoreError> {
+    sqlx::query!("select id from requests where id = any($1) order by id for update", ids)
+        .fetch_all(tx)
+        .await
+        .during("lock requests")
+        .map(|_| ())
+}
+
+/// Reads one request and keeps its row locked to the end of the transaction.
+pub async fn get_locked(tx: &mut PgConnection, id: RequestId) -> Result<Request, StoreError> {
+    lock(tx, &[id.0]).await?;
+    load(tx, &[id.0]).await?.pop().ok_or(StoreError::NotFound("request"))
+}
+
+/// Lets `event` happen to a request: facts, the rows that hang on them, the journal entry and the
+/// announcement, all in the caller's transaction. With a lease, only if it is still held.
+pub async fn record(
+    tx: &mut PgConnection,
+    id: RequestId,
+    lease: Option<&Lease>,
+    actor: &Actor,
+    event: &Event,
+    at: Time,
+) -> Result<Request, StoreError> {
+    let before = get_locked(tx, id).await?;
+    if let Some(lease) = lease {
+        check_lease(tx, lease, at).await?;
+    }
+    let facts = before.facts.apply(event, at)?;
+    write_facts(tx, id, &facts, at).await?;
+    write_dependents(tx, id, event, at).await?;
+    journal::append(tx, id, actor, event, at).await?;
+    announce(tx, id).await?;
+    get_locked(tx, id).await
+}
+
+async fn check_lease(tx: &mut PgConnection, lease: &Lease, now: Time) -> Result<(), StoreError> {
+    let held = sqlx::query!(
+        "select id from requests where id = $1 and lease_token = $2 and lease_until > $3",
+        lease.request.0,
+        lease.token,
+        now,
+    )
+    .fetch_optional(tx)
+    .await
+    .during("check a lease")?;
+    held.map(|_| ()).ok_or(StoreError::LeaseLost)
+}
+
+async fn write_facts(
+    tx: &mut PgConnection,
+    id: RequestId,
+    facts: &Facts,
+    at: Time,
+) -> Result<(), StoreError> {
+    let execution = facts.execution.as_ref();
+    let registration = facts.registration.as_ref();
+    let result = sqlx::query!(
+        "update requests set
+            proposal_id = $2, approved_at = $3,
+            executed_at = $4, executed_block = $5, executed_block_hash = $6, executed_tx = $7,
+            registered_at = $8, registered_block = $9, registered_block_hash = $10,
+            attempt_id = $11, replica_id = $12, committed_at = $13, running_at = $14,
+            attention = $15, ended_at = $16, ended_as = $17, ended_code = $18, ended_reason = $19,
+            reason = null, attempts = 0, next_try_at = $20
+         where id = $1",
+        id.0,
+        facts.proposal,
+        facts.approved_at,
+        execution.map(|execution| execution.at),
+        execution.map(|execution| signed(execution.block.number)),
+        execution.map(|execution| execution.block.hash.0.to_vec()),
+        execution.and_then(|execution| execution.tx).map(|tx| tx.0.to_vec()),
+        registration.map(|registration| registration.at),
+        registration.map(|registration| signed(registration.block.number)),
+        registration.map(|registration| registration.block.hash.0.to_vec()),
+        facts.attempt,
+        facts.replica.as_ref().map(|replica| replica.id.as_str()),
+        facts.replica.as_ref().map(|replica| replica.committed_at),
+        facts.running_at,
+        facts.attention,
+        facts.end.as_ref().map(|end| end.at),
+        facts.end.as_ref().map(|end| end.kind.as_str()),
+        facts.end.as_ref().and_then(|end| end.code.as_deref()),
+        facts.end.as_ref().map(|end| end.reason.as_str()),
+        at,
+    )
+    .execute(tx)
+    .await
+    .during("write the facts of a request")?;
+    one_row("writing the facts of a request", &result)
+}
+
+/// Preparations, proposals and attempts end with the event that ends them.
+async fn write_dependents(
+    tx: &mut PgConnection,
+    id: RequestId,
+    event: &Event,
+    at: Time,
+) -> Result<(), StoreError> {
+    let settled = match event {
+        Event::CommitRefused { attempt, code, .. } => Some((*attempt, format!("refused {code}"))),
+        Event::Committed { attempt, how, .. } => Some((*attempt, format!("committed by {how}"))),
+        _ => None,
+    };
+    if let Some((attempt, outcome)) = settled {
+        let result = sqlx::query!(
+            "update commit_attempts set settled_at = $2, outcome = $3
+             where id = $1 and settled_at is null",
+            attempt,
+            at,
+            outcome
+        )
+        .execute(&mut *tx)
+        .await
+        .during("settle a commit attempt")?;
+        one_row("settling a commit attempt", &result)?;
+    }
+    if let Event::ProposalReplaced { proposal, reason } = event {
+        let result = sqlx::query!(
+            "update proposals set replaced_at = $2, replaced_reason = $3
+             where id = $1 and replaced_at is null",
+            proposal,
+            at,
+            reason
+        )
+        .execute(&mut *tx)
+        .await
+        .during("replace a proposal")?;
+        one_row("replacing a proposal", &result)?;
+    }
+    let token_end = match event {
+        Event::Committed { .. } => "used",
+        Event::TokenSuperseded { .. } => "superseded",
+        Event::Expired { .. } => "expired",
+        Event::Rejected { .. } | Event::Withdrawn { .. } | Event::Failed { .. } => "dropped",
+        _ => return Ok(()),
+    };
+    if matches!(event, Event::Failed { .. }) {
+        sqlx::query!(
+            "update commit_attempts set settled_at = $2, outcome = 'failed'
+             where request_id = $1 and settled_at is null",
+            id.0,
+            at
+        )
+        .execute(&mut *tx)
+        .await
+        .during("settle a commit attempt")?;
+    }
+    end_preparation(tx, id, token_end, at).await
+}
+
+/// Ends the live preparation of a request, if there is one, and erases its token.
+pub async fn end_preparation(
+    tx: &mut PgConnection,
+    id: RequestId,
+    ended_as: &str,
+    at: Time,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update preparations set ended_at = $2, ended_as = $3, token_sealed = null
+         where request_id = $1 and ended_at is null",
+        id.0,
+        at,
+        ended_as
+    )
+    .execute(tx)
+    .await
+    .during("end a preparation")
+    .map(|_| ())
+}
+
+/// Tells every instance, once the transaction commits, that a request changed.
+async fn announce(tx: &mut PgConnection, id: RequestId) -> Result<(), StoreError> {
+    sqlx::query!("select pg_notify($1, $2)", CHANGES, id.to_string())
+        .fetch_one(tx)
+        .await
+        .during("announce a change")
+        .map(|_| ())
+}
+
+impl Store {
+    pub async fn request(&self, id: RequestId) -> Result<Request, StoreError> {
+        let mut connection = self.pool.acquire().await.during("connect")?;
+        load(&mut connection, &[id.0]).await?.pop().ok_or(StoreError::NotFound("request"))
+    }
+
+    /// Newest first.
+    pub async fn requests(&self, filter: &Filter, limit: u32) -> Result<Vec<Request>, StoreError> {
+        let mut connection = self.pool.acquire().await.during("connect")?;
+        let ids: Vec<Uuid> = sqlx::query_scalar!(
+            "select id from requests
+             where ($1::text is null or status = $1)
+               and ($2::bytea is null or app = $2)
+               and ($3::text is null or position($3 in concat_ws(' ', id::text, source_cvm, note,
+                    encode(compose_hash, 'hex'), encode(device_id, 'hex'), replica_id)) > 0)
+               and ($4::timestamptz is null or (created_at, id) < ($4, $5::uuid))
+             order by created_at desc, id desc limit $6",
+            filter.status.map(Status::as_str),
+            filter.app.map(|app| app.0.to_vec()),
+            filter.text,
+            filter.after.map(|(at, _)| at),
+            filter.after.map(|(_, id)| id.0),
+            i64::from(limit),
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .during("list requests")?;
+        let mut requests = load(&mut connection, &ids).await?;
+        requests.sort_by_key(|request| std::cmp::Reverse((request.created_at, request.id)));
+        Ok(requests)
+    }
+
+    /// How many requests stand in each status.
+    pub async fn request_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows =
+            sqlx::query!(r#"select status, count(*) as "count!" from requests group by status"#)
+                .fetch_all(&self.pool)
+                .await
+                .during("count requests")?;
+        rows.into_iter()
+            .map(|row| Ok((row.status, unsigned("requests", "count", "all", row.count)?)))
+            .collect()
+    }
+
+    /// Lets one event happen in a transaction of its own.
+    pub async fn record(
+        &self,
+        id: RequestId,
+        lease: Option<&Lease>,
+        actor: &Actor,
+        event: &Event,
+        at: Time,
+    ) -> Result<Request, StoreError> {
+        let mut tx = self.begin().await?;
+        let request = record(&mut tx, id, lease, actor, event, at).await?;
+        super::commit(tx).await?;
+        Ok(request)
+    }
+
+    /// Claims the request that has been due longest, until `until`.
+    pub async fn claim(
+        &self,
+        now: Time,
+        until: Time,
+    ) -> Result<Option<(Lease, Request)>, StoreError> {
+        let mut tx = self.begin().await?;
+        let token = Uuid::new_v4();
+        let claimed = sqlx::query_scalar!(
+            "update requests
+             set lease_token = $1, lease_until = $2, next_try_at = $2, attempts = attempts + 1
+             where id = (
+                select id from requests
+                where next_try_at <= $3 and ended_as is null and running_at is null
+                  and (lease_until is null or lease_until <= $3)
+                order by next_try_at limit 1 for update skip locked
+             )
+             returning id",
+            token,
+            until,
+            now,
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .during("claim a request")?;
+        let Some(id) = claimed else { return Ok(None) };
+        let request = load(&mut tx, &[id]).await?.pop().ok_or(StoreError::NotFound("request"))?;
+        super::commit(tx).await?;
+        Ok(Some((Lease { request: request.id, token, until }, request)))
+    }
+
+    /// Gives a request back, to be looked at again at `next_try_at` or as soon as something woke
+    /// it meanwhile.
+    pub async fn release(
+        &self,
+        lease: &Lease,
+        next_try_at: Time,
+        reason: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let result = sqlx::query!(
+            "update requests
+             set lease_token = null, lease_until = null, reason = $4,
+                 next_try_at = case when next_try_at < lease_until then next_try_at else $3 end
+             where id = $1 and lease_token = $2",
+            lease.request.0,
+            lease.token,
+            next_try_at,
+            reason,
+        )
+        .execute(&self.pool)
+        .await
+        .during("release a request")?;
+        match result.rows_affected() {
+            1 => Ok(()),
+            _ => Err(StoreError::LeaseLost),
+        }
+    }
+
+    /// When the next request is due, if any is open.
+    pub async fn next_due(&self) -> Result<Option<Time>, StoreError> {
+        sqlx::query_scalar!(
+            "select min(greatest(next_try_at, coalesce(lease_until, next_try_at))) from requests
+             where ended_as is null and running_at is null"
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look for due requests")
+    }
+}
+
+/// Makes the open requests of these apps due now.
+pub async fn wake_apps(
+    tx: &mut PgConnection,
+    chain: ChainId,
+    apps: &[AppId],
+    now: Time,
+) -> Result<(), StoreError> {
+    let apps: Vec<Vec<u8>> = apps.iter().map(|app| app.0.to_vec()).collect();
+    sqlx::query!(
+        "update requests set next_try_at = least(next_try_at, $3)
+         where chain_id = $1 and app = any($2) and ended_as is null and committed_at is null",
+        signed(chain.get()),
+        &apps,
+        now,
+    )
+    .execute(tx)
+    .await
+    .during("wake requests")
+    .map(|_| ())
+}

@@ -1,0 +1,104 @@
+//! API tokens, stored as hashes.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{During, Store, StoreError};
+use crate::clock::Time;
+
+/// An API token without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApiToken {
+    pub id: Uuid,
+    pub name: String,
+    pub scopes: Vec<String>,
+    pub created_at: Time,
+    pub last_used_at: Option<Time>,
+    pub revoked_at: Option<Time>,
+}
+
+impl Store {
+    pub async fn insert_token(
+        &self,
+        name: &str,
+        secret_hash: &[u8; 32],
+        scopes: &[String],
+        now: Time,
+    ) -> Result<ApiToken, StoreError> {
+        let id = Uuid::now_v7();
+        sqlx::query!(
+            "insert into api_tokens (id, name, secret_hash, scopes, created_at)
+             values ($1, $2, $3, $4, $5)",
+            id,
+            name,
+            secret_hash.as_slice(),
+            scopes,
+            now,
+        )
+        .execute(&self.pool)
+        .await
+        .during("store an API token")?;
+        Ok(ApiToken {
+            id,
+            name: name.to_owned(),
+            scopes: scopes.to_vec(),
+            created_at: now,
+            last_used_at: None,
+            revoked_at: None,
+        })
+    }
+
+    /// The live token with this hash. Notes its use, at most once a minute.
+    pub async fn token_by_hash(
+        &self,
+        secret_hash: &[u8; 32],
+        now: Time,
+    ) -> Result<Option<ApiToken>, StoreError> {
+        let token = sqlx::query_as!(
+            ApiToken,
+            "select id, name, scopes, created_at, last_used_at, revoked_at from api_tokens
+             where secret_hash = $1 and revoked_at is null",
+            secret_hash.as_slice(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("look up an API token")?;
+        if let Some(token) = &token {
+            sqlx::query!(
+                "update api_tokens set last_used_at = $2
+                 where id = $1 and (last_used_at is null or last_used_at < $2::timestamptz - interval '1 minute')",
+                token.id,
+                now,
+            )
+            .execute(&self.pool)
+            .await
+            .during("note the use of an API token")?;
+        }
+        Ok(token)
+    }
+
+    pub async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        sqlx::query_as!(
+            ApiToken,
+            "select id, name, scopes, created_at, last_used_at, revoked_at from api_tokens
+             order by created_at, id"
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("list API tokens")
+    }
+
+    /// Revokes a live token, by id or name; every live one of that name.
+    pub async fn revoke_tokens(&self, id_or_name: &str, now: Time) -> Result<u64, StoreError> {
+        let result = sqlx::query!(
+            "update api_tokens set revoked_at = $2
+             where revoked_at is null and (name = $1 or id::text = $1)",
+            id_or_name,
+            now
+        )
+        .execute(&self.pool)
+        .await
+        .during("revoke an API token")?;
+        Ok(result.rows_affected())
+    }
+}
