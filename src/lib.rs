@@ -1,1 +1,4 @@
+pub mod dstack;
+pub mod owner;
 pub mod request;
+pub mod safe;
