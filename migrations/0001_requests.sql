@@ -108,7 +108,7 @@ create unique index preparations_token on preparations (token_fingerprint);
 create table proposals (
     id uuid primary key,
     request_id uuid not null references requests (id),
-    route text not null check (route in ('safe', 'nested_safe', 'timelock', 'governor', 'eoa', 'contract')),
+    route text not null check (route in ('safe', 'nested_safe', 'timelock', 'governor', 'eoa')),
     chain_id bigint not null,
     owner bytea not null check (octet_length(owner) = 20),
     calls jsonb not null,

@@ -168,7 +168,10 @@ impl Settings {
             listen: listen
                 .parse()
                 .map_err(|_| wrong("listen", "expected ADDRESS:PORT, such as 127.0.0.1:8465"))?,
-            phala_api_prefix: http_url("phala_api_prefix", phala.as_deref().unwrap_or(DEFAULT_PHALA))?,
+            phala_api_prefix: http_url(
+                "phala_api_prefix",
+                phala.as_deref().unwrap_or(DEFAULT_PHALA),
+            )?,
             chains: file
                 .chains
                 .into_iter()
@@ -201,9 +204,9 @@ impl ChainFile {
             return Err(wrong(name("quorum"), format!("expected 1 to {endpoints}, the endpoints")));
         }
         let depth = match self.depth {
-            Some(text) => text.parse().map_err(|problem| {
-                wrong(name("depth"), format!("expected {problem}"))
-            })?,
+            Some(text) => text
+                .parse()
+                .map_err(|problem| wrong(name("depth"), format!("expected {problem}")))?,
             None => DepthPolicy::default_for(chain),
         };
         let poll_ms = self.poll_ms.unwrap_or(DEFAULT_POLL_MS);
@@ -233,7 +236,8 @@ fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
     };
     for part in parts {
         let (key, value) = part.split_once('=').ok_or_else(problem)?;
-        let number = || value.parse().map_err(|_| wrong(format!("chains.{id}.{key}"), "not a number"));
+        let number =
+            || value.parse().map_err(|_| wrong(format!("chains.{id}.{key}"), "not a number"));
         match key {
             "quorum" => chain.quorum = Some(usize::try_from(number()?).map_err(|_| problem())?),
             "depth" => chain.depth = Some(value.into()),
@@ -248,7 +252,8 @@ fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
 
 /// The text is not repeated: an endpoint often carries an API key.
 fn http_url(setting: &str, text: &str) -> Result<Url, ConfigError> {
-    let url = Url::parse(text.trim()).map_err(|error| wrong(setting, format!("not a URL: {error}")))?;
+    let url =
+        Url::parse(text.trim()).map_err(|error| wrong(setting, format!("not a URL: {error}")))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(url)
     } else {
@@ -273,7 +278,8 @@ mod tests {
 
     #[test]
     fn a_chain_has_sane_defaults_and_flags_win() {
-        let file = "[chains.8453]\nrpc = ['https://a.example', 'https://b.example', 'https://c.example']";
+        let file =
+            "[chains.8453]\nrpc = ['https://a.example', 'https://b.example', 'https://c.example']";
         let base = &read(file).unwrap().chains[0];
         assert_eq!((base.quorum, base.depth), (2, DepthPolicy::Safe));
         let flags = Overrides {

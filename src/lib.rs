@@ -1,5 +1,10 @@
+pub mod chain;
 pub mod child;
 pub mod clock;
+pub mod config;
+pub mod dstack;
+pub mod owner;
 pub mod request;
+pub mod safe;
 pub mod store;
 pub mod vault;

@@ -21,8 +21,11 @@ pub fn agree<T: PartialEq + Clone>(
         }
         _ => {}
     }
-    let refusals: Vec<String> =
-        answers.iter().filter_map(|answer| answer.as_ref().err()).map(ToString::to_string).collect();
+    let refusals: Vec<String> = answers
+        .iter()
+        .filter_map(|answer| answer.as_ref().err())
+        .map(ToString::to_string)
+        .collect();
     let detail = match (refusals.is_empty(), given.len()) {
         (true, 0 | 1) => String::new(),
         (true, _) => "; their answers differ".into(),

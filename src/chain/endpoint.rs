@@ -73,7 +73,11 @@ impl Endpoint {
     fn failed(&self, failure: &Failure) -> EndpointError {
         if let Some(error) = failure.as_error_resp() {
             let message = error.message.chars().take(MESSAGE_MAX).collect();
-            return EndpointError::Refused { endpoint: self.name.clone(), code: error.code, message };
+            return EndpointError::Refused {
+                endpoint: self.name.clone(),
+                code: error.code,
+                message,
+            };
         }
         // The next connection may lead somewhere else.
         self.chain_checked.store(false, Ordering::Relaxed);
@@ -103,10 +107,7 @@ impl Endpoint {
             .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
             .ok_or_else(|| self.missing("a readable block time"))?;
         Ok(Header {
-            block: BlockRef {
-                number: block.header.number,
-                hash: BlockHash(block.header.hash),
-            },
+            block: BlockRef { number: block.header.number, hash: BlockHash(block.header.hash) },
             parent: BlockHash(block.header.parent_hash),
             time,
         })

@@ -49,7 +49,9 @@ pub enum CallAnswer {
 pub enum ChainError {
     #[error("chain {0} is not configured")]
     Unknown(ChainId),
-    #[error("cannot read {what}: {answered} of {endpoints} endpoints answered, {quorum} must agree{detail}")]
+    #[error(
+        "cannot read {what}: {answered} of {endpoints} endpoints answered, {quorum} must agree{detail}"
+    )]
     NoAgreement { what: String, answered: usize, endpoints: usize, quorum: usize, detail: String },
     #[error("{what} does not read: {problem}")]
     Unreadable { what: String, problem: String },
@@ -110,7 +112,11 @@ impl Chain {
     }
 
     /// Asks every endpoint the same and takes the answer that enough of them give.
-    async fn ask<'a, T, F>(&'a self, what: &str, question: impl Fn(&'a Endpoint) -> F) -> Result<T, ChainError>
+    async fn ask<'a, T, F>(
+        &'a self,
+        what: &str,
+        question: impl Fn(&'a Endpoint) -> F,
+    ) -> Result<T, ChainError>
     where
         T: PartialEq + Clone,
         F: Future<Output = Result<T, EndpointError>>,
@@ -171,11 +177,17 @@ impl Chain {
 
     /// The code at an address at one block, empty for an account without code.
     pub async fn code(&self, address: Address, at: BlockRef) -> Result<Bytes, ChainError> {
-        self.ask(&format!("the code of {address}"), |endpoint| endpoint.code(address, at.hash)).await
+        self.ask(&format!("the code of {address}"), |endpoint| endpoint.code(address, at.hash))
+            .await
     }
 
     /// One storage word at one block.
-    pub async fn storage(&self, address: Address, slot: B256, at: BlockRef) -> Result<B256, ChainError> {
+    pub async fn storage(
+        &self,
+        address: Address,
+        slot: B256,
+        at: BlockRef,
+    ) -> Result<B256, ChainError> {
         self.ask(&format!("the storage of {address}"), |endpoint| {
             endpoint.storage(address, slot, at.hash)
         })

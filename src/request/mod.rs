@@ -14,6 +14,7 @@ pub mod deadline;
 pub mod event;
 pub mod facts;
 pub mod ids;
+pub mod need;
 pub mod status;
 
 use crate::clock::Time;

@@ -1,0 +1,230 @@
+//! What the service reads of a DstackApp, of its owner, and of a Safe.
+
+use alloy::{
+    primitives::{Address, B256, Bytes, keccak256},
+    sol_types::SolCall,
+};
+
+use super::{CallAnswer, Chain, ChainError};
+use crate::{
+    dstack::{
+        Generation, Read,
+        read::{decode_address, decode_bool, decode_u64},
+    },
+    request::{
+        facts::BlockRef,
+        ids::{AppId, ComposeHash, DeviceId},
+        need::Allowed,
+    },
+    safe::{SafeVersion, tx::Safe},
+};
+
+/// A Safe at one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SafeState {
+    pub address: Address,
+    pub version: SafeVersion,
+    pub owners: Vec<Address>,
+    pub threshold: u32,
+    pub nonce: u64,
+    /// The contract whose code the Safe runs.
+    pub singleton: Address,
+    /// keccak256 of that contract's code.
+    pub singleton_code_hash: B256,
+}
+
+/// What kind of account owns an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnerKind {
+    Safe(Box<SafeState>),
+    /// It says it is a Safe of a version that is not known here.
+    UnknownSafe {
+        version: String,
+    },
+    /// A contract that is no Safe: a timelock, a governor or another contract.
+    Contract {
+        acts_as: ContractKind,
+    },
+    /// An account without code.
+    Account,
+    /// The zero address: ownership was renounced, nobody can change the app any more.
+    Nobody,
+}
+
+/// What a contract that owns an app answers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContractKind {
+    Timelock,
+    Governor,
+    Other,
+}
+
+/// `getMinDelay()`, which timelocks answer.
+const GET_MIN_DELAY: [u8; 4] = [0xf2, 0x7a, 0x0c, 0x92];
+/// `votingDelay()`, which governors answer.
+const VOTING_DELAY: [u8; 4] = [0x39, 0x32, 0xab, 0xb1];
+
+/// Most owners a Safe may have here.
+const OWNERS_MAX: usize = 256;
+
+fn unreadable(what: &str, problem: impl ToString) -> ChainError {
+    ChainError::Unreadable { what: what.into(), problem: problem.to_string() }
+}
+
+impl Chain {
+    /// Calls that must return: a revert is an answer that does not read.
+    async fn read(
+        &self,
+        what: &str,
+        to: Address,
+        data: &Bytes,
+        at: BlockRef,
+    ) -> Result<Bytes, ChainError> {
+        match self.call(what, to, data, at).await? {
+            CallAnswer::Returned(bytes) => Ok(bytes),
+            CallAnswer::Reverted => Err(unreadable(what, "the contract refused the call")),
+        }
+    }
+
+    async fn read_bool(&self, app: AppId, read: Read, at: BlockRef) -> Result<bool, ChainError> {
+        let what = format!("{} of app {app}", question(read));
+        let answer = self.read(&what, app.0, &read.calldata(), at).await?;
+        decode_bool(&answer).map_err(|problem| unreadable(&what, problem))
+    }
+
+    /// What an app allows of one compose hash and one device, at one block.
+    pub async fn allowed(
+        &self,
+        app: AppId,
+        compose: ComposeHash,
+        device: DeviceId,
+        at: BlockRef,
+    ) -> Result<Allowed, ChainError> {
+        let (compose, device_listed, any_device) = futures::try_join!(
+            self.read_bool(app, Read::AllowedComposeHash(compose), at),
+            self.read_bool(app, Read::AllowedDevice(device), at),
+            self.read_bool(app, Read::AllowAnyDevice, at),
+        )?;
+        Ok(Allowed { compose, device_listed, any_device })
+    }
+
+    pub async fn allow_any_device(&self, app: AppId, at: BlockRef) -> Result<bool, ChainError> {
+        self.read_bool(app, Read::AllowAnyDevice, at).await
+    }
+
+    pub async fn owner(&self, app: AppId, at: BlockRef) -> Result<Address, ChainError> {
+        let what = format!("the owner of app {app}");
+        let answer = self.read(&what, app.0, &Read::Owner.calldata(), at).await?;
+        decode_address(&answer).map_err(|problem| unreadable(&what, problem))
+    }
+
+    /// Which interface the app answers to.
+    pub async fn generation(&self, app: AppId, at: BlockRef) -> Result<Generation, ChainError> {
+        let version = self.probe(app.0, Read::Version.calldata(), at).await?;
+        let pending_owner = self.probe(app.0, Read::PendingOwner.calldata(), at).await?;
+        let app_id = self.probe(app.0, Read::AppId.calldata(), at).await?;
+        Ok(Generation::detect(
+            version.and_then(|answer| decode_u64(&answer).ok()),
+            pending_owner.is_some_and(|answer| decode_address(&answer).is_ok()),
+            app_id.is_some_and(|answer| decode_address(&answer).is_ok()),
+        ))
+    }
+
+    /// What a contract answers, none when it refuses.
+    async fn probe(
+        &self,
+        to: Address,
+        data: Bytes,
+        at: BlockRef,
+    ) -> Result<Option<Bytes>, ChainError> {
+        match self.call(&format!("what {to} is"), to, &data, at).await? {
+            CallAnswer::Returned(bytes) if !bytes.is_empty() => Ok(Some(bytes)),
+            CallAnswer::Returned(_) | CallAnswer::Reverted => Ok(None),
+        }
+    }
+
+    /// What kind of account this is, and for a Safe everything a proposal needs.
+    pub async fn owner_kind(&self, owner: Address, at: BlockRef) -> Result<OwnerKind, ChainError> {
+        if owner.is_zero() {
+            return Ok(OwnerKind::Nobody);
+        }
+        let code = self.code(owner, at).await?;
+        // An account that delegates by EIP-7702 still acts by its key.
+        if code.is_empty() || code.starts_with(&[0xef, 0x01, 0x00]) {
+            return Ok(OwnerKind::Account);
+        }
+        let version = self.probe(owner, Safe::VERSIONCall {}.abi_encode().into(), at).await?;
+        let threshold =
+            self.probe(owner, Safe::getThresholdCall {}.abi_encode().into(), at).await?;
+        if let (Some(version), Some(_)) = (version, threshold)
+            && let Ok(version) = Safe::VERSIONCall::abi_decode_returns(&version)
+        {
+            return match version.parse() {
+                Ok(known) => self.safe(owner, known, at).await.map(Box::new).map(OwnerKind::Safe),
+                Err(_) => {
+                    Ok(OwnerKind::UnknownSafe { version: version.chars().take(40).collect() })
+                }
+            };
+        }
+        let acts_as = if self.probe(owner, GET_MIN_DELAY.into(), at).await?.is_some() {
+            ContractKind::Timelock
+        } else if self.probe(owner, VOTING_DELAY.into(), at).await?.is_some() {
+            ContractKind::Governor
+        } else {
+            ContractKind::Other
+        };
+        Ok(OwnerKind::Contract { acts_as })
+    }
+
+    async fn safe(
+        &self,
+        address: Address,
+        version: SafeVersion,
+        at: BlockRef,
+    ) -> Result<SafeState, ChainError> {
+        let name = |part: &str| format!("the {part} of Safe {address}");
+        let read = async |part: &str, data: Vec<u8>| {
+            self.read(&name(part), address, &data.into(), at).await
+        };
+        let owners = read("owners", Safe::getOwnersCall {}.abi_encode()).await?;
+        let threshold = read("threshold", Safe::getThresholdCall {}.abi_encode()).await?;
+        let nonce = read("nonce", Safe::nonceCall {}.abi_encode()).await?;
+        let owners = Safe::getOwnersCall::abi_decode_returns(&owners)
+            .map_err(|error| unreadable(&name("owners"), error))?;
+        let number = |part: &str, answer: &Bytes| {
+            decode_u64(answer).map_err(|problem| unreadable(&name(part), problem))
+        };
+        let (threshold, nonce) = (number("threshold", &threshold)?, number("nonce", &nonce)?);
+        if threshold == 0 || owners.len() > OWNERS_MAX || threshold > owners.len() as u64 {
+            let problem = format!("{threshold} of {} owners", owners.len());
+            return Err(unreadable(&name("threshold"), problem));
+        }
+        let slot = self.storage(address, B256::ZERO, at).await?;
+        let singleton = Address::from_word(slot);
+        let code = self.code(singleton, at).await?;
+        Ok(SafeState {
+            address,
+            version,
+            owners,
+            threshold: u32::try_from(threshold)
+                .map_err(|_| unreadable("a threshold", "too large"))?,
+            nonce,
+            singleton,
+            singleton_code_hash: keccak256(&code),
+        })
+    }
+
+    /// keccak256 of the code at an address.
+    pub async fn code_hash(&self, address: Address, at: BlockRef) -> Result<B256, ChainError> {
+        Ok(keccak256(self.code(address, at).await?))
+    }
+}
+
+fn question(read: Read) -> &'static str {
+    match read {
+        Read::AllowedComposeHash(_) => "the compose hash's registration",
+        Read::AllowedDevice(_) => "the device's registration",
+        Read::AllowAnyDevice => "the switch for any device",
+        _ => "the state",
+    }
+}

@@ -1,0 +1,112 @@
+//! A Safe acts by one transaction: a plain call when there is one call to make, MultiSendCallOnly
+//! when there are several.
+
+use alloy::primitives::{Address, U256};
+
+use super::Call;
+use crate::safe::{Operation, SafeTx, multisend, version::SafeVersion};
+
+/// Why calls cannot become a transaction of a Safe.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    #[error("there is nothing to propose")]
+    NoCalls,
+    #[error("call {0} goes to the zero address, which Safe 1.5.0 takes for the Safe itself")]
+    ZeroTarget(usize),
+    #[error("{0} calls are more than one batch can be reviewed with (at most {max})", max = multisend::MAX_CALLS)]
+    TooManyCalls(usize),
+    #[error("the calls are larger together than one batch may be ({max} bytes)", max = multisend::MAX_BYTES)]
+    TooLarge,
+    #[error("Safe {0} cannot be proposed to: Countersign acts for 1.3.0 and later")]
+    Version(SafeVersion),
+}
+
+/// The transaction that makes these calls in this order, all or none.
+///
+/// Every gas and refund field is zero: with `safeTxGas` zero a failing call reverts the whole
+/// transaction and leaves the nonce unspent, and a refund could move funds.
+///
+/// # Errors
+/// [`ProposeError`] when the calls cannot be one reviewable transaction.
+pub fn propose(
+    calls: &[Call],
+    version: SafeVersion,
+    multi_send_call_only: Address,
+    nonce: U256,
+) -> Result<SafeTx, ProposeError> {
+    if version < SafeVersion::V1_3_0 {
+        return Err(ProposeError::Version(version));
+    }
+    if let Some(index) = calls.iter().position(|call| call.to.is_zero()) {
+        return Err(ProposeError::ZeroTarget(index));
+    }
+    match calls {
+        [] => Err(ProposeError::NoCalls),
+        [call] => Ok(SafeTx::new(call.clone(), Operation::Call, nonce)),
+        _ if calls.len() > multisend::MAX_CALLS => Err(ProposeError::TooManyCalls(calls.len())),
+        _ => {
+            let data = multisend::encode(calls);
+            if data.len() > multisend::MAX_BYTES {
+                return Err(ProposeError::TooLarge);
+            }
+            let batch = Call { to: multi_send_call_only, value: U256::ZERO, data };
+            Ok(SafeTx::new(batch, Operation::DelegateCall, nonce))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{B256, address};
+
+    use super::*;
+    use crate::{
+        dstack::Write,
+        request::ids::{AppId, ComposeHash, DeviceId},
+    };
+
+    const MULTI_SEND: Address = address!("9641d764fc13c8B624c04430C7356C1C7C8102e2");
+    const VERSION: SafeVersion = SafeVersion::V1_4_1;
+
+    fn calls() -> [Call; 2] {
+        let app = AppId(Address::repeat_byte(0x11));
+        [
+            Write::AddComposeHash(ComposeHash(B256::repeat_byte(0xaa))),
+            Write::AddDevice(DeviceId(B256::repeat_byte(0xbb))),
+        ]
+        .map(|write| Call::of_write(app, &write))
+    }
+
+    #[test]
+    fn one_call_is_made_directly() {
+        let [call, _] = calls();
+        let tx = propose(std::slice::from_ref(&call), VERSION, MULTI_SEND, U256::from(7)).unwrap();
+        assert_eq!((tx.to, &tx.data, tx.operation), (call.to, &call.data, Operation::Call));
+        assert_eq!(tx.nonce, U256::from(7));
+        assert!(tx.gas_fields_are_zero());
+    }
+
+    #[test]
+    fn several_calls_go_through_multi_send_call_only() {
+        let tx = propose(&calls(), VERSION, MULTI_SEND, U256::ZERO).unwrap();
+        assert_eq!((tx.to, tx.operation), (MULTI_SEND, Operation::DelegateCall));
+        assert_eq!(multisend::decode(&tx.data).unwrap(), calls());
+        assert!(tx.gas_fields_are_zero());
+    }
+
+    #[test]
+    fn what_cannot_be_reviewed_is_not_proposed() {
+        let nonce = U256::ZERO;
+        let [mut call, _] = calls();
+        assert_eq!(propose(&[], VERSION, MULTI_SEND, nonce), Err(ProposeError::NoCalls));
+        let many = vec![call.clone(); multisend::MAX_CALLS + 1];
+        assert_eq!(
+            propose(&many, VERSION, MULTI_SEND, nonce),
+            Err(ProposeError::TooManyCalls(many.len()))
+        );
+        let old = SafeVersion::V1_1_1;
+        assert_eq!(propose(&calls(), old, MULTI_SEND, nonce), Err(ProposeError::Version(old)));
+        call.to = Address::ZERO;
+        assert_eq!(propose(&[call], VERSION, MULTI_SEND, nonce), Err(ProposeError::ZeroTarget(0)));
+    }
+}

@@ -1,0 +1,112 @@
+//! The three hashes of a Safe transaction, and the EIP-712 document that wallets sign.
+//!
+//! Rules as in the Safe contracts 1.0.0 to 1.5.0:
+//! `domain = keccak(typehash [‖ chain id] ‖ Safe)`, `message = keccak(typehash ‖ ten fields)`
+//! with the data hashed, `safeTxHash = keccak(0x1901 ‖ domain ‖ message)`. A hardware wallet shows
+//! the domain and message hash, not the last one, so a review shows all three.
+
+use alloy::{
+    primitives::{Address, B256, U256, b256, keccak256},
+    sol_types::SolValue,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{SafeTx, SafeVersion};
+use crate::request::ids::{ChainId, SafeTxHash};
+
+/// `EIP712Domain(uint256 chainId,address verifyingContract)`
+const DOMAIN_TYPEHASH: B256 =
+    b256!("47e79534a245952e8b16893a336b85a3d9ea9fa8c573f3d803afb92a79469218");
+/// `EIP712Domain(address verifyingContract)`, before 1.3.0
+const DOMAIN_TYPEHASH_WITHOUT_CHAIN: B256 =
+    b256!("035aff83d86937d35b32e04f0ddc6ff469290eef2f1b692d8a815c89404d4749");
+/// `SafeTx(address to,uint256 value,bytes data,uint8 operation,uint256 safeTxGas,uint256 baseGas,
+/// uint256 gasPrice,address gasToken,address refundReceiver,uint256 nonce)`
+const SAFE_TX_TYPEHASH: B256 =
+    b256!("bb8310d486368db6bd6f849402fdd73ad53d316b5a4b2644ad6efe0f941286d8");
+
+/// What identifies a Safe transaction to owners, wallets and the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SafeTxHashes {
+    /// Of the Safe and its chain. Ledger devices show it as "Domain hash".
+    #[schema(value_type = String)]
+    pub domain_hash: B256,
+    /// Of the ten fields alone. Ledger devices show it as "Message hash".
+    #[schema(value_type = String)]
+    pub message_hash: B256,
+    /// What owners sign.
+    pub safe_tx_hash: SafeTxHash,
+}
+
+/// Computes the hashes from nothing but what is approved.
+#[must_use]
+pub fn hashes(tx: &SafeTx, chain: ChainId, safe: Address, version: SafeVersion) -> SafeTxHashes {
+    let domain_hash = if version.domain_has_chain_id() {
+        keccak256((DOMAIN_TYPEHASH, U256::from(chain.get()), safe).abi_encode())
+    } else {
+        keccak256((DOMAIN_TYPEHASH_WITHOUT_CHAIN, safe).abi_encode())
+    };
+    let message_hash = keccak256(
+        (
+            SAFE_TX_TYPEHASH,
+            tx.to,
+            tx.value,
+            keccak256(&tx.data),
+            U256::from(tx.operation.number()),
+            tx.safe_tx_gas,
+            tx.base_gas,
+            tx.gas_price,
+            tx.gas_token,
+            tx.refund_receiver,
+            tx.nonce,
+        )
+            .abi_encode(),
+    );
+    let preimage = [&[0x19, 0x01], domain_hash.as_slice(), message_hash.as_slice()].concat();
+    SafeTxHashes { domain_hash, message_hash, safe_tx_hash: SafeTxHash(keccak256(preimage)) }
+}
+
+/// The document for `eth_signTypedData_v4`.
+///
+/// Every `uint256` of the message is a decimal string. The chain id and the operation are JSON
+/// numbers: both are small, and some wallets compare the chain id with a number.
+#[must_use]
+pub fn eip712_document(tx: &SafeTx, chain: ChainId, safe: Address, version: SafeVersion) -> Value {
+    let field = |name: &str, kind: &str| json!({"name": name, "type": kind});
+    let mut domain_type = vec![field("verifyingContract", "address")];
+    let mut domain = json!({"verifyingContract": safe.to_string()});
+    if version.domain_has_chain_id() {
+        domain_type.insert(0, field("chainId", "uint256"));
+        domain["chainId"] = chain.get().into();
+    }
+    json!({
+        "types": {
+            "EIP712Domain": domain_type,
+            "SafeTx": [
+                field("to", "address"), field("value", "uint256"), field("data", "bytes"),
+                field("operation", "uint8"), field("safeTxGas", "uint256"),
+                field("baseGas", "uint256"), field("gasPrice", "uint256"),
+                field("gasToken", "address"), field("refundReceiver", "address"),
+                field("nonce", "uint256"),
+            ],
+        },
+        "primaryType": "SafeTx",
+        "domain": domain,
+        "message": {
+            "to": tx.to.to_string(),
+            "value": tx.value.to_string(),
+            "data": tx.data.to_string(),
+            "operation": tx.operation.number(),
+            "safeTxGas": tx.safe_tx_gas.to_string(),
+            "baseGas": tx.base_gas.to_string(),
+            "gasPrice": tx.gas_price.to_string(),
+            "gasToken": tx.gas_token.to_string(),
+            "refundReceiver": tx.refund_receiver.to_string(),
+            "nonce": tx.nonce.to_string(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! Everything about a Safe that can be known without asking anyone: its transaction and its
+//! hashes, batches, signatures, files for its web application, and what a transaction says in
+//! plain words.
+//!
+//! A hash that somebody else computed proves nothing. Whatever is proposed, signed or executed is
+//! hashed here again, from the chain id, the Safe, its version and the ten fields.
+
+pub mod deployments;
+pub mod event;
+pub mod hash;
+
+pub mod multisend;
+pub mod signature;
+pub mod tx;
+pub mod version;
+
+pub use event::SafeEvent;
+pub use hash::{SafeTxHashes, eip712_document, hashes};
+pub use signature::OwnerSignature;
+pub use tx::{Operation, SafeTx};
+pub use version::SafeVersion;

@@ -1,0 +1,302 @@
+//! Proposals and the confirmations given to them.
+
+use alloy::primitives::{Address, B256};
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::{
+    During, Store, StoreError,
+    journal::Actor,
+    requests::{Lease, get_locked, record},
+    signed, unsigned,
+};
+use crate::{
+    clock::Time,
+    dstack::Write,
+    owner::Route,
+    request::{
+        Request,
+        event::Event,
+        ids::{ChainId, RequestId, SafeTxHash},
+    },
+    safe::{OwnerSignature, SafeTx, SafeTxHashes, SafeVersion, decode::Warning},
+};
+
+/// The Safe transaction of a proposal, with what its owners sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SafeProposal {
+    pub version: SafeVersion,
+    pub tx: SafeTx,
+    pub nonce: u64,
+    pub threshold: u32,
+    /// The owners when the proposal was made.
+    pub owners: Vec<Address>,
+    pub hashes: SafeTxHashes,
+}
+
+/// What is put to the owner of an app, exactly as it was first shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    pub id: Uuid,
+    pub request: RequestId,
+    pub route: Route,
+    pub chain: ChainId,
+    pub owner: Address,
+    pub writes: Vec<Write>,
+    pub warnings: Vec<Warning>,
+    pub safe: Option<SafeProposal>,
+    pub created_at: Time,
+}
+
+/// An owner's signature over a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    pub owner: Address,
+    pub signature: OwnerSignature,
+    pub received_at: Time,
+}
+
+/// What became of a confirmation.
+#[derive(Debug)]
+pub enum Confirmed {
+    Added(Box<Request>),
+    /// This owner's signature was here before.
+    Known(Box<Request>),
+    /// The proposal has been replaced meanwhile.
+    Replaced,
+}
+
+struct Row {
+    id: Uuid,
+    request_id: Uuid,
+    route: String,
+    chain_id: i64,
+    owner: Vec<u8>,
+    calls: Json<Vec<Write>>,
+    warnings: Json<Vec<Warning>>,
+    safe_version: Option<String>,
+    safe_tx: Option<Json<SafeTx>>,
+    nonce: Option<i64>,
+    threshold: Option<i32>,
+    owners: Option<Vec<Vec<u8>>>,
+    domain_hash: Option<Vec<u8>>,
+    message_hash: Option<Vec<u8>>,
+    safe_tx_hash: Option<Vec<u8>>,
+    created_at: Time,
+}
+
+fn inconsistent(column: &'static str, row: Uuid) -> StoreError {
+    StoreError::Inconsistent { table: "proposals", column, row: row.to_string() }
+}
+
+impl Row {
+    fn hash(&self, hash: Option<&Vec<u8>>, column: &'static str) -> Result<B256, StoreError> {
+        hash.and_then(|hash| hash.as_slice().try_into().ok())
+            .ok_or_else(|| inconsistent(column, self.id))
+    }
+
+    fn safe(&self) -> Result<Option<SafeProposal>, StoreError> {
+        let Some(Json(tx)) = self.safe_tx.clone() else { return Ok(None) };
+        let missing = |column| inconsistent(column, self.id);
+        let version = self.safe_version.as_deref().ok_or_else(|| missing("safe_version"))?;
+        let owners = self.owners.iter().flatten().map(|owner| {
+            owner.as_slice().try_into().map_err(|_| missing("owners"))
+        });
+        Ok(Some(SafeProposal {
+            version: version.parse().map_err(|_| missing("safe_version"))?,
+            tx,
+            nonce: unsigned("proposals", "nonce", self.id, self.nonce.unwrap_or(-1))?,
+            threshold: self.threshold.ok_or_else(|| missing("threshold"))?.unsigned_abs(),
+            owners: owners.collect::<Result<_, _>>()?,
+            hashes: SafeTxHashes {
+                domain_hash: self.hash(self.domain_hash.as_ref(), "domain_hash")?,
+                message_hash: self.hash(self.message_hash.as_ref(), "message_hash")?,
+                safe_tx_hash: SafeTxHash(self.hash(self.safe_tx_hash.as_ref(), "safe_tx_hash")?),
+            },
+        }))
+    }
+
+    fn into_proposal(self) -> Result<Proposal, StoreError> {
+        let chain = unsigned("proposals", "chain_id", self.id, self.chain_id)?;
+        Ok(Proposal {
+            safe: self.safe()?,
+            id: self.id,
+            request: RequestId(self.request_id),
+            route: self.route.parse().map_err(|_| inconsistent("route", self.id))?,
+            chain: ChainId::new(chain).map_err(|_| inconsistent("chain_id", self.id))?,
+            owner: self.owner.as_slice().try_into().map_err(|_| inconsistent("owner", self.id))?,
+            writes: self.calls.0,
+            warnings: self.warnings.0,
+            created_at: self.created_at,
+        })
+    }
+}
+
+impl Store {
+    /// Stores a proposal and moves its request to `proposed`, in one transaction.
+    pub async fn propose(
+        &self,
+        lease: &Lease,
+        proposal: &Proposal,
+        actor: &Actor,
+    ) -> Result<Request, StoreError> {
+        let mut tx = self.begin().await?;
+        insert(&mut tx, proposal).await?;
+        let safe = proposal.safe.as_ref();
+        let event = Event::Proposed {
+            proposal: proposal.id,
+            route: proposal.route.to_string(),
+            nonce: safe.map(|safe| safe.nonce),
+            safe_tx_hash: safe.map(|safe| safe.hashes.safe_tx_hash),
+            calls: proposal.writes.iter().map(ToString::to_string).collect(),
+        };
+        let at = proposal.created_at;
+        let request = record(&mut tx, proposal.request, Some(lease), actor, &event, at).await?;
+        super::commit(tx).await?;
+        Ok(request)
+    }
+
+    /// The live proposal of a request.
+    pub async fn proposal(&self, request: RequestId) -> Result<Option<Proposal>, StoreError> {
+        let row = sqlx::query_as!(
+            Row,
+            r#"select id, request_id, route, chain_id, owner,
+                calls as "calls: Json<Vec<Write>>", warnings as "warnings: Json<Vec<Warning>>",
+                safe_version, safe_tx as "safe_tx: Json<SafeTx>", nonce, threshold,
+                owners as "owners: Vec<Vec<u8>>",
+                domain_hash, message_hash, safe_tx_hash, created_at
+            from proposals where request_id = $1 and replaced_at is null"#,
+            request.0
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("read a proposal")?;
+        row.map(Row::into_proposal).transpose()
+    }
+
+    /// The highest nonce that a live proposal of this Safe uses, for requests that are still open.
+    pub async fn highest_nonce(
+        &self,
+        chain: ChainId,
+        safe: Address,
+    ) -> Result<Option<u64>, StoreError> {
+        let nonce = sqlx::query_scalar!(
+            "select max(p.nonce) from proposals p join requests r on r.proposal_id = p.id
+             where p.chain_id = $1 and p.owner = $2 and p.replaced_at is null
+               and r.status in ('proposed', 'approved')",
+            signed(chain.get()),
+            safe.as_slice(),
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look for the highest nonce")?;
+        nonce.map(|nonce| unsigned("proposals", "nonce", safe, nonce)).transpose()
+    }
+
+    pub async fn confirmations(&self, proposal: Uuid) -> Result<Vec<Confirmation>, StoreError> {
+        let mut connection = self.pool.acquire().await.during("connect")?;
+        confirmations(&mut connection, proposal).await
+    }
+
+    /// Adds an owner's checked signature to a proposal that is still live; with the last one
+    /// needed, the request becomes `approved`.
+    pub async fn confirm(
+        &self,
+        proposal: &Proposal,
+        threshold: u32,
+        owner: Address,
+        signature: &OwnerSignature,
+        now: Time,
+    ) -> Result<Confirmed, StoreError> {
+        let mut tx = self.begin().await?;
+        let request = get_locked(&mut tx, proposal.request).await?;
+        if request.facts.proposal != Some(proposal.id) {
+            return Ok(Confirmed::Replaced);
+        }
+        let added = sqlx::query!(
+            "insert into confirmations (proposal_id, owner, signature, received_at)
+             values ($1, $2, $3, $4) on conflict do nothing",
+            proposal.id,
+            owner.as_slice(),
+            signature.as_bytes().as_slice(),
+            now,
+        )
+        .execute(&mut *tx)
+        .await
+        .during("store a confirmation")?;
+        if added.rows_affected() == 0 {
+            return Ok(Confirmed::Known(Box::new(request)));
+        }
+        let count = confirmations(&mut tx, proposal.id).await?.len();
+        let event = Event::Confirmed {
+            owner: owner.to_string(),
+            confirmations: u32::try_from(count).unwrap_or(u32::MAX),
+            threshold,
+        };
+        let actor = Actor::owner(owner);
+        let request = record(&mut tx, proposal.request, None, &actor, &event, now).await?;
+        super::commit(tx).await?;
+        Ok(Confirmed::Added(Box::new(request)))
+    }
+}
+
+async fn confirmations(
+    connection: &mut PgConnection,
+    proposal: Uuid,
+) -> Result<Vec<Confirmation>, StoreError> {
+    let rows = sqlx::query!(
+        "select owner, signature, received_at from confirmations
+         where proposal_id = $1 order by received_at, owner",
+        proposal
+    )
+    .fetch_all(connection)
+    .await
+    .during("read confirmations")?;
+    rows.into_iter()
+        .map(|row| {
+            let inconsistent = |column| StoreError::Inconsistent {
+                table: "confirmations",
+                column,
+                row: proposal.to_string(),
+            };
+            Ok(Confirmation {
+                owner: row.owner.as_slice().try_into().map_err(|_| inconsistent("owner"))?,
+                signature: OwnerSignature::from_bytes(&row.signature)
+                    .map_err(|_| inconsistent("signature"))?,
+                received_at: row.received_at,
+            })
+        })
+        .collect()
+}
+
+async fn insert(tx: &mut PgConnection, proposal: &Proposal) -> Result<(), StoreError> {
+    let safe = proposal.safe.as_ref();
+    let owners: Option<Vec<Vec<u8>>> =
+        safe.map(|safe| safe.owners.iter().map(|owner| owner.to_vec()).collect());
+    sqlx::query!(
+        "insert into proposals (id, request_id, route, chain_id, owner, calls, warnings,
+            safe_version, safe_tx, nonce, threshold, owners, domain_hash, message_hash,
+            safe_tx_hash, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+        proposal.id,
+        proposal.request.0,
+        proposal.route.name(),
+        signed(proposal.chain.get()),
+        proposal.owner.as_slice(),
+        Json(&proposal.writes) as _,
+        Json(&proposal.warnings) as _,
+        safe.map(|safe| safe.version.number()),
+        safe.map(|safe| Json(&safe.tx)) as _,
+        safe.map(|safe| signed(safe.nonce)),
+        safe.map(|safe| i32::try_from(safe.threshold).unwrap_or(i32::MAX)),
+        owners.as_deref(),
+        safe.map(|safe| safe.hashes.domain_hash.to_vec()),
+        safe.map(|safe| safe.hashes.message_hash.to_vec()),
+        safe.map(|safe| safe.hashes.safe_tx_hash.0.to_vec()),
+        proposal.created_at,
+    )
+    .execute(tx)
+    .await
+    .during("store a proposal")
+    .map(|_| ())
+}
