@@ -16,6 +16,7 @@ pub mod facts;
 pub mod ids;
 pub mod need;
 pub mod status;
+pub mod step;
 
 use crate::clock::Time;
 use facts::Facts;

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock::Time,
     request::{
+        Request,
         event::Event,
         facts::BlockRef,
         ids::{AppId, BlockHash, ChainId, RequestId, SafeTxHash, TxHash},
@@ -293,18 +294,40 @@ impl Store {
             .collect()
     }
 
-    /// The newest transaction that added one of these values to an app.
+    /// Where and by which transaction the app came to allow this compose hash and device: the
+    /// newest entry that added either.
     pub async fn adding_tx(
+        &self,
+        request: &Request,
+    ) -> Result<Option<(BlockRef, TxHash)>, StoreError> {
+        self.newest_entry(
+            request.chain,
+            request.app,
+            &["compose_hash_added", "device_added"],
+            &[request.compose.0, request.device.0],
+        )
+        .await
+    }
+
+    /// The newest transaction that emitted `ComposeHashAdded` for this compose hash.
+    pub async fn compose_tx(&self, request: &Request) -> Result<Option<TxHash>, StoreError> {
+        let kinds = ["compose_hash_added"];
+        let entry =
+            self.newest_entry(request.chain, request.app, &kinds, &[request.compose.0]).await?;
+        Ok(entry.map(|(_, tx)| tx))
+    }
+
+    async fn newest_entry(
         &self,
         chain: ChainId,
         app: AppId,
         kinds: &[&str],
         values: &[B256],
-    ) -> Result<Option<TxHash>, StoreError> {
+    ) -> Result<Option<(BlockRef, TxHash)>, StoreError> {
         let kinds: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
         let values: Vec<Vec<u8>> = values.iter().map(|value| value.to_vec()).collect();
-        let hash = sqlx::query_scalar!(
-            "select tx_hash from ledger
+        let row = sqlx::query!(
+            "select tx_hash, block_number, block_hash from ledger
              where chain_id = $1 and app = $2 and kind = any($3) and value = any($4)
              order by block_number desc, log_index desc limit 1",
             signed(chain.get()),
@@ -315,7 +338,13 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .during("look for the transaction that registered")?;
-        hash.map(|hash| hash_of(&hash, "ledger", 0).map(TxHash)).transpose()
+        row.map(|row| {
+            let number = unsigned("ledger", "block_number", app, row.block_number)?;
+            let hash = BlockHash(hash_of(&row.block_hash, "ledger", row.block_number)?);
+            let tx = TxHash(hash_of(&row.tx_hash, "ledger", row.block_number)?);
+            Ok((BlockRef { number, hash }, tx))
+        })
+        .transpose()
     }
 
     /// How a Safe transaction ended, if the chain has seen it.
