@@ -1,3 +1,4 @@
+pub mod compose;
 pub mod dstack;
 pub mod owner;
 pub mod request;
