@@ -1,6 +1,7 @@
 pub mod chain;
 pub mod child;
 pub mod clock;
+pub mod compose;
 pub mod config;
 pub mod dstack;
 pub mod owner;

@@ -4,7 +4,7 @@
 //! (the recorded interface of `Dstack-TEE/dstack`, `kms/auth-eth/contracts`, all generations) and
 //! nothing about how to reach a chain: it makes calldata and reads answers and logs.
 //!
-//! - [`write`]: the two changes Countersign ever asks for;
+//! - [`mod@write`]: the two changes Countersign ever asks for;
 //! - [`read`]: state reads, decoded strictly, because unreadable is never false;
 //! - [`event`]: policy events, from logs to storage and back.
 

@@ -5,15 +5,19 @@
 //! A hash that somebody else computed proves nothing. Whatever is proposed, signed or executed is
 //! hashed here again, from the chain id, the Safe, its version and the ten fields.
 
+pub mod batch_file;
+pub mod decode;
 pub mod deployments;
 pub mod event;
 pub mod hash;
-
+pub mod known;
 pub mod multisend;
 pub mod signature;
 pub mod tx;
 pub mod version;
 
+pub use batch_file::BatchFile;
+pub use decode::{Decoded, Expected, decode};
 pub use event::SafeEvent;
 pub use hash::{SafeTxHashes, eip712_document, hashes};
 pub use signature::OwnerSignature;
