@@ -121,30 +121,13 @@ contract SafeBatchTest is SafeWorld {
         SafeTx memory safeTx = batchOfAdds(safe, release, address(app), composeHashes, deviceIds);
         bytes memory signatures = signedBy(hashOf(safe, safeTx), 1, 2);
 
-        vm.startStateDiffRecording();
-        assertTrue(execute(safe, safeTx, signatures));
-        Vm.AccountAccess[] memory accesses = vm.stopAndReturnStateDiff();
-
-        uint256 appWrites = 0;
-        for (uint256 i = 0; i < accesses.length; i++) {
-            for (uint256 j = 0; j < accesses[i].storageAccesses.length; j++) {
-                Vm.StorageAccess memory access = accesses[i].storageAccesses[j];
-                if (!access.isWrite) continue;
-                assertFalse(access.reverted);
-                if (access.account == address(safe)) {
-                    assertEq(access.slot, SAFE_NONCE_SLOT, "the Safe's nonce only");
-                } else {
-                    assertEq(access.account, address(app), "no third account");
-                    bytes32 expected = appWrites < composeHashes.length
-                        ? entry(composeHashes[appWrites], 0)
-                        : entry(deviceIds[appWrites - composeHashes.length], 2);
-                    assertEq(access.slot, expected, "entries in the order of the batch");
-                    assertEq(access.newValue, bytes32(uint256(1)));
-                    appWrites++;
-                }
-            }
+        bytes32[] memory written = executeRecordingWrites(safe, safeTx, signatures, address(app));
+        assertEq(written.length, composeHashes.length + deviceIds.length, "every named entry");
+        for (uint256 i = 0; i < written.length; i++) {
+            bytes32 named =
+                i < composeHashes.length ? entry(composeHashes[i], 0) : entry(deviceIds[i - composeHashes.length], 2);
+            assertEq(written[i], named, "in the order of the batch");
         }
-        assertEq(appWrites, composeHashes.length + deviceIds.length, "every named entry");
     }
 
     /// @dev Up to twelve values of what the fuzzer gives, at least `least`.

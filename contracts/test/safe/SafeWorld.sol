@@ -3,11 +3,9 @@ pragma solidity ^0.8.24;
 
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {Test} from "forge-std/Test.sol";
+import {Vm} from "forge-std/Vm.sol";
 
 import {DstackAppBase} from "../../src/DstackAppBase.sol";
-import {DstackAppG1} from "../../src/DstackAppG1.sol";
-import {DstackAppG2} from "../../src/DstackAppG2.sol";
-import {DstackAppG3} from "../../src/DstackAppG3.sol";
 import {IAppAuth, IAppAuthBasicManagement} from "../../src/IDstackApp.sol";
 import {ISafe, ISafeProxyFactory} from "./ISafe.sol";
 import {MultiSend} from "./MultiSend.sol";
@@ -284,6 +282,38 @@ abstract contract SafeWorld is Test {
             calls[composeHashes.length + i] = addDevice(deviceIds[i]);
         }
         return batch(safe, release, app, calls);
+    }
+
+    /// @notice Executes, and answers with the slots of the app that were written, in order.
+    /// @dev Taken from the EVM's record of storage accesses. Besides the app only the Safe's nonce may be
+    ///      written, anywhere; every write to the app must set an entry to true.
+    function executeRecordingWrites(ISafe safe, SafeTx memory t, bytes memory signatures, address app)
+        internal
+        returns (bytes32[] memory slots)
+    {
+        vm.startStateDiffRecording();
+        assertTrue(execute(safe, t, signatures), "execTransaction");
+        Vm.AccountAccess[] memory accesses = vm.stopAndReturnStateDiff();
+
+        for (uint256 pass = 0; pass < 2; pass++) {
+            uint256 count = 0;
+            for (uint256 i = 0; i < accesses.length; i++) {
+                for (uint256 j = 0; j < accesses[i].storageAccesses.length; j++) {
+                    Vm.StorageAccess memory access = accesses[i].storageAccesses[j];
+                    if (!access.isWrite) continue;
+                    assertFalse(access.reverted, "a write was taken back");
+                    if (access.account == address(safe)) {
+                        assertEq(access.slot, SAFE_NONCE_SLOT, "the Safe's nonce only");
+                        continue;
+                    }
+                    assertEq(access.account, app, "no third account");
+                    assertEq(access.newValue, bytes32(uint256(1)), "entries are set, not cleared");
+                    if (pass == 1) slots[count] = access.slot;
+                    count++;
+                }
+            }
+            if (pass == 0) slots = new bytes32[](count);
+        }
     }
 
     // Small things
