@@ -196,7 +196,7 @@ contract SafeFailuresTest is SafeWorld {
     function testFuzz_alteredSignature_isRefused(uint256 bit) public {
         bit = bit % (2 * 65 * 8);
         bytes memory signatures = signedBy(theHash, 0, 1);
-        signatures[bit / 8] ^= bytes1(uint8(1 << (bit % 8)));
+        signatures[bit / 8] ^= bytes1(uint8(2 ** (bit % 8)));
         vm.expectRevert();
         execute(theSafe, theTx, signatures);
         assertEq(theSafe.nonce(), 0);

@@ -29,7 +29,7 @@ library MultiSend {
     /// @dev The contract overlooks a tail too short for another call; a reader who did so could be
     ///      shown something else than what is signed, hence every byte must be accounted for.
     function decode(bytes calldata multiSendCall) internal pure returns (Call[] memory calls) {
-        require(bytes4(multiSendCall) == IMultiSend.multiSend.selector, "not a multiSend");
+        require(bytes4(multiSendCall[:4]) == IMultiSend.multiSend.selector, "not a multiSend");
         bytes memory packed = abi.decode(multiSendCall[4:], (bytes));
         require(
             keccak256(multiSendCall) == keccak256(abi.encodeCall(IMultiSend.multiSend, (packed))),

@@ -154,7 +154,7 @@ abstract contract SafeWorld is Test {
         deployed = vm.computeCreate2Address(0, keccak256(creationCode), factory);
         if (deployed.code.length > 0) return deployed;
         (bool created, bytes memory answer) = factory.call(abi.encodePacked(bytes32(0), creationCode));
-        require(created && address(bytes20(answer)) == deployed, "CREATE2 factory");
+        require(created && keccak256(answer) == keccak256(abi.encodePacked(deployed)), "CREATE2 factory");
     }
 
     // Safes and apps
