@@ -9,3 +9,4 @@ pub mod request;
 pub mod safe;
 pub mod store;
 pub mod vault;
+pub mod watch;

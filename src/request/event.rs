@@ -226,6 +226,17 @@ impl Facts {
 }
 
 impl Event {
+    /// Whether the request is over with this, without a replica.
+    pub fn ends(&self) -> bool {
+        matches!(
+            self,
+            Self::Rejected { .. }
+                | Self::Withdrawn { .. }
+                | Self::Expired { .. }
+                | Self::Failed { .. }
+        )
+    }
+
     fn end(&self, at: Time) -> Option<End> {
         let (kind, code, reason) = match self {
             Self::Rejected { reason } => (EndKind::Rejected, None, reason),

@@ -6,6 +6,7 @@ pub mod intake;
 pub mod journal;
 pub mod managed;
 pub mod outbox;
+pub mod proposals;
 pub mod requests;
 pub mod tokens;
 

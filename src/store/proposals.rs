@@ -99,9 +99,11 @@ impl Row {
         let Some(Json(tx)) = self.safe_tx.clone() else { return Ok(None) };
         let missing = |column| inconsistent(column, self.id);
         let version = self.safe_version.as_deref().ok_or_else(|| missing("safe_version"))?;
-        let owners = self.owners.iter().flatten().map(|owner| {
-            owner.as_slice().try_into().map_err(|_| missing("owners"))
-        });
+        let owners = self
+            .owners
+            .iter()
+            .flatten()
+            .map(|owner| owner.as_slice().try_into().map_err(|_| missing("owners")));
         Ok(Some(SafeProposal {
             version: version.parse().map_err(|_| missing("safe_version"))?,
             tx,
@@ -199,11 +201,13 @@ impl Store {
     }
 
     /// Adds an owner's checked signature to a proposal that is still live; with the last one
-    /// needed, the request becomes `approved`.
+    /// needed, the request becomes `approved`. Only signatures of `owners`, the present ones,
+    /// count.
     pub async fn confirm(
         &self,
         proposal: &Proposal,
         threshold: u32,
+        owners: &[Address],
         owner: Address,
         signature: &OwnerSignature,
         now: Time,
@@ -218,7 +222,7 @@ impl Store {
              values ($1, $2, $3, $4) on conflict do nothing",
             proposal.id,
             owner.as_slice(),
-            signature.as_bytes().as_slice(),
+            &signature.to_bytes()[..],
             now,
         )
         .execute(&mut *tx)
@@ -227,7 +231,8 @@ impl Store {
         if added.rows_affected() == 0 {
             return Ok(Confirmed::Known(Box::new(request)));
         }
-        let count = confirmations(&mut tx, proposal.id).await?.len();
+        let given = confirmations(&mut tx, proposal.id).await?;
+        let count = given.iter().filter(|one| owners.contains(&one.owner)).count();
         let event = Event::Confirmed {
             owner: owner.to_string(),
             confirmations: u32::try_from(count).unwrap_or(u32::MAX),
@@ -261,8 +266,13 @@ async fn confirmations(
             };
             Ok(Confirmation {
                 owner: row.owner.as_slice().try_into().map_err(|_| inconsistent("owner"))?,
-                signature: OwnerSignature::from_bytes(&row.signature)
-                    .map_err(|_| inconsistent("signature"))?,
+                signature: row
+                    .signature
+                    .as_slice()
+                    .try_into()
+                    .ok()
+                    .and_then(|bytes| OwnerSignature::from_bytes(bytes).ok())
+                    .ok_or_else(|| inconsistent("signature"))?,
                 received_at: row.received_at,
             })
         })

@@ -336,6 +336,18 @@ async fn write_dependents(
         .during("replace a proposal")?;
         one_row("replacing a proposal", &result)?;
     }
+    if event.ends() {
+        // The nonce is free for another proposal.
+        sqlx::query!(
+            "update proposals set replaced_at = $2, replaced_reason = 'the request ended'
+             where request_id = $1 and replaced_at is null",
+            id.0,
+            at
+        )
+        .execute(&mut *tx)
+        .await
+        .during("retire a proposal")?;
+    }
     let token_end = match event {
         Event::Committed { .. } => "used",
         Event::TokenSuperseded { .. } => "superseded",

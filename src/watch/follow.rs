@@ -140,8 +140,7 @@ async fn read_range(
     let first_kept = from.max((chain_head + 1).saturating_sub(WINDOW_BLOCKS));
     let headers = headers(chain, first_kept, to, &logs).await?;
     check_chained(&headers, &logs)?;
-    let times: BlockTimes =
-        headers.iter().map(|header| (header.block.hash, header.time)).collect();
+    let times: BlockTimes = headers.iter().map(|header| (header.block.hash, header.time)).collect();
     let sorted = logs::sort(&logs, &apps, &safes, &times);
     Ok(Advance {
         chain: chain.id(),
@@ -184,9 +183,8 @@ fn check_chained(headers: &[Header], logs: &[Log]) -> Result<(), ChainError> {
     let hash_at = |number: u64| {
         headers.iter().find(|header| header.block.number == number).map(|header| header.block.hash)
     };
-    let placed = logs.iter().all(|log| {
-        log.block_number.and_then(hash_at) == log.block_hash.map(BlockHash)
-    });
+    let placed =
+        logs.iter().all(|log| log.block_number.and_then(hash_at) == log.block_hash.map(BlockHash));
     match (linked, placed) {
         (true, true) => Ok(()),
         (false, _) => Err(ChainError::Logs("the chain moved while its headers were read".into())),

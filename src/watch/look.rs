@@ -11,12 +11,7 @@ use crate::{
         need::Allowed,
         step::{Pace, Step},
     },
-    store::{
-        Store,
-        chain::Head,
-        journal::Actor,
-        requests::Lease,
-    },
+    store::{Store, chain::Head, journal::Actor, requests::Lease},
 };
 
 use super::WatchError;
@@ -64,9 +59,7 @@ pub async fn look(
     if request.facts.execution.is_none() {
         let seen = store.adding_tx(request).await?;
         let (block, tx) = seen.map_or((at, None), |(block, tx)| (block, Some(tx)));
-        store
-            .record(request.id, Some(lease), &actor, &Event::Executed { block, tx }, now)
-            .await?;
+        store.record(request.id, Some(lease), &actor, &Event::Executed { block, tx }, now).await?;
         return Ok(Look::Settled(Step::Changed));
     }
     Ok(Look::Settled(Step::wait(depth_progress(chain.depth(), request, head), Pace::Woken)))

@@ -16,6 +16,8 @@ pub enum WatchError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Chain(#[from] ChainError),
-    #[error("chain {chain} reorganised deeper than the {window} blocks kept; nothing on it is trusted until a person looks")]
+    #[error(
+        "chain {chain} reorganised deeper than the {window} blocks kept; nothing on it is trusted until a person looks"
+    )]
     TooDeep { chain: crate::request::ids::ChainId, window: u64 },
 }
