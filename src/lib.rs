@@ -5,6 +5,7 @@ pub mod compose;
 pub mod config;
 pub mod dstack;
 pub mod owner;
+pub mod phala;
 pub mod request;
 pub mod safe;
 pub mod store;

@@ -1,0 +1,95 @@
+use super::*;
+
+#[test]
+fn every_row_of_the_catalogue_is_found_by_its_code() {
+    for (code, expected) in BY_CODE {
+        assert_eq!(meaning(400, Some(code)), *expected, "{code}");
+        assert!(!expected.text.is_empty() && !expected.advice.is_empty(), "{code}");
+    }
+    let mut codes: Vec<_> = BY_CODE.iter().map(|(code, _)| code).collect();
+    codes.dedup();
+    assert_eq!(codes.len(), BY_CODE.len(), "a code stands twice");
+    assert!(codes.is_sorted());
+}
+
+#[test]
+fn classes_that_the_flow_depends_on() {
+    let rows: &[(u16, Option<&str>, Class)] = &[
+        (465, Some("ERR-01-005"), Class::WaitForChain),
+        (465, None, Class::WaitForChain),
+        (466, Some("ERR-01-006"), Class::TokenDead),
+        (400, Some("ERR-01-006"), Class::TokenDead),
+        (466, Some("ERR-99-999"), Class::TokenDead),
+        (467, None, Class::Verification),
+        (468, None, Class::AskHuman),
+        (409, None, Class::RetrySoon),
+        (409, Some("ERR-03-007"), Class::GiveUp),
+        (409, Some("ERR-99-999"), Class::AskHuman),
+        (429, None, Class::RetrySoon),
+        (503, Some("ERR-99-999"), Class::RetrySoon),
+        (502, None, Class::RetrySoon),
+        (400, Some("ERR-02-005"), Class::RetryLater),
+        (400, Some("ERR-04-001"), Class::AskHuman),
+        (401, None, Class::AskHuman),
+        (403, None, Class::AskHuman),
+        (404, None, Class::GiveUp),
+        (404, Some("ERR-03-001"), Class::GiveUp),
+        (404, Some("ERR-99-999"), Class::AskHuman),
+        (400, None, Class::AskHuman),
+        (418, None, Class::AskHuman),
+        (302, None, Class::AskHuman),
+    ];
+    for (status, code, class) in rows {
+        assert_eq!(meaning(*status, *code).class, *class, "{status} {code:?}");
+    }
+}
+
+#[test]
+fn the_envelope_is_read_in_every_shape() {
+    let rows: &[(&str, Option<&str>, &str)] = &[
+        (r#"{"error_code":"ERR-01-006","message":"gone"}"#, Some("ERR-01-006"), "gone"),
+        (r#"{"detail":{"error_code":"ERR-01-006","message":"gone"}}"#, Some("ERR-01-006"), "gone"),
+        (r#"{"detail":"Not allowed"}"#, None, "Not allowed"),
+        (r#"{"detail":[{"loc":["body",0],"msg":"bad","input":"x"}]}"#, None, "body.0: bad"),
+        ("<html>", None, "no message"),
+        ("", None, "no message"),
+        ("[]", None, "no message"),
+        (r#"{"message":7,"detail":[]}"#, None, "no message"),
+    ];
+    for (body, code, message) in rows {
+        let read = Envelope::read(body.as_bytes(), None);
+        assert_eq!((read.code.as_deref(), read.message.as_str()), (*code, *message), "{body}");
+    }
+}
+
+#[test]
+fn a_secret_does_not_survive_in_a_message_not_even_half() {
+    let token = "tok-0123456789";
+    let long = "x".repeat(495) + token;
+    let body = serde_json::json!({ "error_code": token, "message": long, "request_id": token });
+    let read = Envelope::read(body.to_string().as_bytes(), Some(token));
+    assert_eq!(read.message.chars().count(), 500);
+    for text in [read.message, read.code.unwrap(), read.request_id.unwrap()] {
+        assert!(!text.contains("tok-"), "{text}");
+    }
+    assert_eq!(tidy("a\nb\u{1b}[0m", 9, None), "a b [0m");
+}
+
+#[test]
+fn retry_after_comes_as_seconds_or_as_a_date() {
+    let now = http_date("Sun, 06 Nov 1994 08:49:37 GMT");
+    assert!(now.is_some());
+    let rows = [
+        ("7", Some(7)),
+        (" 7 ", Some(7)),
+        ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+        ("99999999999", Some(86_400)),
+        ("-5", None),
+        ("soon", None),
+    ];
+    for (header, seconds) in rows {
+        assert_eq!(retry_after(header, now), seconds.map(Duration::from_secs), "{header}");
+    }
+    assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:37 GMT", None), None);
+}

@@ -1,0 +1,137 @@
+//! One exchange with Phala Cloud: headers, limits, and which of the four ends it came to. It never
+//! tries again; that is for the flow to decide, which knows whether the effect may be there.
+
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, Response, header::HeaderMap, redirect};
+
+use super::{
+    codes::{ApiError, Envelope, http_date, retry_after},
+    fields::FieldError,
+};
+use crate::request::ids::ReplicaId;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How a call to Phala Cloud can fail. Which variant it is answers the question that matters after
+/// a commit: can the effect be there?
+#[derive(Debug, thiserror::Error)]
+pub enum PhalaError {
+    #[error("{0}")]
+    Api(#[source] ApiError),
+    #[error("{call}: no whole answer came, so the effect may have happened")]
+    NoAnswer { call: &'static str, source: reqwest::Error },
+    #[error("{call}: the request never left")]
+    NotSent { call: &'static str, source: reqwest::Error },
+    #[error("{call}: the answer could not be read ({reason})")]
+    Malformed { call: &'static str, reason: String },
+    #[error("prepare: a replica was created without approval ({})", name(.replica.as_ref()))]
+    CreatedWithoutApproval { replica: Option<ReplicaId> },
+}
+
+fn name(replica: Option<&ReplicaId>) -> &str {
+    replica.map_or("its id could not be read", ReplicaId::as_str)
+}
+
+impl PhalaError {
+    /// Whether the world may have changed although the call failed.
+    #[must_use]
+    pub fn may_have_acted(&self) -> bool {
+        match self {
+            Self::Api(answer) => answer.may_have_acted(),
+            Self::NotSent { .. } => false,
+            Self::NoAnswer { .. }
+            | Self::Malformed { .. }
+            | Self::CreatedWithoutApproval { .. } => true,
+        }
+    }
+
+    pub(super) fn malformed(call: &'static str, error: &FieldError) -> Self {
+        Self::Malformed { call, reason: error.to_string() }
+    }
+}
+
+/// A client as this room needs it. It follows no redirect: following one would hand a commit token
+/// to whatever place the answer names.
+///
+/// # Errors
+/// When the TLS backend or the resolver cannot be set up.
+pub fn transport() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        .build()
+}
+
+/// A whole answer of any status.
+pub(super) struct Answer {
+    pub call: &'static str,
+    pub status: u16,
+    headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    pub fn json(&self) -> Result<serde_json::Value, PhalaError> {
+        // The parser's own message quotes nothing of the body, only where it stopped.
+        serde_json::from_slice(&self.body)
+            .map_err(|error| PhalaError::Malformed { call: self.call, reason: error.to_string() })
+    }
+
+    /// The answer as an error, with `secret` cut out.
+    pub fn refused(&self, secret: Option<&str>) -> PhalaError {
+        let envelope = Envelope::read(&self.body, secret);
+        let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
+        // Their clock, not ours: the date they name and the date they think it is belong together.
+        let now = header("date").and_then(http_date);
+        let request_id = header("x-request-id")
+            .map(|id| super::codes::tidy(id, 64, secret))
+            .or(envelope.request_id);
+        PhalaError::Api(ApiError {
+            call: self.call,
+            status: self.status,
+            code: envelope.code,
+            message: envelope.message,
+            retry_after: header("retry-after").and_then(|text| retry_after(text, now)),
+            request_id,
+        })
+    }
+}
+
+pub(super) async fn exchange(
+    call: &'static str,
+    request: RequestBuilder,
+) -> Result<Answer, PhalaError> {
+    let response = request.timeout(TIMEOUT).send().await.map_err(|error| {
+        let source = error.without_url();
+        if source.is_connect() || source.is_builder() {
+            PhalaError::NotSent { call, source }
+        } else {
+            PhalaError::NoAnswer { call, source }
+        }
+    })?;
+    read(call, response).await
+}
+
+async fn read(call: &'static str, mut response: Response) -> Result<Answer, PhalaError> {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
+                let reason = format!("longer than {ANSWER_BYTES_MAX} bytes");
+                return Err(PhalaError::Malformed { call, reason });
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(Answer { call, status, headers, body }),
+            Err(error) => return Err(PhalaError::NoAnswer { call, source: error.without_url() }),
+        }
+    }
+}

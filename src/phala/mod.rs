@@ -1,0 +1,204 @@
+//! The Phala Cloud client: prepare a replica, commit it, and look at what exists.
+//!
+//! ```text
+//! prepare_replica ─► Prepared (465) ··· approval on chain ··· ─► commit_replica ─► Instance
+//! instances, cvm, boot: what the world looks like, asked when an answer was lost
+//! ```
+//!
+//! May not retry, wait or decide: it tells what came back, and whether the effect may be there.
+
+mod codes;
+mod fields;
+mod http;
+mod prepared;
+mod wire;
+
+use reqwest::{Client, Method, RequestBuilder, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+use url::Url;
+use uuid::Uuid;
+
+pub use codes::{ApiError, Class, Meaning, meaning, retry_after};
+pub use fields::FieldError;
+pub use http::{PhalaError, transport};
+pub use prepared::{PrepareResponseError, Prepared};
+pub use wire::{Boot, CommitEvidence, CommitToken, CommitTokenError, Cvm, Instance, Node};
+
+use crate::request::ids::{AppId, ComposeHash, NodeId, ReplicaId, SourceCvm};
+use http::{Answer, exchange};
+
+/// Later versions turn ids into other ids. Held here until somebody has looked at what changed.
+const API_VERSION: &str = "2026-01-21";
+
+/// A connection to one Phala Cloud workspace.
+#[derive(Clone, Debug)]
+pub struct PhalaCloud {
+    http: Client,
+    base: Url,
+    api_key: Option<SecretString>,
+}
+
+impl PhalaCloud {
+    /// `base` includes `/api/v1`. `http` should come from [`transport`], which follows no
+    /// redirect. Without a key only a commit can be expected to work.
+    #[must_use]
+    pub fn new(http: Client, base: Url, api_key: Option<SecretString>) -> Self {
+        Self { http, base, api_key }
+    }
+
+    /// One CVM: where it runs, what it runs, which chain governs it.
+    pub async fn cvm(&self, id: &SourceCvm) -> Result<Cvm, PhalaError> {
+        let value = self.get("read CVM", &["cvms", id.canonical().as_str()]).await?;
+        Cvm::read(&value).map_err(|error| PhalaError::malformed("read CVM", &error))
+    }
+
+    /// How far a boot has come. Only this endpoint tells why one failed.
+    pub async fn boot(&self, id: &ReplicaId) -> Result<Boot, PhalaError> {
+        const CALL: &str = "read boot status";
+        let body = json!({ "vm_uuids": [id] });
+        let request = self.request(Method::POST, &["status", "batch"]).json(&body);
+        let value = expect_success(&exchange(CALL, request).await?)?;
+        Boot::read(&value, id).map_err(|error| PhalaError::malformed(CALL, &error))
+    }
+
+    /// The `app-compose.json` of a CVM, in the bytes that were hashed when the server knows them.
+    pub async fn compose_file(&self, id: &SourceCvm) -> Result<Vec<u8>, PhalaError> {
+        let path = ["cvms", id.as_str(), "compose_file"];
+        let request = self.request(Method::GET, &path).query(&[("raw", "true")]);
+        let answer = exchange("read compose file", request).await?;
+        if answer.is_success() { Ok(answer.body) } else { Err(answer.refused(None)) }
+    }
+
+    /// Asks for a replica without creating it. Changes nothing but this: an earlier token of the
+    /// same source may die.
+    ///
+    /// # Errors
+    /// [`PhalaError::CreatedWithoutApproval`] when the server created one all the same, as it does
+    /// for a source that no chain governs.
+    pub async fn prepare_replica(
+        &self,
+        source: &SourceCvm,
+        node: Option<&NodeId>,
+        compose: Option<ComposeHash>,
+    ) -> Result<Prepared, PhalaError> {
+        const CALL: &str = "prepare replica";
+        let mut body = Map::new();
+        if let Some(node) = node {
+            body.insert("node_id".into(), number_or_text(node.as_str()));
+        }
+        if let Some(compose) = compose {
+            body.insert("compose_hash".into(), json!(compose));
+        }
+        let request = self
+            .request(Method::POST, &["cvms", &dashed(source), "replicas"])
+            .header("X-Prepare-Only", "true")
+            .json(&body);
+        let answer = exchange(CALL, request).await?;
+        if answer.is_success() {
+            let created = answer.json().ok().and_then(|value| Instance::read(&value).ok());
+            let replica = created.map(|instance| instance.id);
+            return Err(PhalaError::CreatedWithoutApproval { replica });
+        }
+        if answer.status != 465 {
+            return Err(answer.refused(None));
+        }
+        Prepared::from_prepare_response(&answer.json()?)
+            .map_err(|error| PhalaError::malformed(CALL, &error))
+    }
+
+    /// Creates the prepared replica. Every error but a clear refusal leaves open whether it exists:
+    /// ask [`PhalaError::may_have_acted`], and look with [`Self::instances`] before trying again.
+    pub async fn commit_replica(
+        &self,
+        source: &SourceCvm,
+        token: &CommitToken,
+        compose: ComposeHash,
+        evidence: &CommitEvidence,
+    ) -> Result<Instance, PhalaError> {
+        const CALL: &str = "commit replica";
+        // In the body, never in the query: proxies and servers log the latter.
+        let body = json!({
+            "token": token.expose(),
+            "compose_hash": compose,
+            "transaction_hash": evidence.wire(),
+        });
+        let path = ["cvms", &dashed(source), "commit-replica"];
+        let answer = exchange(CALL, self.request(Method::POST, &path).json(&body)).await?;
+        if !answer.is_success() {
+            return Err(answer.refused(Some(token.expose())));
+        }
+        Instance::read(&answer.json()?).map_err(|error| PhalaError::malformed(CALL, &error))
+    }
+
+    /// All instances of an app, or an error: never a part of them.
+    pub async fn instances(&self, app: AppId) -> Result<Vec<Instance>, PhalaError> {
+        const CALL: &str = "list instances";
+        let app = alloy::hex::encode(app.0);
+        let value = self.get(CALL, &["apps", &app, "cvms"]).await?;
+        Instance::read_list(&value).map_err(|error| PhalaError::malformed(CALL, &error))
+    }
+
+    /// The nodes this workspace can put instances on.
+    pub async fn nodes(&self) -> Result<Vec<Node>, PhalaError> {
+        const CALL: &str = "list nodes";
+        let value = self.get(CALL, &["teepods", "available"]).await?;
+        Node::read_list(&value).map_err(|error| PhalaError::malformed(CALL, &error))
+    }
+
+    /// Whether Phala Cloud is there and, when there is a key, accepts it.
+    pub async fn ping(&self) -> Result<(), PhalaError> {
+        let answer = exchange("ping", self.request(Method::GET, &["auth", "me"])).await?;
+        let refused_as_it_must_be = self.api_key.is_none() && answer.status == 401;
+        if answer.is_success() || refused_as_it_must_be {
+            Ok(())
+        } else {
+            Err(answer.refused(None))
+        }
+    }
+
+    async fn get(&self, call: &'static str, path: &[&str]) -> Result<Value, PhalaError> {
+        expect_success(&exchange(call, self.request(Method::GET, path)).await?)
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let request = self
+            .http
+            .request(method, url)
+            .header("X-Phala-Version", API_VERSION)
+            .header(header::CONTENT_TYPE, "application/json");
+        match self.api_key_header() {
+            Some(key) => request.header("X-API-Key", key),
+            None => request,
+        }
+    }
+
+    /// Marked as sensitive, so that nothing below prints it. A key no header can carry is no key,
+    /// and the server will say so.
+    fn api_key_header(&self) -> Option<header::HeaderValue> {
+        let key = self.api_key.as_ref()?;
+        let mut value = header::HeaderValue::from_str(key.expose_secret()).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+fn expect_success(answer: &Answer) -> Result<Value, PhalaError> {
+    if answer.is_success() { answer.json() } else { Err(answer.refused(None)) }
+}
+
+/// The spelling of a UUID that real clients use in calls which change something.
+fn dashed(source: &SourceCvm) -> String {
+    match Uuid::try_parse(source.as_str()) {
+        Ok(uuid) => uuid.hyphenated().to_string(),
+        Err(_) => source.to_string(),
+    }
+}
+
+fn number_or_text(id: &str) -> Value {
+    id.parse::<u64>().map_or_else(|_| json!(id), |number| json!(number))
+}
