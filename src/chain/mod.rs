@@ -27,7 +27,7 @@ use crate::{
 use agreement::agree;
 use endpoint::Endpoint;
 pub use endpoint::EndpointError;
-pub use reads::{OwnerKind, SafeState};
+pub use reads::{ContractKind, OwnerKind, SafeState};
 
 /// What an endpoint says about a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -115,6 +115,20 @@ pub enum WarningCode {
     DuplicateWrite,
     /// A wanted addition that is not made.
     MissingWrite,
+    /// The Safe runs code that is not one of the published versions.
+    UnknownSingleton,
+}
+
+impl Warning {
+    /// For the reader of the chain, who sees which code the Safe runs.
+    #[must_use]
+    pub fn unknown_singleton(singleton: Address) -> Self {
+        let text = format!(
+            "the Safe runs the code at {singleton}, which is not a published Safe: it may do \
+             anything with these signatures"
+        );
+        Self { code: WarningCode::UnknownSingleton, text }
+    }
 }
 
 /// Puts a transaction into words and compares it with what is expected. Never fails: what cannot

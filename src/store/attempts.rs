@@ -1,6 +1,5 @@
 //! Commit attempts: the intent, written before the call.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -176,13 +175,27 @@ impl Store {
         .during("read the sealed token")?;
         Ok(row.map(|row| (row.id, Sealed::from_bytes(row.token_sealed))))
     }
-}
 
-/// Ends the preparation whose token the cloud refused, in the transaction of the event.
-pub async fn refuse_token(
-    tx: &mut PgConnection,
-    request: RequestId,
-    now: Time,
-) -> Result<(), StoreError> {
-    super::requests::end_preparation(tx, request, "refused", now).await
+    /// Settles an attempt whose token the cloud refused: the preparation ends with it.
+    pub async fn refuse_token(
+        &self,
+        lease: &Lease,
+        attempt: Uuid,
+        reason: &str,
+        actor: &Actor,
+        now: Time,
+    ) -> Result<Request, StoreError> {
+        let mut tx = self.begin().await?;
+        let event = Event::CommitRefused {
+            attempt,
+            code: "token-refused".into(),
+            reason: reason.to_owned(),
+        };
+        let id = lease.request;
+        record(&mut tx, id, Some(lease), actor, &event, now).await?;
+        super::requests::end_preparation(&mut tx, id, "refused", now).await?;
+        let request = super::requests::get_locked(&mut tx, id).await?;
+        super::commit(tx).await?;
+        Ok(request)
+    }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     During, Store, StoreError,
     journal::Actor,
-    requests::{self, get_locked, record},
+    requests::{self, Lease, get_locked, record},
     signed,
 };
 use crate::{
@@ -98,7 +98,7 @@ impl Store {
             Some(holder) if new.is_content_of(&holder) && holder.status().is_before_commit() => {
                 requests::end_preparation(&mut tx, holder.id, "superseded", now).await?;
                 Stored::Renewed(
-                    add_preparation(&mut tx, new, holder.id, seal_for, actor, now).await?,
+                    add_preparation(&mut tx, new, holder.id, false, seal_for, actor, now).await?,
                 )
             }
             holder => {
@@ -108,12 +108,32 @@ impl Store {
                 }
                 insert_request(&mut tx, new, actor, now).await?;
                 Stored::Opened(
-                    add_preparation(&mut tx, new, new.request, seal_for, actor, now).await?,
+                    add_preparation(&mut tx, new, new.request, true, seal_for, actor, now).await?,
                 )
             }
         };
         super::commit(tx).await?;
         Ok(stored)
+    }
+}
+
+impl Store {
+    /// Puts a fresh preparation of the same content in the place of the one a request has.
+    pub async fn renew_preparation(
+        &self,
+        lease: &Lease,
+        new: &NewPreparation,
+        seal_for: SealFor<'_>,
+        actor: &Actor,
+        now: Time,
+    ) -> Result<Request, StorePreparationError> {
+        let mut tx = self.begin().await?;
+        requests::end_preparation(&mut tx, lease.request, "superseded", now).await?;
+        requests::check_lease(&mut tx, lease, now).await?;
+        let request =
+            add_preparation(&mut tx, new, lease.request, false, seal_for, actor, now).await?;
+        super::commit(tx).await?;
+        Ok(request)
     }
 }
 
@@ -198,6 +218,7 @@ async fn add_preparation(
     tx: &mut PgConnection,
     new: &NewPreparation,
     request: RequestId,
+    opens: bool,
     seal_for: SealFor<'_>,
     actor: &Actor,
     now: Time,
@@ -222,7 +243,7 @@ async fn add_preparation(
     .await
     .during("store a preparation")?;
     let expires_at = new.expires_at;
-    let event = if request == new.request {
+    let event = if opens {
         Event::Opened { preparation, expires_at }
     } else {
         Event::Renewed { preparation, expires_at }

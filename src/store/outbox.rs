@@ -1,10 +1,14 @@
 //! Messages to the world: written with what they tell about, delivered afterwards, once.
 
 use serde_json::Value;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{During, Store, StoreError, one_row};
-use crate::{clock::Time, request::ids::RequestId};
+use crate::{
+    clock::Time,
+    request::{event::Event, ids::RequestId},
+};
 
 /// A message waiting for delivery.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +19,37 @@ pub struct Message {
     pub body: Value,
     pub created_at: Time,
     pub attempts: i32,
+}
+
+/// Tells the world about the events that people wait for, in the transaction that records them.
+pub async fn tell(
+    tx: &mut PgConnection,
+    request: RequestId,
+    event: &Event,
+    now: Time,
+) -> Result<(), StoreError> {
+    let kind = match event {
+        // Each proposal needs signatures of its own, so each is told.
+        Event::Proposed { proposal, .. } => format!("proposed:{proposal}"),
+        Event::AttentionNeeded { .. } => format!("attention_needed:{}", now.timestamp_micros()),
+        Event::Running { .. } | Event::Expired { .. } | Event::Failed { .. } => {
+            event.kind().to_owned()
+        }
+        _ => return Ok(()),
+    };
+    let body = serde_json::to_value(event).expect("an event is plain data");
+    sqlx::query!(
+        "insert into outbox (request_id, kind, body, created_at, next_try_at)
+         values ($1, $2, $3, $4, $4) on conflict do nothing",
+        request.0,
+        kind,
+        body,
+        now,
+    )
+    .execute(tx)
+    .await
+    .during("add a message")
+    .map(|_| ())
 }
 
 impl Store {

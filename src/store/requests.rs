@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     CHANGES, During, Store, StoreError,
     journal::{self, Actor},
-    one_row, signed, unsigned,
+    one_row, outbox, signed, unsigned,
 };
 use crate::{
     clock::Time,
@@ -234,14 +234,20 @@ pub async fn record(
         check_lease(tx, lease, at).await?;
     }
     let facts = before.facts.apply(event, at)?;
-    write_facts(tx, id, &facts, at).await?;
+    write_facts(tx, id, &facts, Work::after(lease, event), at).await?;
     write_dependents(tx, id, event, at).await?;
     journal::append(tx, id, actor, event, at).await?;
+    outbox::tell(tx, id, event, at).await?;
     announce(tx, id).await?;
     get_locked(tx, id).await
 }
 
-async fn check_lease(tx: &mut PgConnection, lease: &Lease, now: Time) -> Result<(), StoreError> {
+/// Insists that the lease is still held.
+pub async fn check_lease(
+    tx: &mut PgConnection,
+    lease: &Lease,
+    now: Time,
+) -> Result<(), StoreError> {
     let held = sqlx::query!(
         "select id from requests where id = $1 and lease_token = $2 and lease_until > $3",
         lease.request.0,
@@ -254,10 +260,34 @@ async fn check_lease(tx: &mut PgConnection, lease: &Lease, now: Time) -> Result<
     held.map(|_| ()).ok_or(StoreError::LeaseLost)
 }
 
+/// What an event does to the work on a request.
+#[derive(Clone, Copy)]
+struct Work {
+    /// Nobody works on it: it is due at once. A worker says at its release when to look again.
+    wake: bool,
+    /// It is the same try again, so that pauses keep growing.
+    same_try: bool,
+}
+
+impl Work {
+    fn after(lease: Option<&Lease>, event: &Event) -> Self {
+        Self {
+            wake: lease.is_none(),
+            same_try: matches!(
+                event,
+                Event::CommitStarted { .. }
+                    | Event::CommitRefused { .. }
+                    | Event::AttentionNeeded { .. }
+            ),
+        }
+    }
+}
+
 async fn write_facts(
     tx: &mut PgConnection,
     id: RequestId,
     facts: &Facts,
+    work: Work,
     at: Time,
 ) -> Result<(), StoreError> {
     let execution = facts.execution.as_ref();
@@ -269,7 +299,9 @@ async fn write_facts(
             registered_at = $8, registered_block = $9, registered_block_hash = $10,
             attempt_id = $11, replica_id = $12, committed_at = $13, running_at = $14,
             attention = $15, ended_at = $16, ended_as = $17, ended_code = $18, ended_reason = $19,
-            reason = null, attempts = 0, next_try_at = $20
+            reason = null,
+            attempts = case when $21 then attempts else 0 end,
+            next_try_at = case when $22 then least(next_try_at, $20) else next_try_at end
          where id = $1",
         id.0,
         facts.proposal,
@@ -291,6 +323,8 @@ async fn write_facts(
         facts.end.as_ref().and_then(|end| end.code.as_deref()),
         facts.end.as_ref().map(|end| end.reason.as_str()),
         at,
+        work.same_try,
+        work.wake,
     )
     .execute(tx)
     .await

@@ -1,0 +1,158 @@
+//! The commit itself: read again, list, write the intent, call, settle.
+
+use std::time::Duration;
+
+use crate::{
+    chain::Chain,
+    clock::Clock,
+    phala::{CommitEvidence, CommitToken, Instance, PhalaCloud},
+    request::{
+        Request,
+        event::Event,
+        facts::BlockRef,
+        ids::ReplicaId,
+        step::{Pace, Step},
+    },
+    store::{
+        Store,
+        attempts::{Attempt, StartError},
+        journal::Actor,
+        requests::Lease,
+    },
+    vault::Vault,
+};
+use secrecy::ExposeSecret;
+
+use super::{
+    CommitError,
+    outcome::{Outcome, outcome},
+    settle::{Verdict, found, record_verdict},
+};
+
+/// A commit is not started with less lease than this left: the call may take 30 s.
+const LEASE_MARGIN: Duration = Duration::from_secs(40);
+const SOURCE_BUSY_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) fn actor() -> Actor {
+    Actor::service("commit")
+}
+
+/// Commits a registered request. `deep` tells whether both entries read true at depth right now.
+pub async fn begin(
+    store: &Store,
+    chain: &Chain,
+    cloud: &PhalaCloud,
+    vault: &Vault,
+    clock: &dyn Clock,
+    request: &Request,
+    lease: &Lease,
+) -> Result<Step, CommitError> {
+    if !still_registered(chain, request).await? {
+        let reason = "it no longer reads true at depth".to_owned();
+        let event = Event::Retracted { reason };
+        store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
+        return Ok(Step::Changed);
+    }
+    let Some((preparation, sealed)) = store.sealed_token(request.id).await? else {
+        return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
+    };
+    let secret = vault.open(request.id.0, &sealed)?;
+    let Ok(token) = CommitToken::parse(secret.expose_secret()) else {
+        return Err(crate::vault::VaultError::Damaged.into());
+    };
+    let before = cloud.instances(request.app).await?;
+    let transaction = store.compose_tx(request).await?;
+    let now = clock.now();
+    if (lease.until - now).to_std().unwrap_or_default() < LEASE_MARGIN {
+        return Ok(Step::wait(
+            "too little time left to commit in this turn",
+            Pace::After(Duration::ZERO),
+        ));
+    }
+    let ids: Vec<ReplicaId> = before.iter().map(|instance| instance.id.clone()).collect();
+    let started =
+        store.start_attempt(lease, request, preparation, transaction, &ids, &actor(), now).await;
+    let attempt = match started {
+        Ok(attempt) => attempt,
+        Err(StartError::SourceBusy) => {
+            let reason = "another commit of the same source CVM is under way";
+            return Ok(Step::wait(reason, Pace::After(SOURCE_BUSY_PAUSE)));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(step) = adopt_earlier(store, clock, request, lease, &attempt, &before).await? {
+        return Ok(step);
+    }
+    let evidence =
+        transaction.map_or(CommitEvidence::AlreadyRegistered, CommitEvidence::Transaction);
+    let answer = cloud.commit_replica(&request.source, &token, request.compose, &evidence).await;
+    conclude(store, cloud, clock, request, lease, &attempt, outcome(answer)).await
+}
+
+/// Both entries at the depth of the policy, read now from agreeing endpoints (invariant I1).
+async fn still_registered(chain: &Chain, request: &Request) -> Result<bool, CommitError> {
+    let head: BlockRef = chain.head().await?.block;
+    let Some(deep) = chain.deep_block(head).await? else { return Ok(false) };
+    let at_depth = chain.allowed(request.app, request.compose, request.device, deep.block).await?;
+    let at_head = chain.allowed(request.app, request.compose, request.device, head).await?;
+    Ok(at_depth.is_complete() && at_head.is_complete())
+}
+
+/// An earlier attempt that seemed to have had no effect may have had it late: then its replica is
+/// taken instead of making another one.
+async fn adopt_earlier(
+    store: &Store,
+    clock: &dyn Clock,
+    request: &Request,
+    lease: &Lease,
+    attempt: &Attempt,
+    instances: &[Instance],
+) -> Result<Option<Step>, CommitError> {
+    match found(store, request, instances).await? {
+        Verdict::None => Ok(None),
+        verdict => record_verdict(store, clock, request, lease, attempt, verdict).await.map(Some),
+    }
+}
+
+async fn conclude(
+    store: &Store,
+    cloud: &PhalaCloud,
+    clock: &dyn Clock,
+    request: &Request,
+    lease: &Lease,
+    attempt: &Attempt,
+    outcome: Outcome,
+) -> Result<Step, CommitError> {
+    let record = async |event: Event| {
+        store.record(request.id, Some(lease), &actor(), &event, clock.now()).await
+    };
+    match outcome {
+        Outcome::Done(replica) => {
+            let how = "the answer".to_owned();
+            record(Event::Committed { attempt: attempt.id, replica, how }).await?;
+            Ok(Step::Changed)
+        }
+        Outcome::NoEffect { code, reason, pace } => {
+            record(Event::CommitRefused { attempt: attempt.id, code, reason: reason.clone() })
+                .await?;
+            Ok(Step::Wait { reason, pace })
+        }
+        Outcome::Final { code, reason } => {
+            record(Event::Failed { code: Some(code), reason }).await?;
+            Ok(Step::Changed)
+        }
+        Outcome::TokenDead { reason } => {
+            let now = cloud.instances(request.app).await?;
+            let verdict = found(store, request, &now).await?;
+            if verdict != Verdict::None {
+                return record_verdict(store, clock, request, lease, attempt, verdict).await;
+            }
+            store.refuse_token(lease, attempt.id, &reason, &actor(), clock.now()).await?;
+            Ok(Step::Changed)
+        }
+        Outcome::Ambiguous { reason } => Ok(Step::wait(
+            format!("{reason}; looking whether the replica exists"),
+            Pace::After(Duration::from_secs(1)),
+        )),
+    }
+}

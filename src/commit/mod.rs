@@ -1,0 +1,52 @@
+//! Commits a registered request, exactly once, and proves that what boots is what was approved.
+//!
+//! ```text
+//! registered ── begin ──► intent written ── the call ──► outcome
+//!                                                        ├─ done        → committed
+//!                                                        ├─ no effect   → registered, later again
+//!                                                        ├─ final       → failed
+//!                                                        └─ ambiguous   → committing: settle
+//! committing ── settle ─► list the app's instances, compare with the list from before
+//! committed ─── boot ───► running, or a person is asked
+//! ```
+//!
+//! The token is opened here and nowhere else. Nothing here knows how a request became registered;
+//! it reads both entries again before the call.
+
+mod begin;
+mod boot;
+mod outcome;
+mod settle;
+
+pub use begin::begin;
+pub use boot::boot;
+pub use settle::settle;
+
+use crate::{
+    chain::ChainError,
+    phala::PhalaError,
+    store::{StoreError, attempts::StartError},
+    vault::VaultError,
+};
+
+/// Why a step of the commit could not be taken; tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("cannot look at the app's instances")]
+    Cloud(#[from] PhalaError),
+    #[error("cannot open the commit token")]
+    Vault(#[from] VaultError),
+}
+
+impl From<StartError> for CommitError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => Self::Store(error),
+            StartError::SourceBusy => unreachable!("handled where attempts are started"),
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! The conductor: which status leads to which room's step, and the loops that make it so.
+//!
+//! ```text
+//! prepared, proposed, approved, executed   watch::look, then propose (build or refresh)
+//! registered                               commit::begin; without a live token intake::renew
+//! committing                               commit::settle
+//! committed                                commit::boot
+//! ```
+//!
+//! A worker claims the request that is due, takes one step, and gives it back with the time of the
+//! next look. Whatever fails is tried again with growing pauses; nothing is dropped silently.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::join_all};
+use tokio::sync::watch as channel;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    chain::{Chain, Chains},
+    clock::{Clock, Time},
+    commit::{self, CommitError},
+    config::Settings,
+    intake::prepare::{self, PrepareError},
+    notify,
+    phala::PhalaCloud,
+    propose::{self, ProposeError},
+    remind,
+    request::{
+        Request, deadline,
+        event::Event,
+        status::Status,
+        step::{Pace, Step},
+    },
+    store::{Store, StoreError, journal::Actor, requests::Lease},
+    vault::Vault,
+    watch::{
+        WatchError, follow,
+        look::{Look, look},
+    },
+};
+
+/// How long a claimed request belongs to its worker.
+const LEASE: Duration = Duration::from_mins(2);
+/// A step must end this long before its lease does.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// Requests worked on at the same time by one instance.
+const WORKERS: usize = 4;
+/// Longest sleep of an idle worker: wake-ups can be lost.
+const IDLE: Duration = Duration::from_secs(1);
+/// A request that waits to be woken is looked at this often all the same.
+const LOOK_ANYWAY: Duration = Duration::from_mins(1);
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_mins(5);
+/// How often another instance tries to take the lead on a chain.
+const LEAD_RETRY: Duration = Duration::from_secs(2);
+const FOLLOW_RETRY: Duration = Duration::from_secs(2);
+const REMIND_EVERY: Duration = Duration::from_mins(1);
+const DELIVER_RETRY: Duration = Duration::from_mins(1);
+const RELISTEN: Duration = Duration::from_secs(1);
+
+/// Everything the service works with.
+pub struct Service {
+    pub store: Store,
+    pub chains: Chains,
+    pub cloud: PhalaCloud,
+    /// Whether there is an API key, without which nothing can be prepared again.
+    pub can_prepare: bool,
+    pub vault: Vault,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Settings,
+    pub http: reqwest::Client,
+}
+
+/// Why a step failed. Every kind is tried again; a lost lease is somebody else's to try.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Chain(#[from] crate::chain::ChainError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    #[error("the step took too long")]
+    TimedOut,
+    #[error("the step panicked, which is a defect of Countersign")]
+    Panicked,
+}
+
+impl StepError {
+    fn is_lost_lease(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::LeaseLost)
+                | Self::Watch(WatchError::Store(StoreError::LeaseLost))
+                | Self::Propose(ProposeError::Store(StoreError::LeaseLost))
+                | Self::Commit(CommitError::Store(StoreError::LeaseLost))
+                | Self::Prepare(PrepareError::Store(StoreError::LeaseLost))
+        )
+    }
+}
+
+/// An error with everything that caused it, on one line.
+pub fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl Service {
+    /// Runs workers, followers and deliveries until `stop`; steps under way are finished.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let (wake, woken) = channel::channel(());
+        let workers = (0..WORKERS).map(|_| self.work(woken.clone(), stop.clone()));
+        let followers = self.chains.iter().map(|chain| self.follow(chain, stop.clone()));
+        futures::join!(
+            join_all(workers),
+            join_all(followers),
+            self.listen(wake, stop.clone()),
+            self.remind(stop.clone()),
+            self.deliver(stop.clone()),
+        );
+    }
+
+    /// Passes on what the database announces.
+    async fn listen(&self, wake: channel::Sender<()>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.store.changes().await {
+                Ok(mut changes) => loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        change = changes.recv() => match change {
+                            Ok(_) => drop(wake.send(())),
+                            Err(error) => {
+                                tracing::warn!(%error, "the database stopped announcing changes");
+                                break;
+                            }
+                        }
+                    }
+                },
+                Err(error) => tracing::warn!(error = chain_of(&error), "cannot listen for changes"),
+            }
+            pause(RELISTEN, &stop).await;
+        }
+    }
+
+    async fn work(&self, mut woken: channel::Receiver<()>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            woken.mark_unchanged();
+            match self.work_once().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let idle = self.idle().await;
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        _ = woken.changed() => {}
+                        () = tokio::time::sleep(idle) => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error = chain_of(&error), "cannot claim or release requests");
+                    pause(IDLE, &stop).await;
+                }
+            }
+        }
+    }
+
+    async fn idle(&self) -> Duration {
+        match self.store.next_due().await {
+            Ok(Some(due)) => (due - self.clock.now()).to_std().unwrap_or_default().min(IDLE),
+            _ => IDLE,
+        }
+    }
+
+    /// Takes one step of the request that has been due longest; false when none is due.
+    pub async fn work_once(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let Some((lease, request)) = self.store.claim(now, now + LEASE).await? else {
+            return Ok(false);
+        };
+        let step = tokio::time::timeout(LEASE - LEASE_MARGIN, self.step(&request, &lease));
+        let result = match AssertUnwindSafe(step).catch_unwind().await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StepError::TimedOut),
+            Err(_) => Err(StepError::Panicked),
+        };
+        let (next_try_at, reason) = self.next_look(&request, result);
+        let Some(next_try_at) = next_try_at else { return Ok(true) };
+        match self.store.release(&lease, next_try_at, reason.as_deref()).await {
+            Err(StoreError::LeaseLost) => {
+                tracing::warn!(request.id = %request.id, "another worker took over");
+                Ok(true)
+            }
+            done => done.map(|()| true),
+        }
+    }
+
+    /// When to look at a request again, and why it waits; none when it is not ours any more.
+    fn next_look(
+        &self,
+        request: &Request,
+        result: Result<Step, StepError>,
+    ) -> (Option<Time>, Option<String>) {
+        let now = self.clock.now();
+        let backoff = || now + backoff(request);
+        match result {
+            Ok(Step::Changed) => (Some(now), None),
+            Ok(Step::Wait { reason, pace }) => {
+                tracing::debug!(request.id = %request.id, status = %request.status(), %reason, "waits");
+                let at = match pace {
+                    Pace::Woken => now + LOOK_ANYWAY,
+                    Pace::After(pause) => now + pause,
+                    Pace::Backoff => backoff(),
+                };
+                (Some(at), Some(reason))
+            }
+            Err(error) if error.is_lost_lease() => {
+                tracing::warn!(request.id = %request.id, "another worker took over");
+                (None, None)
+            }
+            Err(error) => {
+                metrics::counter!("countersign_step_failures_total").increment(1);
+                let reason = chain_of(&error);
+                tracing::warn!(
+                    request.id = %request.id, status = %request.status(), error = %reason,
+                    "a step failed and is tried again"
+                );
+                (Some(backoff()), Some(reason))
+            }
+        }
+    }
+
+    /// The one table: which step a status leads to.
+    async fn step(&self, request: &Request, lease: &Lease) -> Result<Step, StepError> {
+        let now = self.clock.now();
+        metrics::counter!("countersign_steps_total", "status" => request.status().as_str())
+            .increment(1);
+        if let Some(step) = self.expire(request, lease, now).await? {
+            return Ok(step);
+        }
+        let chain = self.chains.get(request.chain)?;
+        let (store, clock) = (&self.store, self.clock.as_ref());
+        Ok(match request.status() {
+            Status::Prepared | Status::Proposed | Status::Approved | Status::Executed => {
+                match look(store, chain, request, lease, now).await? {
+                    Look::Settled(step) => step,
+                    Look::Missing { at, allowed } if request.status() == Status::Prepared => {
+                        propose::propose(store, chain, request, lease, at, allowed, now).await?
+                    }
+                    Look::Missing { at, allowed } => {
+                        propose::refresh(store, chain, request, lease, at, allowed, now).await?
+                    }
+                }
+            }
+            Status::Registered if self.can_prepare && !has_usable_token(request, now) => {
+                prepare::renew(store, &self.cloud, &self.vault, request, lease, now).await?
+            }
+            Status::Registered => {
+                commit::begin(store, chain, &self.cloud, &self.vault, clock, request, lease).await?
+            }
+            Status::Committing => {
+                commit::settle(store, &self.cloud, clock, self.settings.settle, request, lease)
+                    .await?
+            }
+            Status::Committed => match &request.facts.replica {
+                Some(replica) => {
+                    let pace = self.settings.boot_poll;
+                    commit::boot(store, &self.cloud, clock, pace, request, replica, lease).await?
+                }
+                None => unreachable!("committed means that the replica is known"),
+            },
+            Status::Running
+            | Status::Rejected
+            | Status::Withdrawn
+            | Status::Expired
+            | Status::Failed => Step::wait("it has ended", Pace::Woken),
+        })
+    }
+
+    /// Ends a request whose token is dead when no new one can be had.
+    async fn expire(
+        &self,
+        request: &Request,
+        lease: &Lease,
+        now: Time,
+    ) -> Result<Option<Step>, StepError> {
+        let dead = match &request.preparation {
+            Some(preparation) => preparation.expires_at <= now,
+            None => true,
+        };
+        if !request.status().is_before_commit() || !dead || self.can_prepare {
+            return Ok(None);
+        }
+        let why = match &request.preparation {
+            Some(_) => "the commit token expired",
+            None => "the commit token was superseded or refused",
+        };
+        let reason = format!(
+            "{why}, and without PHALA_CLOUD_API_KEY no new one can be prepared; what was approved \
+             on chain stays approved"
+        );
+        let event = Event::Expired { reason };
+        self.store.record(request.id, Some(lease), &Actor::service("flow"), &event, now).await?;
+        Ok(Some(Step::Changed))
+    }
+
+    /// Follows one chain whenever this instance has the lead on it.
+    async fn follow(&self, chain: &Chain, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.store.lead(chain.id()).await {
+                Ok(Some(mut leadership)) => {
+                    tracing::info!(chain.id = %chain.id(), depth = %chain.depth(), "follows the chain");
+                    while !stop.is_cancelled() && leadership.holds().await {
+                        let tick = follow::tick(&self.store, chain, &leadership, self.clock.now());
+                        match tick.await {
+                            Ok(follow::Tick::More { .. }) => {}
+                            Ok(tick) => {
+                                self.note_head(chain, tick);
+                                pause(chain.poll(), &stop).await;
+                            }
+                            Err(error) => {
+                                metrics::counter!("countersign_follow_failures_total", "chain" => chain.id().to_string()).increment(1);
+                                tracing::warn!(chain.id = %chain.id(), error = chain_of(&error), "cannot read the chain");
+                                pause(FOLLOW_RETRY.max(chain.poll()), &stop).await;
+                            }
+                        }
+                    }
+                    leadership.resign().await;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(chain.id = %chain.id(), error = chain_of(&error), "cannot take the lead")
+                }
+            }
+            pause(LEAD_RETRY, &stop).await;
+        }
+    }
+
+    fn note_head(&self, chain: &Chain, tick: follow::Tick) {
+        if let follow::Tick::CaughtUp { head } = tick {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge of block numbers below 2^52")]
+            metrics::gauge!("countersign_chain_head_block", "chain" => chain.id().to_string())
+                .set(head.number as f64);
+            tracing::debug!(chain.id = %chain.id(), block = head.number, "read up to the head");
+        }
+    }
+
+    async fn remind(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = remind::tick(&self.store, self.clock.now()).await {
+                tracing::warn!(error = chain_of(&error), "cannot write reminders");
+            }
+            pause(REMIND_EVERY, &stop).await;
+        }
+    }
+
+    async fn deliver(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.deliver_once().await {
+                Ok(true) => {}
+                Ok(false) => pause(IDLE, &stop).await,
+                Err(error) => {
+                    tracing::warn!(error = chain_of(&error), "cannot deliver messages");
+                    pause(IDLE, &stop).await;
+                }
+            }
+        }
+    }
+
+    /// Delivers the message that has been due longest to every webhook; false when none is due.
+    async fn deliver_once(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let Some(message) = self.store.take_message(now, now + DELIVER_RETRY).await? else {
+            return Ok(false);
+        };
+        for webhook in &self.settings.webhooks {
+            if let Err(error) = notify::deliver(&self.http, webhook, &message).await {
+                tracing::warn!(message.id = message.id, %error, "a message was not delivered");
+                let again_at = now + DELIVER_RETRY;
+                self.store.message_failed(message.id, &error.to_string(), again_at).await?;
+                return Ok(true);
+            }
+        }
+        self.store.message_delivered(message.id, self.clock.now()).await?;
+        Ok(true)
+    }
+}
+
+/// Whether a commit may be started with the token the request has.
+fn has_usable_token(request: &Request, now: Time) -> bool {
+    request
+        .preparation
+        .as_ref()
+        .is_some_and(|preparation| deadline::commit_fits(preparation.expires_at, now))
+}
+
+/// Doubling pauses, each cut by up to a quarter, differently for each request, so that many do not
+/// come back at once.
+fn backoff(request: &Request) -> Duration {
+    let doubled = BACKOFF_FIRST.saturating_mul(1 << request.attempts.min(12)).min(BACKOFF_MAX);
+    let share =
+        u32::from(request.id.0.as_bytes()[15].wrapping_add(request.attempts.to_le_bytes()[0]));
+    doubled - doubled.mul_f64(f64::from(share) / 1024.0)
+}
+
+async fn pause(time: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(time) => {}
+    }
+}

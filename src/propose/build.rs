@@ -1,0 +1,154 @@
+//! From missing writes to the owner's transaction.
+
+use alloy::primitives::{Address, U256};
+use uuid::Uuid;
+
+use crate::{
+    chain::{Chain, ChainError, ContractKind, OwnerKind, SafeState},
+    clock::Time,
+    dstack::Write,
+    owner::{self, Call, Route},
+    request::{
+        Request,
+        event::Event,
+        facts::BlockRef,
+        need::{Allowed, missing_writes},
+        step::Step,
+    },
+    safe::{
+        self, SafeTx,
+        decode::{Expected, Warning, decode},
+        deployments,
+    },
+    store::{
+        Store, StoreError,
+        journal::Actor,
+        proposals::{Proposal, SafeProposal},
+        requests::Lease,
+    },
+};
+
+/// Why nothing could be put to the owner; tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("cannot build the Safe's transaction")]
+    Build(#[from] owner::safe::ProposeError),
+    #[error(
+        "MultiSendCallOnly {version} does not stand on {chain} with the code it should have, so \
+         a batch cannot be proposed safely"
+    )]
+    NoMultiSend { version: String, chain: String },
+}
+
+/// Builds and stores the proposal for what is missing at block `at`.
+pub async fn propose(
+    store: &Store,
+    chain: &Chain,
+    request: &Request,
+    lease: &Lease,
+    at: BlockRef,
+    allowed: Allowed,
+    now: Time,
+) -> Result<Step, ProposeError> {
+    let actor = Actor::service("propose");
+    let writes = missing_writes(allowed, request.compose, request.device);
+    let owner = chain.owner(request.app, at).await?;
+    let kind = chain.owner_kind(owner, at).await?;
+    let mut proposal = Proposal {
+        id: Uuid::now_v7(),
+        request: request.id,
+        route: route(&kind),
+        chain: request.chain,
+        owner,
+        writes,
+        warnings: vec![],
+        safe: None,
+        created_at: now,
+    };
+    match &kind {
+        OwnerKind::Safe(state) if proposal.route.builds_transaction() => {
+            let (safe, warnings) =
+                safe_proposal(store, chain, request, state, &proposal.writes, at).await?;
+            proposal.safe = Some(safe);
+            proposal.warnings = warnings;
+        }
+        OwnerKind::Nobody => {
+            let reason = "the app's ownership was renounced: nobody can allow anything any more";
+            let event =
+                Event::Failed { code: Some("owner-renounced".into()), reason: reason.into() };
+            store.record(request.id, Some(lease), &actor, &event, now).await?;
+            return Ok(Step::Changed);
+        }
+        _ => {}
+    }
+    store.propose(lease, &proposal, &actor).await?;
+    Ok(Step::Changed)
+}
+
+fn route(kind: &OwnerKind) -> Route {
+    match kind {
+        OwnerKind::Safe(state) if state.version >= safe::SafeVersion::V1_3_0 => Route::Safe,
+        OwnerKind::Contract { acts_as: ContractKind::Timelock } => Route::Timelock,
+        OwnerKind::Contract { acts_as: ContractKind::Governor } => Route::Governor,
+        _ => Route::Eoa,
+    }
+}
+
+/// The one transaction of the Safe, hashed here and read back into words.
+async fn safe_proposal(
+    store: &Store,
+    chain: &Chain,
+    request: &Request,
+    state: &SafeState,
+    writes: &[Write],
+    at: BlockRef,
+) -> Result<(SafeProposal, Vec<Warning>), ProposeError> {
+    let calls: Vec<Call> = writes.iter().map(|write| Call::of_write(request.app, write)).collect();
+    let multi_send =
+        if calls.len() > 1 { multi_send(chain, state, at).await? } else { Address::ZERO };
+    let queued = store.highest_nonce(request.chain, state.address).await?;
+    let nonce = queued.map_or(state.nonce, |queued| state.nonce.max(queued + 1));
+    let tx = owner::safe::propose(&calls, state.version, multi_send, U256::from(nonce))?;
+    let hashes = safe::hashes(&tx, request.chain, state.address, state.version);
+    let mut warnings = warnings(&tx, request, state, writes);
+    warnings.extend(singleton_warning(state));
+    let proposal = SafeProposal {
+        version: state.version,
+        tx,
+        nonce,
+        threshold: state.threshold,
+        owners: state.owners.clone(),
+        hashes,
+    };
+    Ok((proposal, warnings))
+}
+
+fn warnings(tx: &SafeTx, request: &Request, state: &SafeState, writes: &[Write]) -> Vec<Warning> {
+    let expected = Expected { safe: state.address, app: Some(request.app), writes: Some(writes) };
+    decode(tx, &expected).warnings
+}
+
+/// The Safe's code is the published one, or a signer must know.
+fn singleton_warning(state: &SafeState) -> Option<Warning> {
+    let known = deployments::find_singleton(state.singleton);
+    let genuine = known.is_some_and(|known| known.code_hash == state.singleton_code_hash);
+    (!genuine).then(|| Warning::unknown_singleton(state.singleton))
+}
+
+/// The MultiSendCallOnly of the Safe's version that stands on this chain with the right code.
+async fn multi_send(
+    chain: &Chain,
+    state: &SafeState,
+    at: BlockRef,
+) -> Result<Address, ProposeError> {
+    for deployment in deployments::multi_send_call_only(state.version, chain.id()) {
+        if chain.code_hash(deployment.address, at).await? == deployment.code_hash {
+            return Ok(deployment.address);
+        }
+    }
+    Err(ProposeError::NoMultiSend { version: state.version.to_string(), chain: chain.id().label() })
+}
