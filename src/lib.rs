@@ -20,3 +20,4 @@ pub mod safe;
 pub mod store;
 pub mod vault;
 pub mod watch;
+pub mod web;

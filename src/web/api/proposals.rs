@@ -1,0 +1,277 @@
+//! `/v1/requests/{id}/proposal` and what hangs on it: confirmations and the Transaction Builder
+//! file.
+
+use alloy::primitives::{Address, B256, Bytes as HexBytes};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::requests::{RequestView, parse_body, request_id};
+use crate::{
+    clock::Time,
+    owner::{Call, Route},
+    propose,
+    request::ids::{ChainId, RequestId, SafeTxHash},
+    safe::{
+        self, OwnerSignature, SafeTx,
+        batch_file::BatchFile,
+        decode::{Decoded, DecodedCall, Expected, Warning, decode},
+        signature::{SignatureKind, pack},
+    },
+    store::proposals::{Confirmation, Proposal, SafeProposal},
+    web::{WebState, gate::Reader, problem::Problem},
+};
+
+/// An owner's signature.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ConfirmationView {
+    #[schema(value_type = String)]
+    pub owner: Address,
+    pub kind: SignatureKind,
+    #[schema(value_type = String)]
+    pub signature: HexBytes,
+    #[schema(value_type = String, format = DateTime)]
+    pub received_at: Time,
+}
+
+/// What to send to the chain once enough owners have signed. Anyone may.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ExecutionCall {
+    #[schema(value_type = String)]
+    pub to: Address,
+    #[schema(value_type = String)]
+    pub data: HexBytes,
+}
+
+/// What is put to the owner of an app.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProposalView {
+    pub route: Route,
+    pub chain_id: ChainId,
+    #[schema(value_type = String)]
+    pub owner: Address,
+    /// Each call in words.
+    pub calls: Vec<DecodedCall>,
+    pub warnings: Vec<Warning>,
+    /// The bare calls, for an owner that acts in its own way.
+    pub bare_calls: Vec<Call>,
+    pub safe_version: Option<String>,
+    pub safe_tx: Option<SafeTx>,
+    #[schema(value_type = Option<String>)]
+    pub domain_hash: Option<B256>,
+    #[schema(value_type = Option<String>)]
+    pub message_hash: Option<B256>,
+    pub safe_tx_hash: Option<SafeTxHash>,
+    /// The document for `eth_signTypedData_v4`.
+    #[schema(value_type = Option<Object>)]
+    pub eip712: Option<Value>,
+    #[schema(value_type = Vec<String>)]
+    pub owners: Vec<Address>,
+    pub threshold: Option<u32>,
+    pub confirmations: Vec<ConfirmationView>,
+    /// Present once the threshold is reached.
+    pub execution: Option<ExecutionCall>,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+}
+
+impl ProposalView {
+    /// Puts a stored proposal into words. The hashes are computed again from the stored fields.
+    pub fn of(
+        proposal: &Proposal,
+        confirmations: &[Confirmation],
+        app: crate::request::ids::AppId,
+    ) -> Self {
+        let bare_calls: Vec<Call> =
+            proposal.writes.iter().map(|write| Call::of_write(app, write)).collect();
+        let safe = proposal.safe.as_ref();
+        let decoded = safe.map_or_else(
+            || bare(&bare_calls, proposal, app),
+            |safe| {
+                let expected = Expected {
+                    safe: proposal.owner,
+                    app: Some(app),
+                    writes: Some(&proposal.writes),
+                };
+                decode(&safe.tx, &expected)
+            },
+        );
+        // What is wrong now, and what was wrong when it was made.
+        let mut warnings = decoded.warnings;
+        warnings.extend(
+            proposal
+                .warnings
+                .iter()
+                .filter(|known| !warnings.contains(known))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        let hashes =
+            safe.map(|safe| safe::hashes(&safe.tx, proposal.chain, proposal.owner, safe.version));
+        Self {
+            route: proposal.route,
+            chain_id: proposal.chain,
+            owner: proposal.owner,
+            calls: decoded.calls,
+            warnings,
+            bare_calls,
+            safe_version: safe.map(|safe| safe.version.to_string()),
+            safe_tx: safe.map(|safe| safe.tx.clone()),
+            domain_hash: hashes.map(|hashes| hashes.domain_hash),
+            message_hash: hashes.map(|hashes| hashes.message_hash),
+            safe_tx_hash: hashes.map(|hashes| hashes.safe_tx_hash),
+            eip712: safe.map(|safe| {
+                safe::eip712_document(&safe.tx, proposal.chain, proposal.owner, safe.version)
+            }),
+            owners: safe.map(|safe| safe.owners.clone()).unwrap_or_default(),
+            threshold: safe.map(|safe| safe.threshold),
+            confirmations: confirmations.iter().map(ConfirmationView::from).collect(),
+            execution: safe.and_then(|safe| execution(proposal, safe, confirmations)),
+            created_at: proposal.created_at,
+        }
+    }
+}
+
+impl From<&Confirmation> for ConfirmationView {
+    fn from(confirmation: &Confirmation) -> Self {
+        Self {
+            owner: confirmation.owner,
+            kind: confirmation.signature.kind(),
+            signature: confirmation.signature.to_bytes().to_vec().into(),
+            received_at: confirmation.received_at,
+        }
+    }
+}
+
+/// Bare calls in words: each as a transaction of its own.
+fn bare(calls: &[Call], proposal: &Proposal, app: crate::request::ids::AppId) -> Decoded {
+    let expected = Expected { safe: proposal.owner, app: Some(app), writes: None };
+    let calls = calls.iter().flat_map(|call| {
+        let tx = SafeTx::new(call.clone(), safe::Operation::Call, alloy::primitives::U256::ZERO);
+        decode(&tx, &expected).calls
+    });
+    Decoded { calls: calls.collect(), warnings: vec![] }
+}
+
+fn execution(
+    proposal: &Proposal,
+    safe: &SafeProposal,
+    confirmations: &[Confirmation],
+) -> Option<ExecutionCall> {
+    let given: Vec<(Address, OwnerSignature)> = confirmations
+        .iter()
+        .filter(|one| safe.owners.contains(&one.owner))
+        .map(|one| (one.owner, one.signature))
+        .collect();
+    if given.len() < safe.threshold as usize {
+        return None;
+    }
+    let signatures = pack(&given).ok()?;
+    Some(ExecutionCall { to: proposal.owner, data: safe.tx.exec_calldata(&signatures) })
+}
+
+/// The live proposal of a request, in words and with its confirmations.
+pub async fn view(state: &WebState, id: RequestId) -> Result<Option<ProposalView>, Problem> {
+    let store = &state.service.store;
+    let request = store.request(id).await?;
+    let Some(proposal) = store.proposal(id).await? else { return Ok(None) };
+    let confirmations = store.confirmations(proposal.id).await?;
+    Ok(Some(ProposalView::of(&proposal, &confirmations, request.app)))
+}
+
+fn none_yet() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no-proposal",
+        "there is no proposal for this request (now)",
+    )
+}
+
+/// What the owner of the app is asked to approve.
+#[utoipa::path(
+    get, path = "/v1/requests/{id}/proposal", tag = "proposals", params(("id" = RequestId, Path)),
+    responses((status = 200, body = ProposalView), (status = 404, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn show(
+    _: Reader,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+) -> Result<Json<ProposalView>, Problem> {
+    view(&state, request_id(&id)?).await?.map(Json).ok_or_else(none_yet)
+}
+
+/// The calls as a file for Safe's Transaction Builder.
+#[utoipa::path(
+    get, path = "/v1/requests/{id}/safe-batch.json", tag = "proposals", params(("id" = RequestId, Path)),
+    responses((status = 200, description = "Transaction Builder file", content_type = "application/json"), (status = 404, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn safe_batch(
+    _: Reader,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = request_id(&id)?;
+    let store = &state.service.store;
+    let request = store.request(id).await?;
+    let proposal = store.proposal(id).await?.ok_or_else(none_yet)?;
+    let calls: Vec<Call> =
+        proposal.writes.iter().map(|write| Call::of_write(request.app, write)).collect();
+    let file = BatchFile {
+        chain: proposal.chain,
+        safe: proposal.owner,
+        name: "Countersign: allow a replica",
+        description: &format!("request {id}"),
+        created_at_ms: u64::try_from(proposal.created_at.timestamp_millis()).unwrap_or_default(),
+        calls: &calls,
+    };
+    let disposition = format!("attachment; filename=\"countersign-{id}.json\"");
+    Ok(([(header::CONTENT_DISPOSITION, disposition)], Json(file.to_json())).into_response())
+}
+
+/// An owner's signature over the safeTxHash.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
+pub struct NewConfirmation {
+    /// 65 bytes in hexadecimal.
+    signature: String,
+}
+
+/// Gives an owner's signature. Needs no token: the signature is the proof.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/confirmations", tag = "proposals", params(("id" = RequestId, Path)), request_body = NewConfirmation,
+    responses(
+        (status = 201, description = "The signature was added", body = RequestView),
+        (status = 200, description = "This owner's signature was here before", body = RequestView),
+        (status = 409, body = Problem), (status = 422, body = Problem)
+    )
+)]
+pub async fn confirm(
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<RequestView>), Problem> {
+    let id = request_id(&id)?;
+    let body = parse_body(&body)?;
+    let signature = body.get("signature").and_then(Value::as_str);
+    let signature: OwnerSignature = signature
+        .ok_or_else(|| Problem::of_field("signature", "missing"))?
+        .parse()
+        .map_err(|error: safe::signature::SignatureError| {
+            Problem::of_field("signature", error.to_string())
+        })?;
+    let service = &state.service;
+    let request = service.store.request(id).await?;
+    let chain = service.chains.get(request.chain)?;
+    let now = service.clock.now();
+    let confirmation = propose::confirm(&service.store, chain, &request, &signature, now).await?;
+    let status = if confirmation.added { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(confirmation.request.into())))
+}

@@ -1,0 +1,363 @@
+//! `/v1/requests`: submit, list, show, withdraw, reject.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    clock::Time,
+    intake,
+    request::{
+        Request,
+        facts::{BlockRef, Execution},
+        ids::{
+            AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, RequestId, SourceCvm, TxHash,
+        },
+        status::Status,
+    },
+    review,
+    store::{intake::Stored, journal::Entry, requests::Filter},
+    web::{
+        WebState,
+        gate::{Reader, Writer},
+        problem::Problem,
+    },
+};
+
+/// Requests on a page unless asked for otherwise, and at most.
+const LIMIT_DEFAULT: u32 = 50;
+const LIMIT_MAX: u32 = 200;
+/// Entries of a request's timeline that are shown.
+const TIMELINE_MAX: u32 = 500;
+
+/// A preparation to submit: our own fields, or `prepare_response` with Phala's 465 answer or what
+/// the `phala` CLI printed, beside the fields that it does not carry.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
+pub struct NewRequest {
+    chain_id: Option<ChainId>,
+    app: Option<AppId>,
+    source_cvm: Option<SourceCvm>,
+    node_id: Option<NodeId>,
+    compose_hash: Option<ComposeHash>,
+    device_id: Option<DeviceId>,
+    #[schema(value_type = Option<String>, write_only)]
+    commit_token: Option<String>,
+    /// When the replica was prepared; now, unless given. The token lives 14 days from then.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    prepared_at: Option<Time>,
+    note: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    prepare_response: Option<Value>,
+}
+
+/// The execution that the chain showed.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ExecutionView {
+    pub block: BlockRef,
+    pub transaction: Option<TxHash>,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Time,
+}
+
+/// The replica of a request.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ReplicaView {
+    pub id: ReplicaId,
+    #[schema(value_type = String, format = DateTime)]
+    pub committed_at: Time,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub running_at: Option<Time>,
+}
+
+/// A request. Its commit token is not part of it, here or anywhere.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct RequestView {
+    pub id: RequestId,
+    pub kind: &'static str,
+    pub status: Status,
+    /// Why it waits, why it ended, or what a person must look at.
+    pub reason: Option<String>,
+    /// Whether a person must look.
+    pub needs_attention: bool,
+    pub next_step: &'static str,
+    pub chain_id: ChainId,
+    pub app: AppId,
+    pub source_cvm: SourceCvm,
+    pub node_id: Option<NodeId>,
+    pub compose_hash: ComposeHash,
+    pub device_id: DeviceId,
+    pub note: Option<String>,
+    pub created_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+    #[schema(value_type = String, format = DateTime)]
+    pub prepared_at: Time,
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Time,
+    pub executed: Option<ExecutionView>,
+    /// The block at which both entries read true at the depth of the policy.
+    pub registered: Option<BlockRef>,
+    pub replica: Option<ReplicaView>,
+    /// What happened, oldest first; only when one request is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Vec<Entry>>,
+}
+
+impl From<Request> for RequestView {
+    fn from(request: Request) -> Self {
+        let status = request.status();
+        let facts = request.facts;
+        let needs_attention = facts.attention.is_some();
+        let reason = facts.end.map(|end| end.reason).or(facts.attention).or(request.reason);
+        Self {
+            id: request.id,
+            kind: "replica",
+            status,
+            reason,
+            needs_attention,
+            next_step: if needs_attention { "a person must look" } else { status.next_step() },
+            chain_id: request.chain,
+            app: request.app,
+            source_cvm: request.source,
+            node_id: request.node,
+            compose_hash: request.compose,
+            device_id: request.device,
+            note: request.note,
+            created_by: request.created_by,
+            created_at: request.created_at,
+            prepared_at: request.prepared_at,
+            expires_at: request.expires_at,
+            executed: facts.execution.map(|Execution { at, block, tx }| ExecutionView {
+                block,
+                transaction: tx,
+                at,
+            }),
+            registered: facts.registration.map(|registration| registration.block),
+            replica: facts.replica.map(|replica| ReplicaView {
+                id: replica.id,
+                committed_at: replica.committed_at,
+                running_at: facts.running_at,
+            }),
+            timeline: None,
+        }
+    }
+}
+
+/// Parses a JSON body without repeating any of it in the error.
+pub(super) fn parse_body(body: &Bytes) -> Result<Value, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Problem::of_field("body", format!("expected JSON; it stops making sense at {place}"))
+    })
+}
+
+/// Submits a preparation. The same one again is answered with the same request.
+#[utoipa::path(
+    post, path = "/v1/requests", tag = "requests", request_body = NewRequest,
+    responses(
+        (status = 201, description = "A request was opened", body = RequestView),
+        (status = 200, description = "The preparation was known, or renewed an open request", body = RequestView),
+        (status = 409, description = "The token came before with other content", body = Problem),
+        (status = 422, description = "A field is wrong; nothing was stored", body = Problem),
+    ),
+    security(("token" = []))
+)]
+pub async fn submit(
+    Writer(actor): Writer,
+    State(state): State<WebState>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<RequestView>), Problem> {
+    let service = &state.service;
+    let now = service.clock.now();
+    let chains: Vec<ChainId> = service.chains.iter().map(|chain| chain.id()).collect();
+    let submission = intake::read(&parse_body(&body)?, &chains, now)?;
+    let stored = intake::accept(&service.store, &service.vault, &submission, &actor, now).await?;
+    match stored {
+        Stored::Opened(request) => Ok((StatusCode::CREATED, Json(request.into()))),
+        Stored::Known(request) | Stored::Renewed(request) => {
+            Ok((StatusCode::OK, Json(request.into())))
+        }
+        Stored::TokenReused(id) => Err(Problem {
+            field: Some("commit_token".into()),
+            ..Problem::new(
+                StatusCode::CONFLICT,
+                "token-reused",
+                format!("request {id} came with the same commit token and other content"),
+            )
+        }),
+    }
+}
+
+/// What a list is narrowed to.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    pub status: Option<String>,
+    pub app: Option<String>,
+    /// A part of the id, the source CVM, the note, a hash or the replica.
+    pub q: Option<String>,
+    /// 1 to 200; 50 unless given.
+    pub limit: Option<String>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// One page of requests, newest first.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct RequestPage {
+    pub requests: Vec<RequestView>,
+    /// Give it as `cursor` to get the next page; absent on the last one.
+    pub next_cursor: Option<String>,
+}
+
+impl ListQuery {
+    /// The filter and page size that the query asks for.
+    pub fn read(&self) -> Result<(Filter, u32), Problem> {
+        fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+            name: &str,
+            text: Option<&String>,
+        ) -> Result<Option<T>, Problem> {
+            text.filter(|text| !text.is_empty())
+                .map(|text| {
+                    text.parse().map_err(|error: T::Err| Problem::of_field(name, error.to_string()))
+                })
+                .transpose()
+        }
+        let limit = match parse::<u32>("limit", self.limit.as_ref())? {
+            None => LIMIT_DEFAULT,
+            Some(limit @ 1..=LIMIT_MAX) => limit,
+            Some(_) => {
+                return Err(Problem::of_field("limit", format!("expected 1 to {LIMIT_MAX}")));
+            }
+        };
+        let text = self.q.as_ref().map(|text| text.trim().trim_start_matches("0x").to_owned());
+        if text.as_ref().is_some_and(|text| text.contains('\0') || text.len() > 200) {
+            return Err(Problem::of_field("q", "expected up to 200 ordinary characters"));
+        }
+        let filter = Filter {
+            status: parse("status", self.status.as_ref())?,
+            app: parse("app", self.app.as_ref())?,
+            text: text.filter(|text| !text.is_empty()),
+            after: self
+                .cursor
+                .as_deref()
+                .filter(|text| !text.is_empty())
+                .map(read_cursor)
+                .transpose()?,
+        };
+        Ok((filter, limit))
+    }
+}
+
+fn read_cursor(text: &str) -> Result<(Time, RequestId), Problem> {
+    let wrong = || Problem::of_field("cursor", "expected `next_cursor` of the page before");
+    let (micros, id) = text.split_once('_').ok_or_else(wrong)?;
+    let at = Time::from_timestamp_micros(micros.parse().map_err(|_| wrong())?).ok_or_else(wrong)?;
+    Ok((at, id.parse().map_err(|_| wrong())?))
+}
+
+/// The cursor of the page after `last`, when the page was full.
+pub fn next_cursor(requests: &[Request], limit: u32) -> Option<String> {
+    let last = requests.last().filter(|_| requests.len() >= limit as usize)?;
+    Some(format!("{}_{}", last.created_at.timestamp_micros(), last.id))
+}
+
+/// Lists requests, newest first.
+#[utoipa::path(
+    get, path = "/v1/requests", tag = "requests", params(ListQuery),
+    responses((status = 200, body = RequestPage), (status = 422, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn list(
+    _: Reader,
+    State(state): State<WebState>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<RequestPage>, Problem> {
+    let (filter, limit) = query.read()?;
+    let requests = state.service.store.requests(&filter, limit).await?;
+    let next_cursor = next_cursor(&requests, limit);
+    Ok(Json(RequestPage { requests: requests.into_iter().map(Into::into).collect(), next_cursor }))
+}
+
+/// Reads an id in a path; a malformed one is no request that exists.
+pub fn request_id(text: &str) -> Result<RequestId, Problem> {
+    text.parse().map_err(|_| Problem::not_found("request"))
+}
+
+/// One request with its timeline.
+#[utoipa::path(
+    get, path = "/v1/requests/{id}", tag = "requests", params(("id" = RequestId, Path)),
+    responses((status = 200, body = RequestView), (status = 404, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn show(
+    _: Reader,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+) -> Result<Json<RequestView>, Problem> {
+    let id = request_id(&id)?;
+    let store = &state.service.store;
+    let mut view = RequestView::from(store.request(id).await?);
+    let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
+    timeline.reverse();
+    view.timeline = Some(timeline);
+    Ok(Json(view))
+}
+
+/// Why a person takes a request back or refuses it.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
+pub struct Reason {
+    reason: String,
+}
+
+fn read_reason(body: &Bytes) -> Result<String, Problem> {
+    let body = parse_body(body)?;
+    let reason = body.get("reason").and_then(Value::as_str);
+    reason.map(str::to_owned).ok_or_else(|| Problem::of_field("reason", "missing"))
+}
+
+/// Takes a request back; possible until its commit has begun.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/withdraw", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
+    responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn withdraw(
+    Writer(actor): Writer,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<RequestView>, Problem> {
+    let (id, reason) = (request_id(&id)?, read_reason(&body)?);
+    let service = &state.service;
+    let now = service.clock.now();
+    let request = review::withdraw(&service.store, id, &reason, &actor, now).await?;
+    Ok(Json(request.into()))
+}
+
+/// Refuses a request in review; possible until its commit has begun.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/reject", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
+    responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn reject(
+    Writer(actor): Writer,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<RequestView>, Problem> {
+    let (id, reason) = (request_id(&id)?, read_reason(&body)?);
+    let service = &state.service;
+    let now = service.clock.now();
+    let request = review::reject(&service.store, id, &reason, &actor, now).await?;
+    Ok(Json(request.into()))
+}

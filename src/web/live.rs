@@ -1,0 +1,77 @@
+//! Server-sent events: tells pages and scripts that a request changed, by id alone. Whoever wants
+//! to know more reads the request.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::State,
+    response::sse::{Event, KeepAlive, Sse},
+};
+use futures::{Stream, StreamExt};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{WebState, gate::Reader};
+use crate::store::Store;
+
+/// Changes a slow reader may fall behind by; it then reads everything again.
+const BEHIND_MAX: usize = 1_024;
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const RELISTEN: Duration = Duration::from_secs(1);
+
+/// Where changes are passed on to all readers.
+#[derive(Debug, Clone)]
+pub struct Live(broadcast::Sender<String>);
+
+impl Default for Live {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(BEHIND_MAX))
+    }
+}
+
+impl Live {
+    /// Passes on what the database announces, until `stop`.
+    pub async fn run(&self, store: Store, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Ok(mut changes) = store.changes().await {
+                loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        change = changes.recv() => match change {
+                            // Nobody listening is no error.
+                            Ok(change) => drop(self.0.send(change.payload().to_owned())),
+                            Err(_) => break,
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RELISTEN) => {}
+            }
+        }
+    }
+}
+
+/// A stream of `request` events with the id of the request that changed, and `head` events.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "events",
+    responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"))
+)]
+pub async fn events(
+    _: Reader,
+    State(state): State<WebState>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let changes = BroadcastStream::new(state.live.0.subscribe()).map(|change| {
+        Ok(match change {
+            Ok(change) => match change.strip_prefix("head ") {
+                Some(chain) => Event::default().event("head").data(chain),
+                None => Event::default().event("request").data(change),
+            },
+            // Too far behind: everything may have changed.
+            Err(_) => Event::default().event("reload").data("behind"),
+        })
+    });
+    Sse::new(changes).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}

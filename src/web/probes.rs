@@ -1,0 +1,117 @@
+//! Liveness, readiness with reasons, and metrics. None of them needs a token, and none of them
+//! tells more than states and ages.
+
+use std::{sync::Mutex, time::Duration};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::WebState;
+use crate::{clock::Time, flow::chain_of};
+
+/// A head older than this, or than ten polls, means that a chain is not being read.
+const HEAD_AGE_MAX: Duration = Duration::from_secs(30);
+/// Phala Cloud is asked no more often than this, however often readiness is.
+const CLOUD_ASKED_EVERY: Duration = Duration::from_secs(15);
+
+/// One thing the service depends on.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Check {
+    pub name: String,
+    pub ok: bool,
+    /// What it looks like, or what is wrong.
+    pub detail: String,
+}
+
+/// Whether the service can do its work.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Readiness {
+    pub ready: bool,
+    pub checks: Vec<Check>,
+}
+
+/// The last look at Phala Cloud.
+#[derive(Debug, Default)]
+pub struct CloudHealth(Mutex<Option<(Time, Check)>>);
+
+/// Whether the process runs.
+#[utoipa::path(get, path = "/healthz", tag = "probes", responses((status = 200, description = "The process runs")))]
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether database, chains and Phala Cloud are reachable.
+#[utoipa::path(
+    get, path = "/readyz", tag = "probes",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness))
+)]
+pub async fn readyz(State(state): State<WebState>) -> Response {
+    let mut checks = vec![database(&state).await];
+    if checks[0].ok {
+        checks.extend(chains(&state).await);
+    }
+    checks.push(cloud(&state).await);
+    let ready = checks.iter().all(|check| check.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, checks })).into_response()
+}
+
+async fn database(state: &WebState) -> Check {
+    let (ok, detail) = match state.service.store.ping().await {
+        Ok(()) => (true, "answers".to_owned()),
+        Err(error) => (false, error.to_string()),
+    };
+    Check { name: "database".into(), ok, detail }
+}
+
+async fn chains(state: &WebState) -> Vec<Check> {
+    let mut checks = vec![];
+    for chain in state.service.chains.iter() {
+        let name = format!("chain {}", chain.id());
+        let allowed = HEAD_AGE_MAX.max(chain.poll() * 10);
+        let (ok, detail) = match state.service.store.head(chain.id()).await {
+            Ok(Some(head)) => {
+                let age = (state.service.clock.now() - head.seen_at).to_std().unwrap_or_default();
+                let block = head.block.number;
+                (age <= allowed, format!("block {block}, looked at {} s ago", age.as_secs()))
+            }
+            Ok(None) => (false, "has not been read yet".into()),
+            Err(error) => (false, error.to_string()),
+        };
+        checks.push(Check { name, ok, detail });
+    }
+    checks
+}
+
+async fn cloud(state: &WebState) -> Check {
+    let now = state.service.clock.now();
+    let locked = || state.cloud_health.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let known = locked().clone();
+    if let Some((at, check)) = known
+        && (now - at).to_std().is_ok_and(|age| age < CLOUD_ASKED_EVERY)
+    {
+        return check;
+    }
+    let (ok, detail) = match state.service.cloud.ping().await {
+        Ok(()) => (true, "answers".to_owned()),
+        Err(error) => (false, chain_of(&error)),
+    };
+    let check = Check { name: "phala cloud".into(), ok, detail };
+    *locked() = Some((now, check.clone()));
+    check
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "probes", responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
+pub async fn metrics(State(state): State<WebState>) -> Result<String, super::problem::Problem> {
+    for (status, count) in state.service.store.request_counts().await? {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of counts below 2^52")]
+        metrics::gauge!("countersign_requests", "status" => status).set(count as f64);
+    }
+    Ok(state.metrics.render())
+}

@@ -1,0 +1,149 @@
+//! The only map from errors to status codes: `application/problem+json` (RFC 9457) with a stable
+//! `code`. What went wrong inside is logged here, once; the caller is told what to do.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{
+    audit::AuditError,
+    chain::ChainError,
+    flow::chain_of,
+    intake::{AcceptError, FieldProblem},
+    propose::ConfirmError,
+    review::ReviewError,
+    store::StoreError,
+};
+
+/// An error as callers see it.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable name of the error.
+    pub code: &'static str,
+    /// What went wrong, for people.
+    pub title: String,
+    /// The field of the request that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
+        Self { status: status.as_u16(), code, title: title.into(), field: None }
+    }
+
+    pub fn of_field(field: impl Into<String>, title: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", title);
+        Self { field: Some(field.into()), ..problem }
+    }
+
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {what}"))
+    }
+
+    fn internal(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = chain_of(error), "a request could not be answered");
+        let title = "Countersign could not do this; the log of the service says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
+    }
+
+    fn unavailable(error: &dyn std::error::Error) -> Self {
+        tracing::warn!(error = chain_of(error), "a dependency is unavailable");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "chain-unreadable", chain_of(error))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let content_type = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        if status == StatusCode::UNAUTHORIZED {
+            // Basic lets a browser ask for the token, which is given as the password.
+            let challenge = HeaderValue::from_static(
+                "Bearer, Basic realm=\"Countersign: the API token is the password\"",
+            );
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(what) => Self::not_found(what),
+            StoreError::Illegal(illegal) => {
+                Self::new(StatusCode::CONFLICT, "not-in-this-status", illegal.to_string())
+            }
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ChainError> for Problem {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::Unknown(_) => Self::not_found("chain"),
+            error => Self::unavailable(&error),
+        }
+    }
+}
+
+impl From<FieldProblem> for Problem {
+    fn from(error: FieldProblem) -> Self {
+        Self::of_field(error.field, error.problem)
+    }
+}
+
+impl From<AcceptError> for Problem {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::Store(error) => error.into(),
+            error @ AcceptError::Seal(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<AuditError> for Problem {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Store(error) => error.into(),
+            AuditError::Chain(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReviewError> for Problem {
+    fn from(error: ReviewError) -> Self {
+        match error {
+            ReviewError::Store(error) => error.into(),
+            error @ ReviewError::Reason => Self::of_field("reason", error.to_string()),
+        }
+    }
+}
+
+impl From<ConfirmError> for Problem {
+    fn from(error: ConfirmError) -> Self {
+        let text = error.to_string();
+        match error {
+            ConfirmError::Store(error) => error.into(),
+            ConfirmError::Chain(error) => error.into(),
+            ConfirmError::Signature(_) => Self::of_field("signature", text),
+            ConfirmError::NotOwner { .. } => {
+                Self { code: "not-an-owner", ..Self::of_field("signature", text) }
+            }
+            ConfirmError::NothingToSign(_) | ConfirmError::NoSafe => {
+                Self::new(StatusCode::CONFLICT, "nothing-to-sign", text)
+            }
+            ConfirmError::Replaced => Self::new(StatusCode::CONFLICT, "proposal-replaced", text),
+            error @ ConfirmError::HashDiffers => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! All routes, and what every request passes through.
+
+use std::{any::Any, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    set_header::SetResponseHeaderLayer,
+    timeout::TimeoutLayer,
+    trace::TraceLayer,
+};
+use utoipa::{
+    OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{WebState, api, live, pages, probes, problem::Problem};
+
+/// Bytes of a request's body. A preparation is below 10 KiB.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// No script, style or picture from anywhere else, and none of ours inside the page.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Countersign",
+        description = "Carries a Phala Cloud replica from prepared to running, with no human after the last signature."
+    ),
+    components(schemas(Problem))
+)]
+struct Document;
+
+fn documented() -> OpenApiRouter<WebState> {
+    let mut document = Document::openapi();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("token", SecurityScheme::Http(bearer));
+    OpenApiRouter::with_openapi(document)
+        .routes(routes!(api::requests::submit, api::requests::list))
+        .routes(routes!(api::requests::show))
+        .routes(routes!(api::requests::withdraw))
+        .routes(routes!(api::requests::reject))
+        .routes(routes!(api::proposals::show))
+        .routes(routes!(api::proposals::safe_batch))
+        .routes(routes!(api::proposals::confirm))
+        .routes(routes!(api::apps::list))
+        .routes(routes!(api::apps::show))
+        .routes(routes!(api::apps::allowlist))
+        .routes(routes!(api::apps::ledger))
+        .routes(routes!(api::apps::drift))
+        .routes(routes!(api::journal::page))
+        .routes(routes!(probes::healthz))
+        .routes(routes!(probes::readyz))
+        .routes(routes!(probes::metrics))
+}
+
+/// The OpenAPI document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    // The stream of events stays open, so it stands outside the timeout and is added by hand.
+    let (_, events) =
+        OpenApiRouter::<WebState>::new().routes(routes!(live::events)).split_for_parts();
+    let (_, mut document) = documented().split_for_parts();
+    document.merge(events);
+    document
+}
+
+/// The whole site.
+pub fn router(state: WebState) -> Router {
+    let (api, _) = documented().split_for_parts();
+    let document = openapi();
+    let bounded = api
+        .merge(pages::routes())
+        .route("/openapi.json", get(async move || Json(document)))
+        .fallback(async || Problem::not_found("page"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "not with this method",
+            )
+        })
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT));
+    bounded
+        .route("/v1/events", get(live::events))
+        .with_state(state)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+}
+
+fn fixed(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// What a log line says about a request: never its query, headers or body.
+fn span(request: &Request) -> tracing::Span {
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    tracing::info_span!("http", http.method = %request.method(), http.path = request.uri().path(), http.request_id = id)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
+fn panicked(_panic: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a handler panicked, which is a defect of Countersign");
+    let title = "Countersign could not do this; the log of the service says why";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title).into_response()
+}
