@@ -13,6 +13,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::join_all};
+use secrecy::SecretString;
 use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +23,8 @@ use crate::{
     commit::{self, CommitError},
     config::Settings,
     intake::prepare::{self, PrepareError},
-    notify,
-    phala::PhalaCloud,
+    notify::Webhooks,
+    phala::{self, PhalaCloud},
     propose::{self, ProposeError},
     remind,
     request::{
@@ -69,7 +70,7 @@ pub struct Service {
     pub vault: Vault,
     pub clock: Arc<dyn Clock>,
     pub settings: Settings,
-    pub http: reqwest::Client,
+    pub webhooks: Webhooks,
 }
 
 /// Why a step failed. Every kind is tried again; a lost lease is somebody else's to try.
@@ -120,7 +121,35 @@ pub fn chain_of(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// A client for the network could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up TLS or name resolution")]
+pub struct NetworkError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
 impl Service {
+    /// Puts the service together. Nothing is contacted yet.
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        vault: Vault,
+        api_key: Option<SecretString>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, NetworkError> {
+        let transport = phala::transport().map_err(|error| NetworkError(error.into()))?;
+        let can_prepare = api_key.is_some();
+        Ok(Self {
+            store,
+            chains: Chains::new(&settings.chains).map_err(|error| NetworkError(error.into()))?,
+            cloud: PhalaCloud::new(transport, settings.phala_api_prefix.clone(), api_key),
+            can_prepare,
+            vault,
+            clock,
+            webhooks: Webhooks::new(settings.webhooks.clone())
+                .map_err(|error| NetworkError(error.into()))?,
+            settings,
+        })
+    }
+
     /// Runs workers, followers and deliveries until `stop`; steps under way are finished.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let (wake, woken) = channel::channel(());
@@ -380,19 +409,17 @@ impl Service {
         }
     }
 
-    /// Delivers the message that has been due longest to every webhook; false when none is due.
+    /// Delivers the message that has been due longest ; false when none is due.
     async fn deliver_once(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let Some(message) = self.store.take_message(now, now + DELIVER_RETRY).await? else {
             return Ok(false);
         };
-        for webhook in &self.settings.webhooks {
-            if let Err(error) = notify::deliver(&self.http, webhook, &message).await {
-                tracing::warn!(message.id = message.id, %error, "a message was not delivered");
-                let again_at = now + DELIVER_RETRY;
-                self.store.message_failed(message.id, &error.to_string(), again_at).await?;
-                return Ok(true);
-            }
+        if let Err(error) = self.webhooks.deliver(&message).await {
+            tracing::warn!(message.id = message.id, %error, "a message was not delivered");
+            let again_at = now + DELIVER_RETRY;
+            self.store.message_failed(message.id, &error.to_string(), again_at).await?;
+            return Ok(true);
         }
         self.store.message_delivered(message.id, self.clock.now()).await?;
         Ok(true)

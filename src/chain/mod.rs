@@ -29,6 +29,9 @@ use endpoint::Endpoint;
 pub use endpoint::EndpointError;
 pub use reads::{ContractKind, OwnerKind, SafeState};
 
+/// An endpoint that has not answered by then does not count.
+const RPC_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// What an endpoint says about a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -71,8 +74,9 @@ pub struct Chain {
 pub struct Chains(Vec<Chain>);
 
 impl Chains {
-    pub fn new(settings: &[ChainSettings], http: &reqwest::Client) -> Self {
-        Self(settings.iter().map(|settings| Chain::new(settings.clone(), http)).collect())
+    pub fn new(settings: &[ChainSettings]) -> reqwest::Result<Self> {
+        let http = reqwest::Client::builder().timeout(RPC_TIMEOUT).build()?;
+        Ok(Self(settings.iter().map(|settings| Chain::new(settings.clone(), &http)).collect()))
     }
 
     pub fn get(&self, id: ChainId) -> Result<&Chain, ChainError> {

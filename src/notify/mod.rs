@@ -19,20 +19,42 @@ pub enum NotifyError {
     Refused { host: String, status: u16 },
 }
 
-/// Posts one message to one webhook.
-pub async fn deliver(http: &Client, to: &Url, message: &Message) -> Result<(), NotifyError> {
-    let host = to.host_str().unwrap_or_default().to_owned();
-    let body = json!({
-        "id": format!("countersign-{}", message.id),
-        "kind": message.kind,
-        "request": message.request,
-        "created_at": message.created_at,
-        "data": message.body,
-    });
-    let answer = http.post(to.clone()).timeout(TIMEOUT).json(&body).send().await;
-    match answer {
-        Ok(answer) if answer.status().is_success() => Ok(()),
-        Ok(answer) => Err(NotifyError::Refused { host, status: answer.status().as_u16() }),
-        Err(_) => Err(NotifyError::Unreachable { host }),
+/// The webhooks that are told.
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    http: Client,
+    targets: Vec<Url>,
+}
+
+impl Webhooks {
+    pub fn new(targets: Vec<Url>) -> reqwest::Result<Self> {
+        // A redirect would carry the message to a place that nobody configured.
+        let none = reqwest::redirect::Policy::none();
+        let http = Client::builder().redirect(none).timeout(TIMEOUT).build()?;
+        Ok(Self { http, targets })
+    }
+
+    /// Posts one message to all of them; the first failure means that all are told again.
+    pub async fn deliver(&self, message: &Message) -> Result<(), NotifyError> {
+        for target in &self.targets {
+            self.post(target, message).await?;
+        }
+        Ok(())
+    }
+
+    async fn post(&self, to: &Url, message: &Message) -> Result<(), NotifyError> {
+        let host = to.host_str().unwrap_or_default().to_owned();
+        let body = json!({
+            "id": format!("countersign-{}", message.id),
+            "kind": message.kind,
+            "request": message.request,
+            "created_at": message.created_at,
+            "data": message.body,
+        });
+        match self.http.post(to.clone()).json(&body).send().await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(NotifyError::Refused { host, status: answer.status().as_u16() }),
+            Err(_) => Err(NotifyError::Unreachable { host }),
+        }
     }
 }

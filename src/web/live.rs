@@ -22,32 +22,33 @@ const RELISTEN: Duration = Duration::from_secs(1);
 
 /// Where changes are passed on to all readers.
 #[derive(Debug, Clone)]
-pub struct Live(broadcast::Sender<String>);
-
-impl Default for Live {
-    fn default() -> Self {
-        Self(broadcast::Sender::new(BEHIND_MAX))
-    }
+pub struct Live {
+    changes: broadcast::Sender<String>,
+    stop: CancellationToken,
 }
 
 impl Live {
-    /// Passes on what the database announces, until `stop`.
-    pub async fn run(&self, store: Store, stop: CancellationToken) {
-        while !stop.is_cancelled() {
+    pub fn new(stop: CancellationToken) -> Self {
+        Self { changes: broadcast::Sender::new(BEHIND_MAX), stop }
+    }
+
+    /// Passes on what the database announces.
+    pub async fn run(&self, store: Store) {
+        while !self.stop.is_cancelled() {
             if let Ok(mut changes) = store.changes().await {
                 loop {
                     tokio::select! {
-                        () = stop.cancelled() => return,
+                        () = self.stop.cancelled() => return,
                         change = changes.recv() => match change {
                             // Nobody listening is no error.
-                            Ok(change) => drop(self.0.send(change.payload().to_owned())),
+                            Ok(change) => drop(self.changes.send(change.payload().to_owned())),
                             Err(_) => break,
                         }
                     }
                 }
             }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(RELISTEN) => {}
             }
         }
@@ -63,7 +64,9 @@ pub async fn events(
     _: Reader,
     State(state): State<WebState>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let changes = BroadcastStream::new(state.live.0.subscribe()).map(|change| {
+    let changes = BroadcastStream::new(state.live.changes.subscribe());
+    // An open stream must not keep a stopping service alive.
+    let changes = changes.take_until(state.live.stop.cancelled_owned()).map(|change| {
         Ok(match change {
             Ok(change) => match change.strip_prefix("head ") {
                 Some(chain) => Event::default().event("head").data(chain),

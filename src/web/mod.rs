@@ -8,13 +8,22 @@ pub mod probes;
 pub mod problem;
 mod router;
 
-use std::sync::Arc;
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub use router::{openapi, router};
 
 use crate::flow::Service;
+
+/// How long open connections may take to end after the service was told to stop.
+const GOODBYE: Duration = Duration::from_secs(10);
 
 /// What every handler can reach.
 #[derive(Clone)]
@@ -25,9 +34,51 @@ pub struct WebState {
     pub cloud_health: Arc<probes::CloudHealth>,
 }
 
-impl WebState {
-    pub fn new(service: Arc<Service>, metrics: PrometheusHandle) -> Self {
-        let live = live::Live::default();
-        Self { service, metrics, live, cloud_health: Arc::default() }
-    }
+/// The process's metrics. There is one recorder in a process, however many services run in it.
+fn metrics_handle() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        // Another recorder was installed by whoever embeds us: then ours stays empty.
+        drop(metrics::set_global_recorder(recorder));
+        handle
+    };
+    HANDLE.get_or_init(install).clone()
+}
+
+/// Answers HTTP and does the work until `stop`; then finishes what is under way.
+pub async fn serve(
+    listener: TcpListener,
+    service: Arc<Service>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let live = live::Live::new(stop.clone());
+    let state = WebState {
+        service: service.clone(),
+        metrics: metrics_handle(),
+        live: live.clone(),
+        cloud_health: Arc::default(),
+    };
+    let answering = axum::serve(listener, router(state))
+        .with_graceful_shutdown(stop.clone().cancelled_owned())
+        .into_future();
+    let working = service.clone().run(stop.clone());
+    let passing_on = live.run(service.store.clone());
+    let (answered, (), ()) = futures::join!(
+        async {
+            let late = async {
+                stop.cancelled().await;
+                tokio::time::sleep(GOODBYE).await;
+            };
+            tokio::select! {
+                // A server that ends by itself must not leave workers behind.
+                answered = answering => { stop.cancel(); answered }
+                () = late => Ok(()),
+            }
+        },
+        working,
+        passing_on,
+    );
+    answered
 }

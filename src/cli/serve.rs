@@ -1,0 +1,139 @@
+//! `countersign serve`: the service itself.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{database, logging};
+use crate::{
+    clock::SystemClock,
+    config::{Overrides, Settings},
+    flow::Service,
+    vault::Vault,
+    web,
+};
+
+/// Run the service: API, pages, and the work on requests.
+///
+/// Settings come from flags, the environment and the configuration file, in this order.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  COUNTERSIGN_SEAL_KEY_FILE=/etc/countersign/seal.key PHALA_CLOUD_API_KEY=… \\
+    countersign serve --chain '8453=https://mainnet.base.org;depth=safe'
+  countersign serve --config /etc/countersign/countersign.toml")]
+pub struct ServeArgs {
+    /// Configuration file (TOML).
+    #[arg(long, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:8465].
+    #[arg(long, env = "COUNTERSIGN_LISTEN", value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// A chain to follow and its RPC endpoints: `ID=URL[,URL…][;depth=N|safe|finalized][;quorum=N]
+    /// [;poll_ms=N][;backfill_blocks=N][;explorer=URL]`. May be given more than once.
+    #[arg(long = "chain", env = "COUNTERSIGN_CHAIN", value_name = "ID=URL", value_delimiter = ' ')]
+    chains: Vec<String>,
+    #[command(flatten)]
+    database: database::DatabaseArgs,
+    /// Key that commit tokens are sealed with: 64 hexadecimal digits. Several, separated by commas,
+    /// while rotating: the first seals, all open.
+    #[arg(long, env = "COUNTERSIGN_SEAL_KEY", hide_env_values = true, value_name = "HEX")]
+    seal_key: Option<SecretString>,
+    /// File that holds the seal key.
+    #[arg(long, env = "COUNTERSIGN_SEAL_KEY_FILE", value_name = "FILE")]
+    seal_key_file: Option<PathBuf>,
+    /// Phala Cloud's API [default: `https://cloud-api.phala.com/api/v1`].
+    #[arg(long, env = "PHALA_CLOUD_API_PREFIX", value_name = "URL")]
+    phala_api_prefix: Option<String>,
+    /// API key of the Phala Cloud workspace.
+    #[arg(long, env = "PHALA_CLOUD_API_KEY", hide_env_values = true, value_name = "KEY")]
+    phala_api_key: Option<SecretString>,
+    /// Let everybody read pages and API without a token.
+    #[arg(long, env = "COUNTERSIGN_OPEN_READS")]
+    open_reads: bool,
+    /// Post alerts to this URL as JSON. May be given more than once.
+    #[arg(long = "webhook", env = "COUNTERSIGN_WEBHOOK", hide_env_values = true, value_name = "URL")]
+    webhooks: Vec<String>,
+    /// How long an unanswered commit is looked for before it counts as without effect.
+    #[arg(long, env = "COUNTERSIGN_SETTLE_SECONDS", value_name = "SECONDS")]
+    settle_seconds: Option<u64>,
+    /// How often a booting replica is looked at.
+    #[arg(long, env = "COUNTERSIGN_BOOT_POLL_SECONDS", value_name = "SECONDS")]
+    boot_poll_seconds: Option<u64>,
+}
+
+/// Runs until it is told to stop by SIGTERM or Ctrl-C.
+pub async fn run(args: ServeArgs) -> Result<()> {
+    logging::to_stderr("info");
+    let vault = vault(&args)?;
+    let settings = settings(&args)?;
+    if settings.chains.is_empty() {
+        bail!("no chain to follow: give --chain, such as --chain 8453=https://mainnet.base.org");
+    }
+    let database = database::open(&args.database).await?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let address = listener.local_addr()?;
+    let clock = Arc::new(SystemClock);
+    let service = Service::new(settings, database.store.clone(), vault, args.phala_api_key, clock)?;
+    let stop = CancellationToken::new();
+    stop_on_signal(&stop)?;
+    tracing::info!(%address, "listens on http://{address}");
+    web::serve(listener, Arc::new(service), stop).await?;
+    database.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn vault(args: &ServeArgs) -> Result<Vault> {
+    let key = match (&args.seal_key, &args.seal_key_file) {
+        (Some(key), _) => key.clone(),
+        (None, Some(file)) => fs::read_to_string(file)
+            .with_context(|| format!("cannot read the seal key in {}", file.display()))?
+            .into(),
+        (None, None) => bail!(
+            "no seal key: commit tokens are never stored unsealed. Make one with `openssl rand \
+             -hex 32` and give it as COUNTERSIGN_SEAL_KEY or COUNTERSIGN_SEAL_KEY_FILE"
+        ),
+    };
+    Ok(Vault::from_hex(&key)?)
+}
+
+fn settings(args: &ServeArgs) -> Result<Settings> {
+    let file = match &args.config {
+        Some(path) => fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?,
+        None => String::new(),
+    };
+    let overrides = Overrides {
+        listen: args.listen.clone(),
+        phala_api_prefix: args.phala_api_prefix.clone(),
+        open_reads: args.open_reads.then_some(true),
+        settle_seconds: args.settle_seconds,
+        boot_poll_seconds: args.boot_poll_seconds,
+        webhooks: args.webhooks.clone(),
+        chains: args.chains.clone(),
+    };
+    Ok(Settings::read(&file, overrides)?)
+}
+
+/// Cancels `stop` at the first SIGTERM or Ctrl-C.
+pub fn stop_on_signal(stop: &CancellationToken) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stops: finishing what is under way");
+        stop.cancel();
+    });
+    Ok(())
+}
