@@ -1,0 +1,62 @@
+# Everything a person or a machine does with this repository. `make help` lists it.
+
+FORGE := node_modules/@foundry-rs/forge-linux-amd64/bin/forge
+CARGO ?= cargo
+# `make demo RUN=1` drives the whole flow unattended; otherwise the devnet stays up to be tried.
+RUN ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-contracts lint fmt bench tools sqlx fixtures clean prerequisites
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+demo: tools ## Start a local chain, a Safe, an app, an emulated Phala Cloud and the service (RUN=1: drive the flow and exit)
+	$(CARGO) run --locked -- devnet $(if $(RUN),--run)
+
+test: test-contracts test-rust ## Run every test
+
+test-rust: tools
+	$(CARGO) test --locked
+
+test-contracts: tools
+	$(FORGE) test
+
+lint: tools ## Check formatting, clippy, contracts and, when cargo-deny is installed, the supply chain
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	$(CARGO) check --locked --no-default-features --lib --bins
+	$(FORGE) fmt --check
+	@! grep -n 'http' package-lock.json || { echo 'package-lock.json names hosts: use `npm run lock`'; exit 1; }
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	  else echo 'cargo-deny is not installed: bans, licences and sources were not checked'; fi
+
+fmt: tools ## Format everything
+	$(CARGO) fmt
+	$(FORGE) fmt
+
+bench: tools ## Measure, print a table and write target/bench/results.json
+	$(CARGO) bench --locked --bench flow
+
+tools: prerequisites node_modules/.installed contracts/out/.built ## Install the pinned npm tools and build the contracts
+
+prerequisites:
+	@scripts/prerequisites
+
+node_modules/.installed: package.json package-lock.json .npmrc
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm run --silent postgres-links
+	@touch $@
+
+contracts/out/.built: node_modules/.installed foundry.toml contracts/tools/solc-js $(wildcard contracts/src/*.sol)
+	$(FORGE) build contracts/src
+	@touch $@
+
+sqlx: ## Renew the query descriptions in .sqlx (needs an installed PostgreSQL with psql)
+	scripts/renew-sqlx
+
+fixtures: tools ## Renew the Safe transactions that the contract tests execute
+	UPDATE_FIXTURES=1 $(CARGO) test --locked --test suite safe_fixtures
+
+clean: ## Remove everything that was built or installed here
+	rm -rf target node_modules contracts/out contracts/cache
