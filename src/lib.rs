@@ -6,6 +6,8 @@ pub mod clock;
 pub mod commit;
 pub mod compose;
 pub mod config;
+#[cfg(feature = "devnet")]
+pub mod devnet;
 pub mod dstack;
 pub mod flow;
 pub mod intake;

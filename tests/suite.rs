@@ -5,3 +5,12 @@
 mod ground {
     mod safe_fixtures;
 }
+
+/// Flows told as stories.
+#[cfg(feature = "devnet")]
+mod stories {
+    mod cloud_emulator;
+    mod cloud_scene;
+    mod hostile_cloud;
+    mod phala_cli;
+}

@@ -1,0 +1,128 @@
+//! The app: its instances, and what the chain allows it.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Cloud,
+    answers::{self, Answer, Refusal, ok},
+    control::Endpoint,
+    state::World,
+};
+use crate::request::ids::{ComposeHash, DeviceId};
+
+fn known(world: &World, app: &str) -> Result<(), Refusal> {
+    if world.is_app(app) { Ok(()) } else { Err(Refusal::plain(404, "App not found")) }
+}
+
+pub(super) async fn list(State(cloud): State<Cloud>) -> Answer {
+    let app = full(&mut cloud.world());
+    ok(json!({ "dstack_apps": [app], "page": 1, "page_size": 20, "total": 1, "total_pages": 1 }))
+}
+
+pub(super) async fn show(State(cloud): State<Cloud>, Path(app): Path<String>) -> Answer {
+    let mut world = cloud.world();
+    known(&world, &app)?;
+    ok(full(&mut world))
+}
+
+pub(super) async fn cvms(State(cloud): State<Cloud>, Path(app): Path<String>) -> Answer {
+    let mut world = cloud.world();
+    world.planned_failure(Endpoint::Instances)?;
+    known(&world, &app)?;
+    ok(Value::Array(infos(&mut world)))
+}
+
+fn infos(world: &mut World) -> Vec<Value> {
+    let seen = world.look_at_all();
+    seen.iter().map(|cvm| answers::cvm_info(world, cvm)).collect()
+}
+
+fn full(world: &mut World) -> Value {
+    let cvms = infos(world);
+    json!({
+        "id": "dapp_devnet", "name": world.config.source.name, "app_id": world.app_hex(),
+        "app_provision_type": null, "app_icon_url": null,
+        "created_at": world.cvms[0].created_at.to_rfc3339(), "kms_type": answers::kms_type(world),
+        "profile": null, "current_cvm": cvms[0], "cvm_count": cvms.len(), "cvms": cvms,
+    })
+}
+
+pub(super) async fn device_allowlist(
+    State(cloud): State<Cloud>,
+    Path(app): Path<String>,
+) -> Answer {
+    let (config, cvms) = {
+        let world = cloud.world();
+        known(&world, &app)?;
+        (world.config.clone(), world.cvms.clone())
+    };
+    let (mut devices, mut any_device) = (Vec::new(), false);
+    for node in &config.nodes {
+        let on_chain = cloud.chain.registration(config.source.compose_hash, node.device_id).await?;
+        any_device = on_chain.any_device;
+        let here: Vec<u64> = cvms
+            .iter()
+            .filter(|cvm| cvm.device_id == node.device_id)
+            .map(|cvm| cvm.serial)
+            .collect();
+        if on_chain.device || !here.is_empty() {
+            devices.push(json!({
+                "device_id": alloy::hex::encode(node.device_id.0), "node_name": node.name,
+                "cvm_ids": here, "allowed_onchain": on_chain.device,
+                "status": if on_chain.device { "allowed" } else { "not_allowed" },
+            }));
+        }
+    }
+    ok(json!({
+        "is_onchain_kms": true, "allow_any_device": any_device, "chain_id": config.chain_id,
+        "app_contract_address": config.app, "devices": devices,
+    }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct AllowedAsk {
+    compose_hash: ComposeHash,
+    node_id: Option<u64>,
+    device_id: Option<DeviceId>,
+}
+
+pub(super) async fn is_allowed(
+    State(cloud): State<Cloud>,
+    Path(app): Path<String>,
+    Json(ask): Json<AllowedAsk>,
+) -> Answer {
+    let (config, device_id) = {
+        let world = cloud.world();
+        known(&world, &app)?;
+        let of_node = ask.node_id.and_then(|id| world.node(id)).map(|node| node.device_id);
+        let device = ask.device_id.or(of_node).unwrap_or(world.cvms[0].device_id);
+        (world.config.clone(), device)
+    };
+    let on_chain = cloud.chain.registration(ask.compose_hash, device_id).await?;
+    ok(json!({
+        "app_contract_address": config.app, "compose_hash": ask.compose_hash,
+        "device_id": device_id, "compose_hash_allowed": on_chain.compose,
+        "allow_any_device": on_chain.any_device, "device_id_allowed": on_chain.device,
+        "is_allowed": on_chain.is_allowed(), "error": null,
+    }))
+}
+
+pub(super) async fn kms_info(State(cloud): State<Cloud>, Path(app): Path<String>) -> Answer {
+    let config = {
+        let world = cloud.world();
+        known(&world, &app)?;
+        world.config.clone()
+    };
+    let (owner, is_contract) = cloud.chain.owner().await?;
+    ok(json!({
+        "is_onchain_kms": true, "chain_id": config.chain_id,
+        "kms_contract_address": config.kms_contract, "app_contract_address": config.app,
+        "deployer_address": owner, "deployer_type": if is_contract { "safe" } else { "eoa" },
+        "is_contract": is_contract, "safe_app_url": null,
+    }))
+}

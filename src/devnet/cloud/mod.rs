@@ -1,0 +1,242 @@
+//! A Phala Cloud that runs in this process: the part of the API that carries a replica from
+//! prepared to running, close enough that the real `phala` command line tool cannot tell.
+//!
+//! ```text
+//! prepare ─► 465 with a token ··· chain says yes ··· ─► commit ─► provisioning ─► starting ─► running
+//! ```
+//!
+//! It believes only the chain it is pointed at. What the real backend is known or feared to do
+//! wrong is a switch at `POST {origin}/_control`. May not be used for anything real: its tokens can
+//! be guessed.
+
+mod answers;
+mod apps;
+mod chain;
+mod commit;
+mod control;
+mod cvms;
+mod nodes;
+mod replicas;
+mod state;
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use alloy::primitives::Address;
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use uuid::Uuid;
+
+pub use control::SwitchChange;
+pub use state::{CommitCall, EmulatedCvm, IssuedToken};
+
+use crate::{
+    clock::Clock,
+    request::ids::{AppId, ChainId, ComposeHash, DeviceId},
+};
+use answers::Refusal;
+use chain::Chain;
+use state::World;
+
+/// The scene the emulator starts with.
+#[derive(Clone)]
+pub struct CloudConfig {
+    /// The chain it believes.
+    pub rpc: Url,
+    /// What it says the chain is. The real command line tool only knows 1, 8453 and 31337.
+    pub chain_id: ChainId,
+    pub kms_contract: Address,
+    pub app: AppId,
+    pub workspace: String,
+    pub api_key: String,
+    pub nodes: Vec<EmulatedNode>,
+    pub source: EmulatedSource,
+    /// How many looks at a new instance it takes until it runs.
+    pub boot_polls: u32,
+    pub clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmulatedNode {
+    pub id: u64,
+    pub name: String,
+    pub device_id: DeviceId,
+    pub region: String,
+}
+
+/// The instance that is already there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmulatedSource {
+    /// A version 4 UUID: the real command line tool treats no other as one.
+    pub id: Uuid,
+    pub name: String,
+    pub node: u64,
+    /// `app-compose.json`, in the bytes that `compose_hash` is the hash of.
+    pub compose_file: String,
+    pub compose_hash: ComposeHash,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CloudError {
+    #[error("could not listen on a local port")]
+    Listen(#[source] io::Error),
+    #[error("the source stands on node {0}, which is not in the list")]
+    NoSuchNode(u64),
+}
+
+/// The running emulator. Dropping it ends it.
+pub struct CloudEmulator {
+    cloud: Cloud,
+    address: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl CloudEmulator {
+    pub async fn start(config: CloudConfig) -> Result<Self, CloudError> {
+        let source_node = config.source.node;
+        if !config.nodes.iter().any(|node| node.id == source_node) {
+            return Err(CloudError::NoSuchNode(source_node));
+        }
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(CloudError::Listen)?;
+        let address = listener.local_addr().map_err(CloudError::Listen)?;
+        let chain = Chain::new(config.rpc.clone(), config.app);
+        let world = World::new(config, format!("http://{address}"));
+        let cloud = Cloud { world: Arc::new(Mutex::new(world)), chain };
+        let (app, stop) = (router(cloud.clone()), CancellationToken::new());
+        let stopped = stop.clone().cancelled_owned();
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+                tracing::warn!(%error, "the Phala Cloud emulator stopped");
+            }
+        });
+        Ok(Self { cloud, address, stop, server })
+    }
+
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What `PHALA_CLOUD_API_PREFIX` is set to.
+    pub fn api_prefix(&self) -> String {
+        format!("{}/api/v1", self.origin())
+    }
+
+    pub fn api_key(&self) -> String {
+        self.cloud.world().config.api_key.clone()
+    }
+
+    /// Every instance there is, the source first.
+    pub fn instances(&self) -> Vec<EmulatedCvm> {
+        self.cloud.world().cvms.clone()
+    }
+
+    /// Every commit that came in, in order, with what became of it.
+    pub fn commit_log(&self) -> Vec<CommitCall> {
+        self.cloud.world().commits.clone()
+    }
+
+    /// Every token given out, in order.
+    pub fn issued(&self) -> Vec<IssuedToken> {
+        self.cloud.world().tokens.clone()
+    }
+
+    /// What `POST /_control` does, without the detour.
+    pub fn control(&self, change: SwitchChange) {
+        self.cloud.world().apply(change);
+    }
+
+    /// Ends it and waits until the port is free.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        // A panic of the server task has already been reported by the runtime.
+        drop((&mut self.server).await);
+    }
+}
+
+impl Drop for CloudEmulator {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What every handler gets.
+#[derive(Clone)]
+struct Cloud {
+    world: Arc<Mutex<World>>,
+    chain: Chain,
+}
+
+impl Cloud {
+    /// Never held across a wait.
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn router(cloud: Cloud) -> Router {
+    let with_key = Router::new()
+        .route("/auth/me", get(nodes::me))
+        .route("/teepods/available", get(nodes::available))
+        .route("/workspaces/{slug}/nodes", get(nodes::of_workspace))
+        .route("/cvms/{id}", get(cvms::show))
+        .route("/cvms/{id}/compose_file", get(cvms::compose_file))
+        .route("/cvms/{id}/state", get(cvms::state))
+        .route("/cvms/{id}/replicas", post(replicas::of_cvm))
+        .route("/status/batch", post(cvms::batch))
+        .route("/apps", get(apps::list))
+        .route("/apps/{app}", get(apps::show))
+        .route("/apps/{app}/cvms", get(apps::cvms))
+        .route("/apps/{app}/cvms/{id}/replicas", post(replicas::of_app_cvm))
+        .route("/apps/{app}/instances", post(replicas::instances))
+        .route("/apps/{app}/device-allowlist", get(apps::device_allowlist))
+        .route("/apps/{app}/is-allowed", post(apps::is_allowed))
+        .route("/apps/{app}/kms-info", get(apps::kms_info))
+        .route_layer(middleware::from_fn_with_state(cloud.clone(), require_key));
+    // The token is what authorises a commit.
+    let with_token = Router::new().route("/cvms/{id}/commit-replica", post(commit::replica));
+    Router::new()
+        .nest("/api/v1", with_key.merge(with_token))
+        .route("/_control", get(control::show).post(control::change))
+        .fallback(|| async { Refusal::plain(404, "Not Found") })
+        .layer(middleware::from_fn_with_state(cloud.clone(), number_answers))
+        .with_state(cloud)
+}
+
+async fn require_key(State(cloud): State<Cloud>, request: Request, next: Next) -> Response {
+    let given = request.headers().get("X-API-Key").and_then(|key| key.to_str().ok());
+    if given == Some(cloud.world().config.api_key.as_str()) {
+        next.run(request).await
+    } else {
+        Refusal::plain(401, "Not authenticated").into_response()
+    }
+}
+
+/// Gives every answer its request id, in the header and, when it is a refusal, in the body too.
+async fn number_answers(State(cloud): State<Cloud>, request: Request, next: Next) -> Response {
+    let id = format!("rid-{:08x}", cloud.world().mint());
+    let mut response = next.run(request).await;
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        response = refusal.render(&id);
+    }
+    match HeaderValue::from_str(&id) {
+        Ok(value) => {
+            response.headers_mut().insert("X-Request-ID", value);
+            response
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,322 @@
+//! What the emulated cloud knows, behind one lock: instances, tokens, commits, switches.
+
+use alloy::primitives::keccak256;
+use chrono::TimeDelta;
+use serde::Serialize;
+use uuid::{Builder, Uuid};
+
+use super::{
+    CloudConfig, EmulatedNode,
+    answers::Refusal,
+    control::{Endpoint, PlannedFailure, SwitchChange, Switches},
+};
+use crate::{
+    clock::Time,
+    request::ids::{ComposeHash, DeviceId},
+};
+
+/// How long a token lives, as the docs say.
+const TOKEN_DAYS: i64 = 14;
+
+/// An instance.
+#[derive(Debug, Clone, Serialize)]
+pub struct EmulatedCvm {
+    pub serial: u64,
+    pub id: Uuid,
+    pub name: String,
+    pub node: u64,
+    pub device_id: DeviceId,
+    pub compose_hash: ComposeHash,
+    pub created_at: Time,
+    /// The instance it was replicated from; none for the one that was there from the start.
+    pub source: Option<Uuid>,
+    pub boot_error: Option<String>,
+    /// Looks still needed until it is up.
+    polls_left: u32,
+    boot_polls: u32,
+}
+
+impl EmulatedCvm {
+    pub fn status(&self) -> &'static str {
+        match (self.polls_left, &self.boot_error) {
+            (0, None) => "running",
+            (0, Some(_)) => "error",
+            (left, _) if left == self.boot_polls => "provisioning",
+            _ => "starting",
+        }
+    }
+
+    pub fn in_progress(&self) -> bool {
+        self.polls_left > 0
+    }
+
+    /// The error, once the boot has come to it.
+    pub fn failure(&self) -> Option<&str> {
+        if self.polls_left == 0 { self.boot_error.as_deref() } else { None }
+    }
+
+    pub fn hashed_id(&self) -> String {
+        format!("cvm_{:08x}", self.serial)
+    }
+
+    pub fn instance_id(&self) -> String {
+        alloy::hex::encode(&keccak256(self.id.as_bytes())[..20])
+    }
+
+    /// A look at it moves its boot on.
+    fn look(&mut self) -> Self {
+        let seen = self.clone();
+        self.polls_left = self.polls_left.saturating_sub(1);
+        seen
+    }
+}
+
+/// A commit token that was given out.
+#[derive(Debug, Clone)]
+pub struct IssuedToken {
+    pub token: String,
+    pub source: Uuid,
+    pub node: u64,
+    pub device_id: DeviceId,
+    pub compose_hash: ComposeHash,
+    pub issued_at: Time,
+    pub used: bool,
+    pub superseded: bool,
+}
+
+/// A commit that came in.
+#[derive(Debug, Clone, Serialize)]
+pub struct CommitCall {
+    pub at: Time,
+    pub source: String,
+    /// Which of the tokens given out it named, counted from zero.
+    pub token: Option<usize>,
+    pub compose_hash: String,
+    pub transaction_hash: String,
+    pub status: u16,
+    pub code: Option<String>,
+    pub created: Option<Uuid>,
+    /// Whether it took effect and nobody was told.
+    pub swallowed: bool,
+}
+
+pub(super) struct World {
+    pub config: CloudConfig,
+    pub origin: String,
+    pub switches: Switches,
+    pub cvms: Vec<EmulatedCvm>,
+    pub tokens: Vec<IssuedToken>,
+    pub commits: Vec<CommitCall>,
+    offset: TimeDelta,
+    minted: u64,
+}
+
+impl World {
+    pub fn new(config: CloudConfig, origin: String) -> Self {
+        let (switches, source) = (Switches::default(), config.source.clone());
+        let mut world = Self {
+            config,
+            origin,
+            switches,
+            cvms: Vec::new(),
+            tokens: Vec::new(),
+            commits: Vec::new(),
+            offset: TimeDelta::zero(),
+            minted: 0,
+        };
+        let device_id = world.node(source.node).map_or(DeviceId([0; 32].into()), |n| n.device_id);
+        let first = EmulatedCvm {
+            serial: world.mint(),
+            id: source.id,
+            name: source.name,
+            node: source.node,
+            device_id,
+            compose_hash: source.compose_hash,
+            created_at: world.now(),
+            source: None,
+            boot_error: None,
+            polls_left: 0,
+            boot_polls: 0,
+        };
+        world.cvms.push(first);
+        world
+    }
+
+    pub fn now(&self) -> Time {
+        self.config.clock.now() + self.offset
+    }
+
+    /// A number never given out before.
+    pub fn mint(&mut self) -> u64 {
+        self.minted += 1;
+        self.minted
+    }
+
+    /// A version 4 UUID that the same story gets again when it is told again.
+    fn mint_uuid(&mut self) -> Uuid {
+        let serial = self.mint().to_be_bytes();
+        let seed = keccak256([self.config.source.id.as_bytes(), serial.as_slice()].concat());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&seed[..16]);
+        Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    pub fn node(&self, id: u64) -> Option<&EmulatedNode> {
+        self.config.nodes.iter().find(|node| node.id == id)
+    }
+
+    pub fn app_hex(&self) -> String {
+        alloy::hex::encode(self.config.app.0)
+    }
+
+    pub fn apply(&mut self, change: SwitchChange) {
+        if let Some(seconds) = change.advance_seconds {
+            self.offset += TimeDelta::try_seconds(seconds).unwrap_or_default();
+        }
+        if let Some(moved) = &change.node_device
+            && let Some(node) = self.config.nodes.iter_mut().find(|node| node.id == moved.id)
+        {
+            node.device_id = moved.device_id;
+        }
+        self.switches.apply(change);
+    }
+
+    /// The failure ordered for the next call of this kind, if any.
+    pub fn planned_failure(&mut self, endpoint: Endpoint) -> Result<(), Refusal> {
+        let planned = self.switches.fail_next.iter_mut().find(|it| it.endpoint == endpoint);
+        let Some(PlannedFailure { status, code, retry_after, times, .. }) = planned else {
+            return Ok(());
+        };
+        let mut refusal = match code.as_deref() {
+            Some(code) => Refusal::coded(*status, code, "failed as ordered"),
+            None => Refusal::plain(*status, "failed as ordered"),
+        };
+        refusal.retry_after = retry_after.as_ref().map(|wait| wait.to_string().replace('"', ""));
+        *times = times.saturating_sub(1);
+        self.switches.fail_next.retain(|it| it.times > 0);
+        Err(refusal)
+    }
+
+    pub fn is_app(&self, text: &str) -> bool {
+        let bare = text.strip_prefix("app_").unwrap_or(text);
+        bare.parse() == Ok(self.config.app)
+    }
+
+    /// Finds a CVM by any of the names the API takes.
+    pub fn find(&self, name: &str) -> Result<usize, Refusal> {
+        if self.is_app(name) {
+            return match self.cvms.len() {
+                1 => Ok(0),
+                _ => Err(Refusal::coded(400, "ERR-03-010", "The app has several instances")),
+            };
+        }
+        let uuid = Uuid::try_parse(name).ok();
+        let instance = name.strip_prefix("instance_").unwrap_or(name);
+        let is_meant = |cvm: &EmulatedCvm| {
+            Some(cvm.id) == uuid
+                || cvm.name == name
+                || cvm.hashed_id() == name
+                || cvm.instance_id() == instance
+        };
+        let mut found = (0..self.cvms.len()).filter(|at| is_meant(&self.cvms[*at]));
+        match (found.next(), found.next()) {
+            (Some(at), None) => Ok(at),
+            (Some(_), Some(_)) => Err(Refusal::coded(400, "ERR-03-002", "Several CVMs match")),
+            (None, _) => Err(Refusal::coded(404, "ERR-03-001", "CVM not found")),
+        }
+    }
+
+    pub fn look_at(&mut self, name: &str) -> Result<EmulatedCvm, Refusal> {
+        let at = self.find(name)?;
+        Ok(self.cvms[at].look())
+    }
+
+    pub fn look_at_all(&mut self) -> Vec<EmulatedCvm> {
+        self.cvms.iter_mut().map(EmulatedCvm::look).collect()
+    }
+
+    /// Whether there is room for one more.
+    pub fn room(&self) -> Result<(), Refusal> {
+        match self.switches.capacity {
+            Some(0) => Err(Refusal::coded(400, "ERR-02-002", "No resources available on the node")),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn issue(
+        &mut self,
+        source: Uuid,
+        node: u64,
+        device_id: DeviceId,
+        hash: ComposeHash,
+    ) -> usize {
+        if self.switches.supersede_per_source {
+            for earlier in self.tokens.iter_mut().filter(|token| token.source == source) {
+                earlier.superseded = true;
+            }
+        }
+        let token = IssuedToken {
+            token: self.mint_uuid().to_string(),
+            source,
+            node,
+            device_id,
+            compose_hash: hash,
+            issued_at: self.now(),
+            used: false,
+            superseded: false,
+        };
+        self.tokens.push(token);
+        self.tokens.len() - 1
+    }
+
+    /// The token, if it is still good for this source and hash.
+    pub fn live_token(&self, text: &str, source: Uuid, hash: &str) -> Result<usize, Refusal> {
+        let dead = |why: &str| Refusal::coded(466, "ERR-01-006", why);
+        let at = self.tokens.iter().position(|token| token.token == text);
+        let at = at.ok_or_else(|| dead("Commit token not found"))?;
+        let token = &self.tokens[at];
+        if token.issued_at + TimeDelta::days(TOKEN_DAYS) <= self.now() {
+            Err(dead("Commit token expired"))
+        } else if token.used {
+            Err(dead("Commit token already used"))
+        } else if token.superseded {
+            Err(dead("Commit token superseded by a newer prepare for the same CVM"))
+        } else if token.source != source {
+            Err(dead("Commit token belongs to another CVM"))
+        } else if !hash.is_empty() && hash.parse() != Ok(token.compose_hash) {
+            Err(dead("Compose hash does not match the prepared one"))
+        } else {
+            Ok(at)
+        }
+    }
+
+    /// Makes a replica, and uses up room for it.
+    pub fn create(
+        &mut self,
+        source: Uuid,
+        node: u64,
+        device_id: DeviceId,
+        hash: ComposeHash,
+    ) -> EmulatedCvm {
+        if let Some(left) = &mut self.switches.capacity {
+            *left = left.saturating_sub(1);
+        }
+        let serial = self.mint();
+        let boot_polls = self.config.boot_polls;
+        let cvm = EmulatedCvm {
+            serial,
+            id: self.mint_uuid(),
+            name: format!("{}-{serial}", self.config.source.name),
+            node,
+            device_id: self.switches.boot_device_id.unwrap_or(device_id),
+            compose_hash: self.switches.boot_compose_hash.unwrap_or(hash),
+            created_at: self.now(),
+            source: Some(source),
+            boot_error: self.switches.boot_error.clone(),
+            polls_left: boot_polls,
+            boot_polls,
+        };
+        self.cvms.push(cvm.clone());
+        cvm
+    }
+}
