@@ -3,6 +3,8 @@ pub mod child;
 pub mod clock;
 pub mod compose;
 pub mod config;
+#[cfg(feature = "devnet")]
+pub mod devnet;
 pub mod dstack;
 pub mod owner;
 pub mod phala;

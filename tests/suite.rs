@@ -5,3 +5,9 @@
 mod ground {
     mod safe_fixtures;
 }
+
+/// Flows, told as stories.
+#[cfg(feature = "devnet")]
+mod stories {
+    mod devnet_chain;
+}

@@ -1,0 +1,26 @@
+//! A chain to try everything on: anvil with the real Safe contracts, a KMS and an app that a Safe
+//! owns, and wallets to sign and execute with. For trying and testing; release packaging leaves it
+//! out, together with every signer.
+//!
+//! - [`artifacts`]: where the tools and the compiled contracts are;
+//! - [`anvil`] and [`rpc`]: the node, and how to talk to it;
+//! - [`wallets`]: the owners of the Safe, and who pays for gas;
+//! - [`safe_release`] and [`apps`]: what is deployed;
+//! - [`chain_scene`]: all of it together, ready to use;
+//! - [`mod@execute`]: what an executor of the Safe does.
+
+pub mod anvil;
+pub mod apps;
+pub mod artifacts;
+pub mod chain_scene;
+pub mod execute;
+pub mod rpc;
+pub mod safe_release;
+pub mod wallets;
+
+pub use anvil::{Anvil, AnvilOptions};
+pub use artifacts::Artifacts;
+pub use chain_scene::{ChainScene, SceneError, SceneOptions};
+pub use execute::{Executed, execute};
+pub use rpc::{LocalRpcError, Rpc};
+pub use wallets::Wallet;
