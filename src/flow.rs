@@ -43,8 +43,8 @@ use crate::{
 
 /// How long a claimed request belongs to its worker.
 const LEASE: Duration = Duration::from_mins(2);
-/// A step must end this long before its lease does.
-const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// How long a step may take: it must end before its lease does.
+const STEP_MAX: Duration = Duration::from_secs(110);
 /// Requests worked on at the same time by one instance.
 const WORKERS: usize = 4;
 /// Longest sleep of an idle worker: wake-ups can be lost.
@@ -220,7 +220,7 @@ impl Service {
         let Some((lease, request)) = self.store.claim(now, now + LEASE).await? else {
             return Ok(false);
         };
-        let step = tokio::time::timeout(LEASE - LEASE_MARGIN, self.step(&request, &lease));
+        let step = tokio::time::timeout(STEP_MAX, self.step(&request, &lease));
         let result = match AssertUnwindSafe(step).catch_unwind().await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(StepError::TimedOut),
@@ -357,7 +357,7 @@ impl Service {
                         match tick.await {
                             Ok(follow::Tick::More { .. }) => {}
                             Ok(tick) => {
-                                self.note_head(chain, tick);
+                                note_head(chain, tick);
                                 pause(chain.poll(), &stop).await;
                             }
                             Err(error) => {
@@ -371,19 +371,10 @@ impl Service {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(chain.id = %chain.id(), error = chain_of(&error), "cannot take the lead")
+                    tracing::warn!(chain.id = %chain.id(), error = chain_of(&error), "cannot take the lead");
                 }
             }
             pause(LEAD_RETRY, &stop).await;
-        }
-    }
-
-    fn note_head(&self, chain: &Chain, tick: follow::Tick) {
-        if let follow::Tick::CaughtUp { head } = tick {
-            #[expect(clippy::cast_precision_loss, reason = "a gauge of block numbers below 2^52")]
-            metrics::gauge!("countersign_chain_head_block", "chain" => chain.id().to_string())
-                .set(head.number as f64);
-            tracing::debug!(chain.id = %chain.id(), block = head.number, "read up to the head");
         }
     }
 
@@ -440,7 +431,16 @@ fn backoff(request: &Request) -> Duration {
     let doubled = BACKOFF_FIRST.saturating_mul(1 << request.attempts.min(12)).min(BACKOFF_MAX);
     let share =
         u32::from(request.id.0.as_bytes()[15].wrapping_add(request.attempts.to_le_bytes()[0]));
-    doubled - doubled.mul_f64(f64::from(share) / 1024.0)
+    doubled.mul_f64(1.0 - f64::from(share) / 1024.0)
+}
+
+fn note_head(chain: &Chain, tick: follow::Tick) {
+    if let follow::Tick::CaughtUp { head } = tick {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of block numbers below 2^52")]
+        metrics::gauge!("countersign_chain_head_block", "chain" => chain.id().to_string())
+            .set(head.number as f64);
+        tracing::debug!(chain.id = %chain.id(), block = head.number, "read up to the head");
+    }
 }
 
 async fn pause(time: Duration, stop: &CancellationToken) {

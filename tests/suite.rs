@@ -11,6 +11,7 @@ mod ground {
 mod stories {
     mod cloud_emulator;
     mod cloud_scene;
+    mod devnet_chain;
     mod hostile_cloud;
     mod phala_cli;
 }

@@ -44,6 +44,8 @@ pub fn agree<T: PartialEq + Clone>(
 mod tests {
     use super::*;
 
+    type Case = (usize, Vec<Result<bool, EndpointError>>, Option<bool>);
+
     fn failed() -> Result<bool, EndpointError> {
         Err(EndpointError::Silent { endpoint: "node".into() })
     }
@@ -51,7 +53,6 @@ mod tests {
     #[test]
     fn enough_equal_answers_decide_and_nothing_else_does() {
         let (yes, no) = (Ok(true), Ok(false));
-        type Case = (usize, Vec<Result<bool, EndpointError>>, Option<bool>);
         let cases: Vec<Case> = vec![
             (1, vec![yes.clone()], Some(true)),
             (1, vec![no.clone()], Some(false)),

@@ -67,6 +67,7 @@ const VOTING_DELAY: [u8; 4] = [0x39, 0x32, 0xab, 0xb1];
 /// Most owners a Safe may have here.
 const OWNERS_MAX: usize = 256;
 
+#[expect(clippy::needless_pass_by_value, reason = "callers hand over errors and literals alike")]
 fn unreadable(what: &str, problem: impl ToString) -> ChainError {
     ChainError::Unreadable { what: what.into(), problem: problem.to_string() }
 }

@@ -10,12 +10,11 @@ use crate::{
         Request,
         event::Event,
         facts::BlockRef,
-        ids::ReplicaId,
         step::{Pace, Step},
     },
     store::{
         Store,
-        attempts::{Attempt, StartError},
+        attempts::{Attempt, Intent, StartError},
         journal::Actor,
         requests::Lease,
     },
@@ -69,9 +68,9 @@ pub async fn begin(
             Pace::After(Duration::ZERO),
         ));
     }
-    let ids: Vec<ReplicaId> = before.iter().map(|instance| instance.id.clone()).collect();
-    let started =
-        store.start_attempt(lease, request, preparation, transaction, &ids, &actor(), now).await;
+    let instances = before.iter().map(|instance| instance.id.clone()).collect();
+    let intent = Intent { preparation, transaction, instances };
+    let started = store.start_attempt(lease, request, &intent, &actor(), now).await;
     let attempt = match started {
         Ok(attempt) => attempt,
         Err(StartError::SourceBusy) => {

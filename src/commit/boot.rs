@@ -31,7 +31,11 @@ pub async fn boot(
         column: "replica_id",
         row: request.id.to_string(),
     })?;
-    let cvm = cloud.cvm(&id).await?;
+    let mut cvm = cloud.cvm(&id).await?;
+    if cvm.boot_error.is_none() && !matches!(cvm.status.as_str(), "running") {
+        // Why a boot failed is told by another endpoint only.
+        cvm.boot_error = cloud.boot(&replica.id).await?.error;
+    }
     let (event, step) = match judge(request, &cvm) {
         Verdict::Running { device_shown } => (Event::Running { device_shown }, Step::Changed),
         Verdict::Wrong(reason) => {

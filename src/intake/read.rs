@@ -56,6 +56,7 @@ pub struct Submission {
     pub note: Option<String>,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers hand over errors and literals alike")]
 fn problem(field: &str, problem: impl ToString) -> FieldProblem {
     FieldProblem { field: field.into(), problem: problem.to_string() }
 }

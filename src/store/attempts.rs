@@ -26,6 +26,16 @@ pub struct Attempt {
     pub transaction: Option<TxHash>,
 }
 
+/// What is about to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    pub preparation: Uuid,
+    /// The transaction to be given as evidence.
+    pub transaction: Option<TxHash>,
+    /// The app's instances as they are now.
+    pub instances: Vec<ReplicaId>,
+}
+
 /// What the first attempt of a request saw, by which a later look tells a new instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Baseline {
@@ -49,15 +59,14 @@ impl Store {
         &self,
         lease: &Lease,
         request: &Request,
-        preparation: Uuid,
-        transaction: Option<TxHash>,
-        instances: &[ReplicaId],
+        intent: &Intent,
         actor: &Actor,
         now: Time,
     ) -> Result<Attempt, StartError> {
         let mut tx = self.begin().await?;
         let id = Uuid::now_v7();
-        let instances: Vec<String> = instances.iter().map(ToString::to_string).collect();
+        let Intent { preparation, transaction, .. } = *intent;
+        let instances: Vec<String> = intent.instances.iter().map(ToString::to_string).collect();
         let inserted = sqlx::query!(
             "insert into commit_attempts (id, request_id, preparation_id, source_cvm,
                 transaction_hash, instances_before, started_at)

@@ -100,6 +100,7 @@ impl Leadership {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "rows are told by small copies")]
 fn inconsistent(table: &'static str, column: &'static str, row: impl ToString) -> StoreError {
     StoreError::Inconsistent { table, column, row: row.to_string() }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Any number will do, as long as nothing else takes the same advisory lock.
-const LOCK: i64 = 0x6a6f_7572_6e61_6c;
+const LOCK: i64 = 0x006a_6f75_726e_616c;
 
 const GENESIS: [u8; 32] = [0; 32];
 

@@ -20,7 +20,7 @@ use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
 use crate::child::{GuardedChild, Plan, User, command};
 
 const ROLE: &str = "countersign";
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(25);
 
 /// Why no private PostgreSQL could be started.

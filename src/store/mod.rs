@@ -121,7 +121,7 @@ pub async fn commit(tx: Tx) -> Result<(), StoreError> {
 fn unsigned(
     table: &'static str,
     column: &'static str,
-    row: impl ToString,
+    row: impl std::fmt::Display,
     value: i64,
 ) -> Result<u64, StoreError> {
     value.try_into().map_err(|_| StoreError::Inconsistent { table, column, row: row.to_string() })

@@ -44,22 +44,22 @@ pub fn sort(logs: &[Log], apps: &[AppId], safes: &[Address], times: &BlockTimes)
             match PolicyEvent::decode(topics, data) {
                 Ok(Some(event)) => sorted.ledger.push(place.ledger_entry(log, &event, times)),
                 Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(app.id = %log.address(), tx.hash = %place.tx, %error, "a policy event does not decode")
-                }
+                Err(error) => skipped(log, &place, &error),
             }
         }
         if safes.contains(&log.address()) {
             match SafeEvent::decode(topics, data) {
                 Ok(Some(event)) => sorted.executions.push(place.execution(log.address(), event)),
                 Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(safe.address = %log.address(), tx.hash = %place.tx, %error, "a Safe's event does not decode")
-                }
+                Err(error) => skipped(log, &place, &error),
             }
         }
     }
     sorted
+}
+
+fn skipped(log: &Log, place: &Place, error: &dyn std::error::Error) {
+    tracing::warn!(address = %log.address(), tx.hash = %place.tx, %error, "an event does not decode");
 }
 
 struct Place {

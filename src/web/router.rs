@@ -119,7 +119,6 @@ fn span(request: &Request) -> tracing::Span {
     tracing::info_span!("http", http.method = %request.method(), http.path = request.uri().path(), http.request_id = id)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {
     tracing::error!("a handler panicked, which is a defect of Countersign");
     let title = "Countersign could not do this; the log of the service says why";

@@ -40,9 +40,9 @@ pub async fn page(
     let wrong =
         |error: crate::request::ids::ParseIdError| Problem::of_field("request", error.to_string());
     let request = query.request.map(|id| id.parse().map_err(wrong)).transpose()?;
-    let limit = match query.limit.unwrap_or(LIMIT_DEFAULT) {
-        limit @ 1..=LIMIT_MAX => limit,
-        _ => return Err(Problem::of_field("limit", format!("expected 1 to {LIMIT_MAX}"))),
-    };
+    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Problem::of_field("limit", format!("expected 1 to {LIMIT_MAX}")));
+    }
     Ok(Json(state.service.store.journal_page(request, query.before, limit).await?))
 }

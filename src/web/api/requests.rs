@@ -175,7 +175,7 @@ pub async fn submit(
 ) -> Result<(StatusCode, Json<RequestView>), Problem> {
     let service = &state.service;
     let now = service.clock.now();
-    let chains: Vec<ChainId> = service.chains.iter().map(|chain| chain.id()).collect();
+    let chains: Vec<ChainId> = service.chains.iter().map(crate::chain::Chain::id).collect();
     let submission = intake::read(&parse_body(&body)?, &chains, now)?;
     let stored = intake::accept(&service.store, &service.vault, &submission, &actor, now).await?;
     match stored {
