@@ -13,12 +13,17 @@ use std::{
 };
 
 /// Runs `"$@"` until standard input closes or it ends by itself; deletes `$REMOVE`, if set, after.
+/// A shell starts its background children with interrupts ignored, so one that has not got as far
+/// as to listen for them is asked again.
 const GUARDIAN: &str = r#"
 trap '' INT HUP TERM
 exec 3<&0
 "$@" </dev/null 3<&- &
 child=$!
-(cat <&3 >/dev/null; kill -INT "$child" 2>/dev/null) >/dev/null 2>&1 &
+(cat <&3
+tries=0
+while kill -INT "$child" && [ "$tries" -lt 30 ]; do tries=$((tries + 1)); sleep 1; done
+kill -KILL "$child") >/dev/null 2>&1 &
 watcher=$!
 wait "$child"
 [ -z "$REMOVE" ] || rm -rf "$REMOVE"

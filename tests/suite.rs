@@ -13,5 +13,10 @@ mod stories {
     mod cloud_scene;
     mod devnet_chain;
     mod hostile_cloud;
+    mod main_job;
     mod phala_cli;
 }
+
+/// Chain, cloud, database and service, for the stories to happen in.
+#[cfg(feature = "devnet")]
+mod world;

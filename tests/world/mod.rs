@@ -1,0 +1,205 @@
+//! The world of the stories: a real chain with a real Safe, an emulated Phala Cloud, a real
+//! PostgreSQL, and the service, reached over HTTP as anybody would.
+
+mod api;
+mod postgres;
+
+use std::{sync::Arc, time::Duration};
+
+use countersign::{
+    clock::{Clock, SystemClock},
+    config::{DepthPolicy, Overrides, Settings},
+    devnet::{Town, TownOptions},
+    flow::Service,
+    store::Store,
+    vault::Vault,
+    web,
+};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+pub use api::{Answer, Api};
+pub use postgres::{Database, database};
+
+/// How long anything in a story may take before it counts as stuck.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Blocks on top of an execution before it counts, in stories.
+pub const DEPTH: u64 = 2;
+
+/// Waits until `look` finds something.
+pub async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let found = tokio::time::timeout(PATIENCE, async {
+        let mut clock = tokio::time::interval(LOOK_EVERY);
+        loop {
+            clock.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    });
+    found.await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// Installs the TLS provider that the real program installs in `main`.
+pub fn install_tls() {
+    // A second test of this process finds it installed.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// Chain, cloud and database, and how the service is told about them.
+pub struct World {
+    pub town: Town,
+    pub database: Database,
+    pub settings: Settings,
+    pub seal_key: SecretString,
+    clock: Arc<dyn Clock>,
+}
+
+/// The service, running in this process.
+pub struct Running {
+    pub api: Api,
+    pub service: Arc<Service>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A world whose town somebody has changed first.
+    pub async fn with(change: impl FnOnce(&mut TownOptions)) -> Self {
+        install_tls();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mut options = TownOptions::new(clock.clone());
+        change(&mut options);
+        let town = Town::build(options).await.expect("the town is built");
+        let mut settings = Settings::read("", Overrides::default()).expect("defaults are settings");
+        settings.listen = "127.0.0.1:0".parse().unwrap();
+        settings.phala_api_prefix = town.cloud.api_prefix().parse().unwrap();
+        settings.chains =
+            vec![town.chain_settings(DepthPolicy::Blocks(DEPTH), Duration::from_millis(50))];
+        settings.settle = Duration::from_secs(1);
+        settings.boot_poll = Duration::from_millis(50);
+        let seal_key = Vault::generate_key().expect("the system has random numbers");
+        Self { town, database: database().await, settings, seal_key, clock }
+    }
+
+    /// Starts the service on this world.
+    pub async fn start(&self) -> Running {
+        self.start_with(|_| {}).await
+    }
+
+    pub async fn start_with(&self, change: impl FnOnce(&mut Service)) -> Running {
+        let store = Store::open(self.database.options()).await.expect("the database opens");
+        let vault = Vault::from_hex(&self.seal_key).expect("a generated key is a key");
+        let api_key = Some(self.town.cloud.api_key().into());
+        let mut service =
+            Service::new(self.settings.clone(), store, vault, api_key, self.clock.clone())
+                .expect("the service is put together");
+        change(&mut service);
+        let service = Arc::new(service);
+        let listener = TcpListener::bind(self.settings.listen).await.expect("a free port");
+        let address = listener.local_addr().unwrap();
+        let token = api::write_token(&service).await;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn({
+            let (service, stop) = (service.clone(), stop.clone());
+            async move { web::serve(listener, service, stop).await.expect("it serves") }
+        });
+        let api = Api::new(&format!("http://{address}"), &token);
+        Running { api, service, stop, task }
+    }
+
+    /// Phala's own 465 answer to a prepare of a replica on the other node.
+    pub async fn prepare(&self) -> Value {
+        let source = self.town.source.as_str();
+        let answer = Api::bare()
+            .post(format!("{}/cvms/{source}/replicas", self.town.cloud.api_prefix()))
+            .header("X-API-Key", self.town.cloud.api_key())
+            .header("X-Prepare-Only", "true")
+            .json(&json!({ "node_id": self.town.replica_node().as_str().parse::<u64>().unwrap() }))
+            .send()
+            .await
+            .expect("the emulator answers");
+        assert_eq!(answer.status().as_u16(), 465);
+        answer.json().await.expect("the answer is JSON")
+    }
+
+    /// The body that submits such an answer.
+    pub fn submission(&self, prepared: &Value) -> Value {
+        json!({
+            "prepare_response": prepared,
+            "source_cvm": self.town.source,
+            "node_id": self.town.replica_node(),
+        })
+    }
+
+    /// The commit token of a 465 answer, to look for where it must not be.
+    pub fn token_of(prepared: &Value) -> String {
+        let details = prepared["details"].as_array().expect("details is a list");
+        let entry = details.iter().find(|entry| entry["field"] == "commit_token");
+        entry.expect("there is a token")["value"].as_str().unwrap().to_owned()
+    }
+
+    /// Lets blocks pass, one by one as a chain makes them.
+    pub async fn mine(&self, blocks: u64) {
+        self.town.chain.rpc.mine(blocks).await.expect("anvil mines");
+    }
+
+    /// Lets the owners sign over HTTP until the request is approved.
+    pub async fn sign(&self, api: &Api, id: &str) {
+        let proposal = api.proposal(id).await;
+        let hash = proposal["safe_tx_hash"].as_str().unwrap().parse().unwrap();
+        for owner in &self.town.chain.owners[..self.town.chain.threshold] {
+            let signature = alloy::hex::encode_prefixed(owner.sign(hash).to_bytes());
+            let answer = api.confirm(id, &signature).await;
+            assert_eq!(answer.status, 201, "{}", answer.body);
+        }
+        api.wait_for(id, "approved").await;
+    }
+
+    /// Sends the execution that the service offers, as anybody may.
+    pub async fn execute(&self, api: &Api, id: &str) {
+        let proposal = api.proposal(id).await;
+        let call = &proposal["execution"];
+        let to = call["to"].as_str().expect("an execution is offered").parse().unwrap();
+        let data = call["data"].as_str().unwrap().parse().unwrap();
+        let chain = &self.town.chain;
+        chain.rpc.send(&chain.executor, to, data).await.expect("the Safe executes");
+    }
+
+    /// How many instances there are beside the source.
+    pub fn replicas(&self) -> usize {
+        self.town.cloud.instances().len() - 1
+    }
+
+    /// Commits that created something.
+    pub fn effective_commits(&self) -> usize {
+        self.town.cloud.commit_log().iter().filter(|call| call.created.is_some()).count()
+    }
+}
+
+impl Running {
+    /// Stops as on SIGTERM: what is under way is finished.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("the service ends without a panic");
+        self.service.store.close().await;
+    }
+
+    /// Ends at whatever point it has reached.
+    pub async fn kill(self) {
+        self.task.abort();
+        drop(self.task.await);
+        self.service.store.close().await;
+    }
+}

@@ -1,0 +1,40 @@
+//! One throw-away PostgreSQL for the whole test process, one database for each test.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use countersign::store::managed::{Keep, ManagedPostgres};
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::OnceCell;
+
+static SERVER: OnceCell<ManagedPostgres> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// A fresh, empty database.
+pub struct Database {
+    name: String,
+    server: &'static ManagedPostgres,
+}
+
+impl Database {
+    pub fn options(&self) -> PgConnectOptions {
+        self.server.options(&self.name)
+    }
+
+    pub fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+}
+
+/// Makes a database. The server ends with this process, and its folder with it.
+pub async fn database() -> Database {
+    let server = SERVER
+        .get_or_init(async || {
+            let folder = tempfile::Builder::new().prefix("countersign-test-").tempdir().unwrap();
+            // The server deletes it when it ends, which is after the last test.
+            ManagedPostgres::start(&folder.keep(), Keep::Nothing).await.expect("PostgreSQL starts")
+        })
+        .await;
+    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    server.create_database(&name).await.expect("a database is made");
+    Database { name, server }
+}
