@@ -2,7 +2,7 @@
 //! process.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     io::{self, BufRead, BufReader, PipeReader, Read},
     path::{Path, PathBuf},
     process::Stdio,
@@ -38,7 +38,7 @@ pub enum AnvilError {
     Ended(String),
     #[error("anvil did not listen within {} s", START_TIMEOUT.as_secs())]
     Silent,
-    #[error("anvil listens on something that is no address: {0}")]
+    #[error("anvil listens on something that is no address")]
     Address(#[source] url::ParseError),
 }
 
@@ -66,8 +66,8 @@ impl Anvil {
             .prefix("countersign-anvil-")
             .tempdir()
             .map_err(AnvilError::Spawn)?;
-        let arguments = arguments(options, folder.path());
-        let (output, process) = spawn(program.as_os_str(), &arguments, folder.path())?;
+        let arguments = arguments(program, options, folder.path());
+        let (output, process) = spawn(&arguments, folder.path())?;
         // From here on the folder is deleted with the process, and by nobody else.
         let folder = folder.keep();
         let (sender, listening) = oneshot::channel();
@@ -95,8 +95,12 @@ impl Anvil {
     }
 }
 
-fn arguments(options: AnvilOptions, folder: &Path) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = [
+/// What to give to `env`. A shell's background process ignores the interrupt that ends it until it
+/// installs a handler of its own, which anvil does late: one that is dropped while it starts would
+/// stay for ever. `env` makes the interrupt deadly from the first moment on.
+fn arguments(anvil: PathBuf, options: AnvilOptions, folder: &Path) -> Vec<OsString> {
+    let mut arguments = vec!["--default-signal=INT".into(), anvil.into_os_string()];
+    let settings = [
         "--port",
         "0",
         "--chain-id",
@@ -109,8 +113,8 @@ fn arguments(options: AnvilOptions, folder: &Path) -> Vec<OsString> {
         "never",
         "--cache-path",
     ]
-    .map(OsString::from)
-    .into();
+    .map(OsString::from);
+    arguments.extend(settings);
     arguments.push(folder.into());
     if let Some(block_time) = options.block_time {
         arguments.extend(["--block-time".into(), block_time.as_secs_f64().to_string().into()]);
@@ -119,15 +123,11 @@ fn arguments(options: AnvilOptions, folder: &Path) -> Vec<OsString> {
 }
 
 /// Both outputs go into one pipe: what anvil has to complain about goes to standard error.
-fn spawn(
-    program: &OsStr,
-    arguments: &[OsString],
-    folder: &Path,
-) -> Result<(PipeReader, GuardedChild), AnvilError> {
+fn spawn(arguments: &[OsString], folder: &Path) -> Result<(PipeReader, GuardedChild), AnvilError> {
     let (output, writer) = io::pipe().map_err(AnvilError::Spawn)?;
     let stderr = writer.try_clone().map_err(AnvilError::Spawn)?;
     let process = GuardedChild::spawn(Plan {
-        program,
+        program: "env".as_ref(),
         arguments: arguments.iter().map(OsString::as_os_str).collect(),
         folder,
         user: None,

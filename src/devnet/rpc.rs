@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alloy::{
     network::{EthereumWallet, TransactionBuilder},
-    primitives::{Address, Bytes, U256},
+    primitives::{Address, Bytes, TxHash, U256},
     providers::{DynProvider, PendingTransactionError, Provider, ProviderBuilder},
     rpc::{
         client::{ClientBuilder, RpcClient},
@@ -26,16 +26,16 @@ const POLL: Duration = Duration::from_millis(50);
 /// Why the local chain did not do as told.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalRpcError {
-    #[error("the local chain refused {operation}: {source}")]
+    #[error("the local chain refused {operation}")]
     Request { operation: &'static str, source: TransportError },
     #[error("transaction {hash} got no receipt")]
-    Receipt { hash: alloy::primitives::TxHash, source: PendingTransactionError },
+    Receipt { hash: TxHash, source: PendingTransactionError },
     #[error("transaction {0} was reverted")]
-    Reverted(alloy::primitives::TxHash),
+    Reverted(TxHash),
     #[error("the answer to {operation} does not decode")]
     Answer { operation: &'static str, source: sol_types::Error },
     #[error("transaction {0} made no contract")]
-    NoContract(alloy::primitives::TxHash),
+    NoContract(TxHash),
 }
 
 /// Makes an error of a request.
@@ -180,7 +180,7 @@ impl Rpc {
         from: Address,
         to: Address,
         data: Bytes,
-    ) -> Result<alloy::primitives::TxHash, LocalRpcError> {
+    ) -> Result<TxHash, LocalRpcError> {
         let transaction = TransactionRequest::default().from(from).to(to).input(data.into());
         self.raw("eth_sendTransaction", (transaction,)).await
     }
