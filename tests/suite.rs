@@ -13,6 +13,7 @@ mod stories {
     mod cloud_scene;
     mod devnet_chain;
     mod hostile_cloud;
+    mod kill;
     mod main_job;
     mod phala_cli;
 }
