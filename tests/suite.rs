@@ -16,6 +16,7 @@ mod stories {
     mod kill;
     mod main_job;
     mod phala_cli;
+    mod secrets;
 }
 
 /// Chain, cloud, database and service, for the stories to happen in.

@@ -46,6 +46,10 @@ impl Api {
         &self.base
     }
 
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The same service, reached with another token, or with none.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.into(), ..self.clone() }

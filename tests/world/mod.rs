@@ -10,7 +10,6 @@ pub mod process;
 use std::{sync::Arc, time::Duration};
 
 use countersign::{
-    clock::Clock as _,
     config::{DepthPolicy, Overrides, Settings},
     devnet::{Town, TownOptions},
     flow::Service,
