@@ -196,7 +196,7 @@ async fn a_device_that_changed_since_is_not_committed_with_the_old_approval() {
 }
 
 #[tokio::test]
-async fn a_prepare_that_creates_at_once_is_reported_and_not_repeated() {
+async fn a_prepare_that_creates_at_once_ends_the_request_and_is_not_repeated() {
     let world = World::new().await;
     let running = world.start().await;
     let api = &running.api;
@@ -206,9 +206,35 @@ async fn a_prepare_that_creates_at_once_is_reported_and_not_repeated() {
     world.sign(api, &id).await;
     world.execute(api, &id).await;
     world.mine(DEPTH).await;
-    let request = api.wait_for_reason(&id, "created without approval").await;
-    assert_eq!(request["needs_attention"], true);
+    let request = api.wait_for(&id, "failed").await;
+    assert!(
+        request["reason"].as_str().unwrap().contains("created without approval"),
+        "{request:#}"
+    );
     assert_eq!(world.replicas(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_older_request_gets_a_token_again_once_its_approval_counts() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let submission = world.submission(&world.prepare().await);
+    let older = api.submit(&submission).await;
+    world.sign(api, &older).await;
+    // Somebody prepares other content for the same source and node, which nobody approves.
+    let mut body = world.submission(&world.prepare().await);
+    body["prepare_response"]["details"][0]["value"] = json!("cc".repeat(32));
+    let newer = api.submit(&body).await;
+    api.last_told(&older, "token_superseded").await;
+
+    world.execute(api, &older).await;
+    world.mine(DEPTH).await;
+    api.wait_for(&older, "running").await;
+    assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
+    // The cloud voided the newer token with that, and so do we.
+    api.last_told(&newer, "token_superseded").await;
     running.stop().await;
 }
 
@@ -235,5 +261,7 @@ async fn two_replicas_of_one_source_void_each_others_tokens_and_both_run() {
     assert_eq!((world.replicas(), world.effective_commits()), (2, 2));
     let nodes: Vec<u64> = world.town.cloud.instances().iter().skip(1).map(|one| one.node).collect();
     assert!(nodes.contains(&6) && nodes.contains(&7), "{nodes:?}");
+    let calls = world.town.cloud.commit_log().len();
+    assert!(calls <= 4, "they take turns instead of voiding each other's tokens: {calls} commits");
     running.stop().await;
 }
