@@ -9,6 +9,7 @@ mod ground {
 /// Flows told as stories.
 #[cfg(feature = "devnet")]
 mod stories {
+    mod approval;
     mod cloud_emulator;
     mod cloud_scene;
     mod commit_faults;
