@@ -10,6 +10,7 @@ mod ground {
 #[cfg(feature = "devnet")]
 mod stories {
     mod approval;
+    mod chain_faults;
     mod cloud_emulator;
     mod cloud_scene;
     mod commit_faults;

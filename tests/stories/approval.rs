@@ -2,7 +2,7 @@
 //! exactly what it was given for.
 
 use alloy::{
-    primitives::{Address, B256, Bytes, U256, address},
+    primitives::{B256, Bytes, U256, address},
     signers::SignerSync,
     sol,
     sol_types::SolCall,
@@ -40,14 +40,6 @@ async fn executed_elsewhere(world: &World, calls: &[Call]) -> SafeTx {
         execute(&chain.rpc, &chain.executor, chain.safe, &tx, &signatures).await.unwrap();
     assert!(executed.success);
     tx
-}
-
-/// The Safe acts without a signature, as through a module.
-async fn done_by_the_safe(world: &World, to: Address, data: Bytes) {
-    let chain = &world.town.chain;
-    chain.rpc.set_balance(chain.safe, U256::from(10).pow(U256::from(18))).await.unwrap();
-    chain.rpc.impersonate(chain.safe).await.unwrap();
-    chain.rpc.send_as(chain.safe, to, data).await.unwrap();
 }
 
 async fn submit(world: &World, api: &Api) -> String {
@@ -138,7 +130,7 @@ async fn another_route_counts_and_its_nonce_goes_to_the_next_request() {
     let id = submit(&world, api).await;
     world.sign(api, &id).await;
     for call in writes(&world) {
-        done_by_the_safe(&world, call.to, call.data).await;
+        world.as_the_safe(call.to, call.data).await;
     }
     world.mine(DEPTH).await;
     assert_runs(&world, api, &id).await;
@@ -160,8 +152,8 @@ async fn any_device_is_device_enough() {
     let app = world.town.chain.app.0;
     let [compose, _] = writes(&world);
     let open = setAllowAnyDeviceCall { allow: true }.abi_encode();
-    done_by_the_safe(&world, app, open.into()).await;
-    done_by_the_safe(&world, app, compose.data).await;
+    world.as_the_safe(app, open.into()).await;
+    world.as_the_safe(app, compose.data).await;
     world.mine(DEPTH).await;
     assert_runs(&world, &running.api, &id).await;
     running.stop().await;
@@ -173,7 +165,7 @@ async fn an_owner_that_is_no_safe_gets_the_bare_calls() {
     let owner = Wallet::funded(0).unwrap();
     let app = world.town.chain.app.0;
     let give = transferOwnershipCall { newOwner: owner.address() }.abi_encode();
-    done_by_the_safe(&world, app, give.into()).await;
+    world.as_the_safe(app, give.into()).await;
     let running = world.start().await;
     let api = &running.api;
     let id = submit(&world, api).await;
@@ -202,7 +194,7 @@ async fn a_new_owner_of_the_app_gets_a_proposal_of_its_own() {
     world.sign(api, &id).await;
     let owner = Wallet::funded(0).unwrap();
     let give = transferOwnershipCall { newOwner: owner.address() }.abi_encode();
-    done_by_the_safe(&world, world.town.chain.app.0, give.into()).await;
+    world.as_the_safe(world.town.chain.app.0, give.into()).await;
     let replaced = api.last_told(&id, "proposal_replaced").await;
     assert!(replaced["reason"].as_str().unwrap().contains("belongs to"), "{replaced}");
     api.wait_for(&id, "proposed").await;
