@@ -17,6 +17,7 @@ mod stories {
     mod devnet_chain;
     mod hostile_cloud;
     mod intake;
+    mod journal;
     mod kill;
     mod main_job;
     mod phala_cli;
