@@ -9,6 +9,7 @@ mod ground {
 /// Flows told as stories.
 #[cfg(feature = "devnet")]
 mod stories {
+    mod access;
     mod approval;
     mod chain_faults;
     mod cloud_emulator;
@@ -22,6 +23,7 @@ mod stories {
     mod main_job;
     mod phala_cli;
     mod secrets;
+    mod twice;
 }
 
 /// Chain, cloud, database and service, for the stories to happen in.
