@@ -3,6 +3,7 @@
 /// The pure ground, seen from outside.
 #[cfg(feature = "devnet")]
 mod ground {
+    mod rooms;
     mod safe_fixtures;
 }
 
