@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-pub use api::{Answer, Api};
+pub use api::Api;
 pub use postgres::{Database, database};
 
 /// How long anything in a story may take before it counts as stuck.
