@@ -44,6 +44,8 @@ pub enum StoreError {
     Inconsistent { table: &'static str, column: &'static str, row: String },
     #[error("{operation} touched {found} rows instead of one")]
     Touched { operation: &'static str, found: u64 },
+    #[error("nonce {0} of the Safe was given to another proposal at the same moment")]
+    NonceTaken(u64),
     #[error("another worker has taken over this request")]
     LeaseLost,
     #[error("no such {0}")]
