@@ -2,6 +2,7 @@ pub mod access;
 pub mod audit;
 pub mod chain;
 pub mod child;
+pub mod cli;
 pub mod clock;
 pub mod commit;
 pub mod compose;
