@@ -13,7 +13,7 @@ pub mod tokens;
 use std::time::Duration;
 
 use sqlx::{
-    PgPool, Postgres, Transaction,
+    ConnectOptions, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult},
 };
 
@@ -90,6 +90,12 @@ impl Store {
             .during("connect to PostgreSQL")?;
         sqlx::migrate!().run(&pool).await.map_err(StoreError::Migrate)?;
         Ok(Self { pool })
+    }
+
+    /// The same, from a URL. No error repeats the URL, which may hold a password.
+    pub async fn open_url(url: &str) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse().during("read the database URL")?;
+        Self::open(options.disable_statement_logging()).await
     }
 
     pub async fn begin(&self) -> Result<Tx, StoreError> {

@@ -1,0 +1,88 @@
+//! `countersign list`: requests, newest first.
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    Globals,
+    client::Client,
+    print::{Answer, Cell, Page, spinner},
+    show::{status, text, time},
+};
+use crate::request::{ids::AppId, status::Status};
+
+/// Most requests on one page of the API.
+const PAGE_MAX: usize = 200;
+
+/// List requests, newest first.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  countersign list
+  countersign list --status approved --json | jq -r '.requests[].id'
+  countersign list -q my-cvm --limit 500")]
+pub struct ListArgs {
+    /// Only requests in this status.
+    #[arg(long)]
+    status: Option<Status>,
+    /// Only requests for this app.
+    #[arg(long)]
+    app: Option<AppId>,
+    /// At most this many.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// A part of the id, the source CVM, the note, a hash or the replica.
+    #[arg(short, long = "query", value_name = "TEXT")]
+    query: Option<String>,
+}
+
+pub async fn run(args: ListArgs, globals: &Globals) -> Result<Answer> {
+    let client = Client::new(&globals.service)?;
+    let limit = args.limit as usize;
+    let mut filter = vec![];
+    filter.extend(args.status.map(|status| ("status", status.to_string())));
+    filter.extend(args.app.map(|app| ("app", app.to_string())));
+    filter.extend(args.query.map(|query| ("q", query)));
+    let spinner = spinner("reads requests");
+    let (mut found, mut cursor): (Vec<Value>, Option<String>) = (vec![], None);
+    loop {
+        let mut query = filter.clone();
+        query.push(("limit", (limit - found.len()).min(PAGE_MAX).to_string()));
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let mut page = client.get(&["v1", "requests"], &query).await?;
+        if let Value::Array(requests) = page["requests"].take() {
+            found.extend(requests);
+        }
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() || found.len() >= limit {
+            break;
+        }
+    }
+    spinner.finish_and_clear();
+    Ok(answer(&found, cursor.as_deref()))
+}
+
+fn answer(found: &[Value], cursor: Option<&str>) -> Answer {
+    let page = if found.is_empty() {
+        Page::default().line("no request fits")
+    } else {
+        let heads = vec!["id", "status", "app", "source cvm", "node", "created", "next"];
+        Page::default().table(heads, found.iter().map(row).collect())
+    };
+    let more = cursor.is_some();
+    let answer = Answer::new(page, json!({ "requests": found, "next_cursor": cursor }));
+    if more { answer.note("there are more: raise --limit") } else { answer }
+}
+
+fn row(request: &Value) -> Vec<Cell> {
+    let next = if request["reason"].is_string() { "/reason" } else { "/next_step" };
+    vec![
+        text(request, "/id").into(),
+        status(request),
+        Cell::hash(text(request, "/app")),
+        Cell::hash(text(request, "/source_cvm")),
+        text(request, "/node_id").into(),
+        time(request, "/created_at").into(),
+        text(request, next).into(),
+    ]
+}
