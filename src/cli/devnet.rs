@@ -115,7 +115,7 @@ pub async fn run(args: DevnetArgs, url: &str, json: bool) -> Result<()> {
             () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the replica ran")),
         }
     } else {
-        print_welcome(&devnet, json)?;
+        print_welcome(&devnet, json);
         stop.cancelled().await;
         Ok(())
     };
@@ -229,10 +229,10 @@ impl Devnet {
     }
 }
 
-fn print_welcome(devnet: &Devnet, json: bool) -> Result<()> {
+fn print_welcome(devnet: &Devnet, json: bool) {
     if json {
         println!("{}", devnet.description());
-        return Ok(());
+        return;
     }
     let (chain, cloud) = (&devnet.town.chain, &devnet.town.cloud);
     let url = devnet.url();
@@ -274,5 +274,4 @@ Try it in another terminal:
         source = devnet.town.source,
         node = devnet.town.replica_node(),
     );
-    Ok(())
 }
