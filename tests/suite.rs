@@ -13,8 +13,10 @@ mod stories {
     mod cloud_scene;
     mod devnet_chain;
     mod hostile_cloud;
+    mod kill;
     mod main_job;
     mod phala_cli;
+    mod secrets;
 }
 
 /// Chain, cloud, database and service, for the stories to happen in.

@@ -66,8 +66,8 @@ fn problem(field: &str, problem: impl ToString) -> FieldProblem {
 pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, FieldProblem> {
     let fields = body.as_object().ok_or_else(|| problem("body", "expected a JSON object"))?;
     if let Some(unknown) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
-        let name: String = unknown.chars().take(60).collect();
-        return Err(problem(&name, format!("no such field; the fields are {}", FIELDS.join(", "))));
+        let text = format!("no such field; the fields are {}", FIELDS.join(", "));
+        return Err(problem(repeatable(unknown), text));
     }
     let prepared = fields.get("prepare_response").map(read_prepared).transpose()?;
     let prepared = prepared.as_ref();
@@ -94,6 +94,13 @@ pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, F
         expires_at,
         note: read_note(fields)?,
     })
+}
+
+/// The name of a field, if it looks like one: whatever else stands in its place may be a token.
+fn repeatable(name: &str) -> &str {
+    let looks_like_one = (1..=40).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if looks_like_one { name } else { "body" }
 }
 
 /// A 465 answer, the CLI's JSON, or the CLI's text.

@@ -1,6 +1,7 @@
 //! The service's API, as a client sees it.
 
-use countersign::{access::OpenToken, flow::Service};
+use countersign::{access::OpenToken, clock::Time, store::Store};
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use super::eventually;
@@ -17,16 +18,16 @@ pub struct Api {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    pub headers: HeaderMap,
     pub body: Value,
     pub text: String,
 }
 
-/// Makes an API token that may read and write.
-pub async fn write_token(service: &Service) -> String {
+/// Makes an API token, as `countersign token create` does.
+pub async fn make_token(store: &Store, scopes: &[&str], now: Time) -> String {
     let token = OpenToken::generate().expect("the system has random numbers");
-    let scopes = ["read".to_owned(), "write".to_owned()];
-    let now = service.clock.now();
-    service.store.insert_token("story", &token.hash(), &scopes, now).await.expect("it is stored");
+    let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    store.insert_token("story", &token.hash(), &scopes, now).await.expect("it is stored");
     token.expose().to_owned()
 }
 
@@ -45,19 +46,24 @@ impl Api {
         &self.base
     }
 
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The same service, reached with another token, or with none.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.into(), ..self.clone() }
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+    /// Sends any request to the service, with the token if there is one.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let request =
             if self.token.is_empty() { request } else { request.bearer_auth(&self.token) };
         let answer = request.send().await.expect("the service answers");
-        let status = answer.status().as_u16();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.expect("the answer is text");
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer { status, body, text }
+        Answer { status, headers, body, text }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -113,10 +119,33 @@ impl Api {
         .await
     }
 
+    /// The timeline of a request, oldest entry first.
+    pub async fn timeline(&self, id: &str) -> Vec<Value> {
+        self.request(id).await["timeline"].as_array().cloned().unwrap_or_default()
+    }
+
     /// Which events the timeline of a request tells, in order.
     pub async fn told(&self, id: &str) -> Vec<String> {
-        let request = self.request(id).await;
-        let timeline = request["timeline"].as_array().cloned().unwrap_or_default();
+        let timeline = self.timeline(id).await;
         timeline.iter().map(|entry| entry["kind"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until the timeline tells of an event, and returns its newest body.
+    pub async fn last_told(&self, id: &str, kind: &str) -> Value {
+        eventually(&format!("event {kind}"), async || {
+            let mut timeline = self.timeline(id).await.into_iter();
+            timeline.rfind(|entry| entry["kind"] == kind).map(|entry| entry["body"].clone())
+        })
+        .await
+    }
+
+    /// Waits until a request says why it waits, in words with this in them.
+    pub async fn wait_for_reason(&self, id: &str, words: &str) -> Value {
+        eventually(&format!("a reason with {words:?}"), async || {
+            let request = self.request(id).await;
+            let reason = request["reason"].as_str().unwrap_or_default();
+            reason.contains(words).then_some(request)
+        })
+        .await
     }
 }

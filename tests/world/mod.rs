@@ -1,13 +1,15 @@
 //! The world of the stories: a real chain with a real Safe, an emulated Phala Cloud, a real
 //! PostgreSQL, and the service, reached over HTTP as anybody would.
 
-mod api;
+pub mod api;
+mod clock;
+pub mod line;
 mod postgres;
+pub mod process;
 
 use std::{sync::Arc, time::Duration};
 
 use countersign::{
-    clock::{Clock, SystemClock},
     config::{DepthPolicy, Overrides, Settings},
     devnet::{Town, TownOptions},
     flow::Service,
@@ -20,7 +22,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-pub use api::Api;
+pub use api::{Answer, Api};
+pub use clock::TravellingClock;
 pub use postgres::{Database, database};
 
 /// How long anything in a story may take before it counts as stuck.
@@ -31,10 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub const DEPTH: u64 = 2;
 
 /// Waits until `look` finds something.
-pub async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = tokio::time::timeout(PATIENCE, async {
         let mut clock = tokio::time::interval(LOOK_EVERY);
         loop {
@@ -59,7 +59,7 @@ pub struct World {
     pub database: Database,
     pub settings: Settings,
     pub seal_key: SecretString,
-    clock: Arc<dyn Clock>,
+    pub clock: Arc<TravellingClock>,
 }
 
 /// The service, running in this process.
@@ -78,7 +78,7 @@ impl World {
     /// A world whose town somebody has changed first.
     pub async fn with(change: impl FnOnce(&mut TownOptions)) -> Self {
         install_tls();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock = Arc::<TravellingClock>::default();
         let mut options = TownOptions::new(clock.clone());
         change(&mut options);
         let town = Town::build(options).await.expect("the town is built");
@@ -109,7 +109,8 @@ impl World {
         let service = Arc::new(service);
         let listener = TcpListener::bind(self.settings.listen).await.expect("a free port");
         let address = listener.local_addr().unwrap();
-        let token = api::write_token(&service).await;
+        let now = service.clock.now();
+        let token = api::make_token(&service.store, &["read", "write"], now).await;
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let (service, stop) = (service.clone(), stop.clone());
@@ -155,26 +156,63 @@ impl World {
         self.town.chain.rpc.mine(blocks).await.expect("anvil mines");
     }
 
-    /// Lets the owners sign over HTTP until the request is approved.
-    pub async fn sign(&self, api: &Api, id: &str) {
+    /// Lets one owner sign over HTTP.
+    pub async fn sign_by(&self, api: &Api, id: &str, owner: usize) {
+        let answer = api.confirm(id, &self.signature(api, id, owner).await).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+    }
+
+    /// An owner's signature over what is proposed now.
+    pub async fn signature(&self, api: &Api, id: &str, owner: usize) -> String {
         let proposal = api.proposal(id).await;
         let hash = proposal["safe_tx_hash"].as_str().unwrap().parse().unwrap();
-        for owner in &self.town.chain.owners[..self.town.chain.threshold] {
-            let signature = alloy::hex::encode_prefixed(owner.sign(hash).to_bytes());
-            let answer = api.confirm(id, &signature).await;
-            assert_eq!(answer.status, 201, "{}", answer.body);
+        alloy::hex::encode_prefixed(self.town.chain.owners[owner].sign(hash).to_bytes())
+    }
+
+    /// Lets the owners sign over HTTP until the request is approved.
+    pub async fn sign(&self, api: &Api, id: &str) {
+        for owner in 0..self.town.chain.threshold {
+            self.sign_by(api, id, owner).await;
         }
         api.wait_for(id, "approved").await;
     }
 
     /// Sends the execution that the service offers, as anybody may.
     pub async fn execute(&self, api: &Api, id: &str) {
-        let proposal = api.proposal(id).await;
-        let call = &proposal["execution"];
+        self.send(&api.proposal(id).await["execution"]).await;
+    }
+
+    /// Sends a call that the service described.
+    pub async fn send(&self, call: &Value) {
         let to = call["to"].as_str().expect("an execution is offered").parse().unwrap();
         let data = call["data"].as_str().unwrap().parse().unwrap();
         let chain = &self.town.chain;
-        chain.rpc.send(&chain.executor, to, data).await.expect("the Safe executes");
+        chain.rpc.send(&chain.executor, to, data).await.expect("it is executed");
+    }
+
+    /// Everything from a submission to the last block that is needed.
+    pub async fn carry(&self, api: &Api, submission: &Value) -> String {
+        let id = api.submit(submission).await;
+        self.sign(api, &id).await;
+        self.execute(api, &id).await;
+        self.mine(DEPTH).await;
+        id
+    }
+
+    /// Lets the leases of workers that were killed run out, for a program whose clock cannot be
+    /// set.
+    pub async fn leases_run_out(&self) {
+        let now = "update requests set lease_until = now(), next_try_at = now()
+                   where lease_until is not null";
+        self.database.execute(now).await;
+    }
+
+    /// Waits until so many commits came in.
+    pub async fn commits_arrived(&self, count: usize) {
+        eventually("a commit to arrive", async || {
+            (self.town.cloud.commit_log().len() >= count).then_some(())
+        })
+        .await;
     }
 
     /// How many instances there are beside the source.

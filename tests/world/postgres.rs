@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use countersign::store::managed::{Keep, ManagedPostgres};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::OnceCell;
 
 static SERVER: OnceCell<ManagedPostgres> = OnceCell::const_new();
@@ -22,6 +22,17 @@ impl Database {
 
     pub fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    pub async fn connect(&self) -> PgConnection {
+        self.options().connect().await.expect("the database is there")
+    }
+
+    /// Runs a statement behind the service's back.
+    pub async fn execute(&self, statement: &'static str) {
+        let mut connection = self.connect().await;
+        sqlx::raw_sql(statement).execute(&mut connection).await.expect("the statement runs");
+        connection.close().await.expect("the connection ends");
     }
 }
 

@@ -1,0 +1,124 @@
+//! The real program, as an operator starts it, and as a power cut ends it.
+
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
+
+use countersign::{
+    clock::{Clock, SystemClock},
+    config::DepthPolicy,
+    store::Store,
+};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStderr, Command},
+};
+
+use super::{Api, World, api, eventually};
+
+/// `countersign serve`. Dropping it kills it.
+pub struct Process {
+    pub api: Api,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl World {
+    /// Starts the program on this world and waits until it listens.
+    pub async fn spawn(&self) -> Process {
+        self.spawn_logging("info").await
+    }
+
+    pub async fn spawn_logging(&self, filter: &str) -> Process {
+        let mut child = self.serve_command(filter).spawn().expect("the program starts");
+        let log = Arc::<Mutex<String>>::default();
+        let stderr = child.stderr.take().expect("stderr is piped");
+        tokio::spawn(keep_log(stderr, log.clone()));
+        let address = eventually("the program to listen", async || {
+            let log = log.lock().unwrap().clone();
+            let ended = child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "countersign serve ended: {log}");
+            address_in(&log)
+        });
+        let base = format!("http://{}", address.await);
+        let token = self.write_token().await;
+        Process { api: Api::new(&base, &token), child, log }
+    }
+
+    fn serve_command(&self, filter: &str) -> Command {
+        let chain = &self.settings.chains[0];
+        let DepthPolicy::Blocks(depth) = chain.depth else { panic!("stories count blocks") };
+        let (rpc, poll) = (&chain.rpc[0], chain.poll.as_millis());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command
+            .arg("serve")
+            .env_clear()
+            .env("DATABASE_URL", self.database.url())
+            .env("COUNTERSIGN_SEAL_KEY", self.seal_key.expose_secret())
+            .env("COUNTERSIGN_LISTEN", self.settings.listen.to_string())
+            .env("COUNTERSIGN_CHAIN", format!("{}={rpc};depth={depth};poll_ms={poll}", chain.id))
+            .env("COUNTERSIGN_SETTLE_SECONDS", "1")
+            .env("COUNTERSIGN_BOOT_POLL_SECONDS", "1")
+            .env("PHALA_CLOUD_API_PREFIX", self.settings.phala_api_prefix.as_str())
+            .env("PHALA_CLOUD_API_KEY", self.town.cloud.api_key())
+            .env("RUST_LOG", filter)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Makes an API token that may read and write, as `countersign token create` does.
+    pub async fn write_token(&self) -> String {
+        let store = Store::open(self.database.options()).await.expect("the database opens");
+        let token = api::make_token(&store, &["read", "write"], SystemClock.now()).await;
+        store.close().await;
+        token
+    }
+}
+
+impl Process {
+    /// Ends it as a power cut would: nothing is finished, nobody is told.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// Asks it to stop, as a service manager does, and returns what it logged.
+    pub async fn terminate(mut self) -> String {
+        let pid = self.child.id().expect("it runs").to_string();
+        let asked = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await;
+        assert!(asked.expect("there is a shell").success());
+        let status = self.child.wait().await.expect("it ends");
+        assert!(status.success(), "{status}: {}", self.log());
+        eventually("the end of its log", async || self.log().contains("stopped").then_some(()))
+            .await;
+        self.log()
+    }
+
+    /// Everything it has logged up to now.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+async fn keep_log(stderr: ChildStderr, log: Arc<Mutex<String>>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let mut log = log.lock().unwrap();
+        log.push_str(&line);
+        log.push('\n');
+    }
+}
+
+/// Where it listens, once it has said so.
+fn address_in(log: &str) -> Option<String> {
+    let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = lines.find(|line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("listens on http://"))
+    })?;
+    line["address"].as_str().map(str::to_owned)
+}
