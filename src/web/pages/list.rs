@@ -40,6 +40,11 @@ struct Row {
     created: When,
 }
 
+/// Whether nothing comes next, so that only the reason is worth saying.
+pub fn is_over(status: &Status) -> bool {
+    status.is_end() && *status != Status::Expired
+}
+
 /// What is left of a commit token.
 pub struct Left {
     pub words: String,

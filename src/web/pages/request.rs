@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use super::{
     Page,
     ledger::any_device,
-    list::Left,
+    list::{self, Left},
     parts::{self, Transaction, When},
     refusal::Visitor,
     render,
@@ -148,7 +148,7 @@ fn wanted(request: &Request, review: Option<&Review>, ledger: &[LedgerEntry]) ->
         match (known, asked) {
             (Some(entry), _) => format!("allowed since block {}", entry.since.number),
             (None, Some(true)) => "not allowed before; this proposal allows it".into(),
-            (None, Some(false)) => "allowed already when this was proposed".into(),
+            (None, Some(false)) => "not part of this proposal: nothing to sign for it".into(),
             (None, None) => "not seen as allowed so far".to_owned(),
         }
     };

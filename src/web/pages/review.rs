@@ -152,8 +152,8 @@ fn signatures(proposal: &ProposalView) -> Vec<SignatureLine> {
     let signed = |owner: Address| {
         let given = proposal.confirmations.iter().find(|one| one.owner == owner)?;
         let how = match given.kind {
-            SignatureKind::Eip712 => "EIP-712 typed data",
-            SignatureKind::EthSign => "message (eth_sign)",
+            SignatureKind::Eip712 => "EIP-712",
+            SignatureKind::EthSign => "eth_sign",
         };
         Some((When(given.received_at), how))
     };

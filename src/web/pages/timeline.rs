@@ -68,8 +68,8 @@ fn words(event: &Event) -> String {
             format!("Put to the owner (route {route}{nonce}{hash}): {}", calls.join("; "))
         }
         E::ProposalReplaced { reason, .. } => format!("The proposal was given up: {reason}"),
-        E::Confirmed { owner, confirmations, threshold } => {
-            format!("Owner {owner} signed: {confirmations} of {threshold} signatures")
+        E::Confirmed { confirmations, threshold, .. } => {
+            format!("Signed: {confirmations} of {threshold} signatures")
         }
         E::Executed { block, tx } => {
             let tx = tx.map(|tx| format!(", by transaction {tx}")).unwrap_or_default();
@@ -130,7 +130,7 @@ mod tests {
         let signed = json!({
             "event": "confirmed", "owner": "0x01", "confirmations": 1, "threshold": 2
         });
-        assert_eq!(line("confirmed", signed).words, "Owner 0x01 signed: 1 of 2 signatures");
+        assert_eq!(line("confirmed", signed).words, "Signed: 1 of 2 signatures");
         let failed = line("failed", json!({"event": "failed", "code": "ERR-1", "reason": "gone"}));
         assert_eq!((failed.words.as_str(), failed.alarming), ("Failed (ERR-1): gone", true));
         let opened = json!({
