@@ -4,6 +4,7 @@ pub mod attempts;
 pub mod chain;
 pub mod intake;
 pub mod journal;
+pub mod lists;
 pub mod managed;
 pub mod outbox;
 pub mod proposals;
