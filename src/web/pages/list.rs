@@ -41,8 +41,8 @@ struct Row {
 }
 
 /// Whether nothing comes next, so that only the reason is worth saying.
-pub fn is_over(status: &Status) -> bool {
-    status.is_end() && *status != Status::Expired
+pub fn is_over(status: Status) -> bool {
+    status.is_end() && status != Status::Expired
 }
 
 /// What is left of a commit token.
@@ -130,6 +130,10 @@ impl Row {
             created: When(request.created_at),
             view: request.into(),
         }
+    }
+
+    fn is_over(&self) -> bool {
+        is_over(self.view.status)
     }
 }
 

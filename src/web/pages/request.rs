@@ -119,6 +119,10 @@ impl RequestPage {
         steps.map(|step| (step, step < status || status == Status::Running)).collect()
     }
 
+    fn is_over(&self) -> bool {
+        list::is_over(self.view.status)
+    }
+
     fn is_current(&self, step: Status) -> bool {
         step == self.view.status
     }
