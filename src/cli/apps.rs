@@ -4,12 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
-use super::{
-    Globals,
-    client::Client,
-    print::{Answer, Page},
-    show::text,
-};
+use super::{Globals, client::Client, page::Page, print::Answer, show::text};
 use crate::request::ids::{AppId, ChainId};
 
 /// List the apps that are watched.

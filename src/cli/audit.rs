@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{
     Globals, apps,
     client::{Client, ClientError},
-    print::{Answer, Cell, Ending, Page, Tone, spinner},
+    page::{Cell, Page, Tone},
+    print::{Answer, Ending, spinner},
     show::{text, time},
 };
 use crate::request::ids::{AppId, ChainId};

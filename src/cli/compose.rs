@@ -10,7 +10,10 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::print::{Answer, Cell, Ending, Page, Tone};
+use super::{
+    page::{Cell, Page, Tone},
+    print::{Answer, Ending},
+};
 use crate::{
     compose::{Compose, ComposeForms, Form, MAX_BYTES},
     request::ids::ComposeHash,

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::{
     Globals,
     client::{Client, ClientError},
+    page::{Cell, Page, Tone},
     prepare::CloudArgs,
-    print::{Answer, Cell, Ending, Page, Tone, spinner},
+    print::{Answer, Ending, spinner},
     show::text,
 };
 

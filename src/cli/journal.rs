@@ -10,7 +10,8 @@ use super::{
     Globals,
     client::Client,
     database::{self, DatabaseArgs},
-    print::{Answer, Cell, Ending, Page, Tone},
+    page::{Cell, Page, Tone},
+    print::{Answer, Ending},
     show::{details, text, time},
 };
 use crate::{request::ids::RequestId, store::journal::Verdict};

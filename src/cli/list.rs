@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{
     Globals,
     client::Client,
-    print::{Answer, Cell, Page, spinner},
+    page::{Cell, Page},
+    print::{Answer, spinner},
     show::{status, text, time},
 };
 use crate::request::{ids::AppId, status::Status};

@@ -7,10 +7,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use serde_json::json;
 
-use super::{
-    Cli,
-    print::{Answer, Page},
-};
+use super::{Cli, page::Page, print::Answer};
 
 /// Print the completion script of a shell.
 #[derive(Debug, Args)]

@@ -1,5 +1,5 @@
-//! The command line: one file per command. A command only returns its [`Answer`]; `print` alone
-//! writes it, so all of them look alike and `--json` works everywhere.
+//! The command line: one file per command. A command only returns its [`Answer`]; `page` gives all
+//! of them one look, and `print` alone writes, so `--json` works everywhere.
 
 mod apps;
 mod audit;
@@ -20,6 +20,7 @@ mod journal;
 mod list;
 pub mod logging;
 mod manual;
+mod page;
 mod payload;
 mod prepare;
 mod print;

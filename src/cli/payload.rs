@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::{
     Globals,
     client::Client,
-    print::{Answer, Cell, Ending, Page, Tone},
+    page::{Cell, Page, Tone},
+    print::{Answer, Ending},
     show::{status, text},
     signing::{with_calls, with_fields, with_hashes, with_warnings},
 };

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::{
     Globals,
     client::Client,
-    print::{Answer, Cell, Ending, Page, Tone},
+    page::{Cell, Page, Tone},
+    print::{Answer, Ending},
 };
 use crate::{
     clock::{Clock, SystemClock, Time},

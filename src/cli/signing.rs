@@ -1,7 +1,7 @@
 //! How a transaction looks that owners are asked to sign: its calls in words, its ten fields, its
 //! three hashes, and everything about it that is not expected.
 
-use super::print::{Cell, Page, Tone};
+use super::page::{Cell, Page, Tone};
 use crate::safe::{
     SafeTx, SafeTxHashes,
     decode::{Contract, DecodedCall},

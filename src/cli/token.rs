@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::{
     database::{self, Database, DatabaseArgs},
-    print::{Answer, Cell, Page, Tone},
+    page::{Cell, Page, Tone},
+    print::Answer,
 };
 use crate::{
     access::{OpenToken, Scope},

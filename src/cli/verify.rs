@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    print::{Answer, Ending, Page},
+    page::Page,
+    print::{Answer, Ending},
     signing::{with_calls, with_fields, with_hashes, with_warnings},
 };
 use crate::{
