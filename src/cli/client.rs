@@ -26,7 +26,7 @@ pub struct ServiceArgs {
         global = true,
         env = "COUNTERSIGN_URL",
         default_value = "http://127.0.0.1:8465",
-        display_order = 901
+        help_heading = "Everywhere"
     )]
     url: Url,
     /// API token. Better given in the environment, since other users see arguments.
@@ -35,7 +35,7 @@ pub struct ServiceArgs {
         global = true,
         env = "COUNTERSIGN_TOKEN",
         hide_env_values = true,
-        display_order = 902
+        help_heading = "Everywhere"
     )]
     token: Option<SecretString>,
 }

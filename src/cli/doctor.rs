@@ -13,6 +13,7 @@ use super::{
     print::{Answer, Ending, spinner},
     show::text,
 };
+use crate::flow::chain_of;
 
 /// Check the service, the API token and, when a key is given, Phala Cloud.
 ///
@@ -61,7 +62,7 @@ async fn service(client: &Client) -> Vec<Check> {
     let readiness = match client.readiness().await {
         Ok(readiness) => readiness,
         Err(error) => {
-            return vec![Check::new(name, Some(false), format!("{:#}", anyhow::Error::new(error)))];
+            return vec![Check::new(name, Some(false), chain_of(&error))];
         }
     };
     let inner = readiness["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -90,7 +91,7 @@ async fn token(client: &Client) -> Check {
         Err(ClientError::Refused { status: 403, .. }) => {
             Check::new(NAME, Some(true), "may only read")
         }
-        Err(error) => Check::new(NAME, Some(false), format!("{:#}", anyhow::Error::new(error))),
+        Err(error) => Check::new(NAME, Some(false), chain_of(&error)),
         Ok(_) => Check::new(NAME, Some(false), "an empty submission was accepted"),
     }
 }
@@ -106,7 +107,7 @@ async fn cloud(args: &CloudArgs) -> Check {
     };
     match answer {
         Ok(()) => Check::new(NAME, Some(true), "answers, and accepts the key"),
-        Err(error) => Check::new(NAME, Some(false), format!("{error:#}")),
+        Err(error) => Check::new(NAME, Some(false), chain_of(error.as_ref())),
     }
 }
 

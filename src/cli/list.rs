@@ -9,9 +9,12 @@ use super::{
     client::Client,
     page::{Cell, Page},
     print::{Answer, spinner},
-    show::{status, text, time},
+    show::{status, text},
 };
-use crate::request::{ids::AppId, status::Status};
+use crate::{
+    clock::{Clock, SystemClock, Time},
+    request::{ids::AppId, status::Status},
+};
 
 /// Most requests on one page of the API.
 const PAGE_MAX: usize = 200;
@@ -67,23 +70,52 @@ fn answer(found: &[Value], cursor: Option<&str>) -> Answer {
     let page = if found.is_empty() {
         Page::default().line("no request fits")
     } else {
-        let heads = vec!["id", "status", "app", "source cvm", "node", "created", "next"];
-        Page::default().table(heads, found.iter().map(row).collect())
+        let now = SystemClock.now();
+        let heads = vec!["id", "status", "app", "node", "age", "next"];
+        Page::default().table(heads, found.iter().map(|request| row(request, now)).collect())
     };
     let more = cursor.is_some();
     let answer = Answer::new(page, json!({ "requests": found, "next_cursor": cursor }));
     if more { answer.note("there are more: raise --limit") } else { answer }
 }
 
-fn row(request: &Value) -> Vec<Cell> {
+fn row(request: &Value, now: Time) -> Vec<Cell> {
     let next = if request["reason"].is_string() { "/reason" } else { "/next_step" };
     vec![
         text(request, "/id").into(),
         status(request),
         Cell::hash(text(request, "/app")),
-        Cell::hash(text(request, "/source_cvm")),
         text(request, "/node_id").into(),
-        time(request, "/created_at").into(),
+        age(&text(request, "/created_at"), now).into(),
         text(request, next).into(),
     ]
+}
+
+/// How long ago something was, roughly.
+fn age(at: &str, now: Time) -> String {
+    let Ok(at) = at.parse::<Time>() else { return at.to_owned() };
+    let minutes = (now - at).num_minutes().max(0);
+    match minutes {
+        0..120 => format!("{minutes} min"),
+        120..2_880 => format!("{} h", minutes / 60),
+        _ => format!("{} d", minutes / 1_440),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_rough() {
+        let now: Time = "2026-11-21T12:00:00Z".parse().unwrap();
+        let ages = [
+            "2026-11-21T12:00:05Z",
+            "2026-11-21T10:01:00Z",
+            "2026-11-21T10:00:00Z",
+            "2026-11-18T13:00:00Z",
+            "x",
+        ];
+        assert_eq!(ages.map(|at| age(at, now)), ["0 min", "119 min", "2 h", "2 d", "x"]);
+    }
 }

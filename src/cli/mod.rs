@@ -66,7 +66,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Globals {
     /// Print one JSON value instead of text.
-    #[arg(long, global = true, display_order = 900)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
     #[command(flatten)]
     pub service: ServiceArgs,
@@ -145,6 +145,42 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Two arguments of one name would be taken for each other.
+    #[test]
+    fn no_command_names_an_argument_like_one_that_works_everywhere() {
+        fn check(command: &clap::Command, global: &[clap::Id]) {
+            for inner in command.get_subcommands() {
+                for arg in inner.get_arguments() {
+                    let (name, id) = (inner.get_name(), arg.get_id());
+                    assert!(!global.contains(id), "{name} {id}");
+                }
+                check(inner, global);
+            }
+        }
+        let command = Cli::command();
+        let global: Vec<_> = command
+            .get_arguments()
+            .filter(|arg| arg.is_global_set())
+            .map(|arg| arg.get_id().clone())
+            .collect();
+        assert_eq!(global.len(), 3);
+        check(&command, &global);
+    }
+
+    #[test]
+    fn what_verify_takes() {
+        let parse = |line: &str| Cli::try_parse_from(line.split_whitespace());
+        let zero = "0x0000000000000000000000000000000000000000";
+        let fields =
+            format!("--chain-id 1 --safe {zero} --safe-version 1.4.1 --to {zero} --nonce 0");
+        assert!(parse("countersign verify ID").is_ok());
+        assert!(parse(&format!("countersign verify --offline {fields}")).is_ok());
+        for wrong in ["", "--offline", "--offline --chain-id 1", "--chain-id 1", "ID --nonce 1"] {
+            assert!(parse(&format!("countersign verify {wrong}")).is_err(), "{wrong}");
+        }
+        assert!(parse(&format!("countersign verify {fields}")).is_err());
     }
 
     #[test]

@@ -5,7 +5,12 @@
 use std::io::{self, IsTerminal};
 
 use clap::builder::styling::{AnsiColor, Style};
-use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell as TableCell, Color, ColumnConstraint, ContentArrangement, Table, presets,
+};
+
+/// Longest text without blanks that a table on a terminal keeps on one line: an id or an address.
+const WORD_MAX: usize = 42;
 
 /// What a piece of text means, which a terminal shows as colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +172,7 @@ fn table(heads: &[&'static str], rows: &[Vec<Cell>], look: Look) -> String {
     table.load_style(presets::NOTHING);
     if look.terminal {
         table.set_content_arrangement(ContentArrangement::Dynamic);
+        keep_words_whole(&mut table, heads.len(), rows);
     } else {
         table.force_no_tty();
     }
@@ -189,7 +195,26 @@ fn table(heads: &[&'static str], rows: &[Vec<Cell>], look: Look) -> String {
         };
         table.add_row(row.iter().map(cell).collect::<Vec<_>>());
     }
-    format!("{}\n", table.trim_fmt())
+    // The style pads both sides of a column; in a pipe the first one would only be in the way.
+    let shown = table.lines().map(|line| {
+        let line =
+            if look.terminal { line.as_str() } else { line.strip_prefix(' ').unwrap_or(&line) };
+        format!("{}\n", line.trim_end())
+    });
+    shown.collect()
+}
+
+/// Ids and statuses are not broken over lines; sentences are.
+fn keep_words_whole(table: &mut Table, columns: usize, rows: &[Vec<Cell>]) {
+    let is_word =
+        |cell: &Cell| cell.long || (cell.text.len() <= WORD_MAX && !cell.text.contains(' '));
+    for column in 0..columns {
+        if rows.iter().filter_map(|row| row.get(column)).all(is_word)
+            && let Some(column) = table.column_mut(column)
+        {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
 }
 
 /// The first and last digits of a hash.
@@ -229,7 +254,7 @@ mod tests {
     fn a_pipe_gets_whole_hashes_and_a_terminal_their_ends() {
         let hash = format!("0x{}", "ab".repeat(32));
         let page = Page::default().table(vec!["hash"], vec![vec![Cell::hash(&hash)]]);
-        assert_eq!(page.render(PIPE), format!(" HASH\n {hash}\n"));
+        assert_eq!(page.render(PIPE), format!("HASH\n{hash}\n"));
         assert!(page.render(TERMINAL).contains("0xababab…ababab"));
     }
 

@@ -15,6 +15,7 @@ use super::{
     client::ClientError,
     page::{Look, Page, clean},
 };
+use crate::flow::chain_of;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ pub fn emit(answer: &Answer, json: bool) -> ExitCode {
 
 /// Tells why a command failed, on standard error.
 pub fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
-    let text = format!("{error:#}");
+    let text = chain_of(error.as_ref());
     if json {
         let refused = error.chain().find_map(|cause| cause.downcast_ref::<ClientError>());
         let (code, field) = refused.map(ClientError::code_and_field).unwrap_or_default();

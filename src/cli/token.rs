@@ -47,7 +47,7 @@ enum TokenCommand {
     Revoke {
         /// Its name or id.
         #[arg(value_name = "ID|NAME")]
-        token: String,
+        id_or_name: String,
     },
 }
 
@@ -68,7 +68,7 @@ pub async fn run(args: TokenArgs) -> Result<Answer> {
     let answer = match args.command {
         TokenCommand::Create { name, scope } => create(&database, &name, scope, now).await,
         TokenCommand::List => list(&database).await,
-        TokenCommand::Revoke { token } => revoke(&database, &token, now).await,
+        TokenCommand::Revoke { id_or_name } => revoke(&database, &id_or_name, now).await,
     };
     database.close().await;
     answer
@@ -131,8 +131,8 @@ fn row(token: &ApiToken) -> Vec<Cell> {
     ]
 }
 
-async fn revoke(database: &Database, token: &str, now: Time) -> Result<Answer> {
-    let revoked = database.store.revoke_tokens(token, now).await?;
+async fn revoke(database: &Database, id_or_name: &str, now: Time) -> Result<Answer> {
+    let revoked = database.store.revoke_tokens(id_or_name, now).await?;
     if revoked == 0 {
         bail!("no live token has this name or id (`countersign token list` shows them)");
     }

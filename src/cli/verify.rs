@@ -47,19 +47,21 @@ pub struct VerifyArgs {
     tx: Option<TxArgs>,
 }
 
+/// `--offline` asks for those without a default.
 #[derive(Debug, Args)]
+#[group(requires = "offline")]
 struct TxArgs {
     /// Chain of the Safe.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, required = false, value_name = "ID")]
     chain_id: ChainId,
     /// The Safe.
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    #[arg(long, required = false, value_name = "ADDRESS", value_parser = address)]
     safe: Address,
     /// Its version, as `VERSION()` says it.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, required = false, value_name = "VERSION")]
     safe_version: SafeVersion,
     /// Target of the transaction.
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    #[arg(long, required = false, value_name = "ADDRESS", value_parser = address)]
     to: Address,
     /// In wei [default: 0].
     #[arg(long, value_name = "NUMBER", value_parser = number)]
@@ -71,7 +73,7 @@ struct TxArgs {
     #[arg(long, value_name = "0|1", value_parser = operation)]
     operation: Option<Operation>,
     /// Nonce of the transaction.
-    #[arg(long, value_name = "NUMBER", value_parser = number)]
+    #[arg(long, required = false, value_name = "NUMBER", value_parser = number)]
     nonce: U256,
     /// [default: 0]
     #[arg(long, value_name = "NUMBER", value_parser = number)]
