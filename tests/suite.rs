@@ -11,8 +11,10 @@ mod ground {
 mod stories {
     mod cloud_emulator;
     mod cloud_scene;
+    mod commit_faults;
     mod devnet_chain;
     mod hostile_cloud;
+    mod intake;
     mod kill;
     mod main_job;
     mod phala_cli;

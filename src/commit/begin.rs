@@ -10,6 +10,7 @@ use crate::{
         Request,
         event::Event,
         facts::BlockRef,
+        ids::TxHash,
         step::{Pace, Step},
     },
     store::{
@@ -30,6 +31,8 @@ use super::{
 
 /// A commit is not started with less lease than this left: the call may take 30 s.
 const LEASE_MARGIN: Duration = Duration::from_secs(40);
+/// How often the same transaction is named to a cloud that cannot verify it.
+const UNVERIFIED_MAX: u64 = 3;
 const SOURCE_BUSY_PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) fn actor() -> Actor {
@@ -60,7 +63,7 @@ pub async fn begin(
         return Err(crate::vault::VaultError::Damaged.into());
     };
     let before = cloud.instances(request.app).await?;
-    let transaction = store.compose_tx(request).await?;
+    let transaction = evidence(store, request).await?;
     let now = clock.now();
     if (lease.until - now).to_std().unwrap_or_default() < LEASE_MARGIN {
         return Ok(Step::wait(
@@ -86,6 +89,15 @@ pub async fn begin(
         transaction.map_or(CommitEvidence::AlreadyRegistered, CommitEvidence::Transaction);
     let answer = cloud.commit_replica(&request.source, &token, request.compose, &evidence).await;
     conclude(store, cloud, clock, request, lease, &attempt, outcome(answer)).await
+}
+
+/// The transaction to name. One that Phala Cloud keeps failing to verify gives way to the
+/// registered state, which is what counts.
+async fn evidence(store: &Store, request: &Request) -> Result<Option<TxHash>, CommitError> {
+    if store.unverified_attempts(request.id).await? >= UNVERIFIED_MAX {
+        return Ok(None);
+    }
+    Ok(store.compose_tx(request).await?)
 }
 
 /// Both entries at the depth of the policy, read now from agreeing endpoints (invariant I1).

@@ -2,6 +2,10 @@
 //! whose token died. Preparing changes nothing on a CVM, so it may be repeated; but on a source
 //! that no chain governs it would create a replica at once, so that is looked at first.
 
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
 use crate::{
     clock::Time,
     phala::{PhalaCloud, PhalaError, Prepared},
@@ -16,6 +20,11 @@ use crate::{
 };
 
 use super::{accept::to_store, read::Submission};
+
+/// A token that is to be used at once is left alone for this long: preparing another replica of
+/// the same source voids it, and two requests could do so to each other for ever.
+const LEFT_ALONE: TimeDelta = TimeDelta::seconds(30);
+const SOURCE_BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why nothing was prepared.
 #[derive(Debug, thiserror::Error)]
@@ -59,16 +68,28 @@ pub async fn renew(
     now: Time,
 ) -> Result<Step, PrepareError> {
     let actor = Actor::service("intake");
+    if store.source_is_committing(request, now - LEFT_ALONE).await? {
+        let reason = "another replica of the same source CVM is being committed, and a new token \
+                      would void its token";
+        return Ok(Step::wait(reason, Pace::After(SOURCE_BUSY_PAUSE)));
+    }
     let (node, compose) = (request.node.as_ref(), Some(request.compose));
     let (_, prepared) = match prepare(cloud, &request.source, node, compose).await {
         Ok(prepared) => prepared,
-        Err(
-            error @ (PrepareError::NotGoverned
-            | PrepareError::Phala(PhalaError::CreatedWithoutApproval { .. })),
-        ) => {
-            let event = Event::AttentionNeeded { reason: error.to_string() };
+        // The next try would make another one.
+        Err(error @ PrepareError::Phala(PhalaError::CreatedWithoutApproval { .. })) => {
+            let code = Some("created-without-approval".into());
+            let event = Event::Failed { code, reason: error.to_string() };
             store.record(request.id, Some(lease), &actor, &event, now).await?;
-            return Ok(Step::wait(error.to_string(), Pace::Woken));
+            return Ok(Step::Changed);
+        }
+        Err(error @ PrepareError::NotGoverned) => {
+            let reason = error.to_string();
+            if request.facts.attention.as_ref() != Some(&reason) {
+                let event = Event::AttentionNeeded { reason: reason.clone() };
+                store.record(request.id, Some(lease), &actor, &event, now).await?;
+            }
+            return Ok(Step::wait(reason, Pace::Woken));
         }
         Err(error) => return Err(error),
     };

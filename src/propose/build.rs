@@ -110,8 +110,8 @@ async fn safe_proposal(
     let calls: Vec<Call> = writes.iter().map(|write| Call::of_write(request.app, write)).collect();
     let multi_send =
         if calls.len() > 1 { multi_send(chain, state, at).await? } else { Address::ZERO };
-    let queued = store.highest_nonce(request.chain, state.address).await?;
-    let nonce = queued.map_or(state.nonce, |queued| state.nonce.max(queued + 1));
+    let queued = store.queued_nonces(request.chain, state.address, state.nonce).await?;
+    let nonce = first_free(state.nonce, &queued);
     let tx = owner::safe::propose(&calls, state.version, multi_send, U256::from(nonce))?;
     let hashes = safe::hashes(&tx, request.chain, state.address, state.version);
     let mut warnings = warnings(&tx, request, state, writes);
@@ -125,6 +125,11 @@ async fn safe_proposal(
         hashes,
     };
     Ok((proposal, warnings))
+}
+
+/// The first nonce from `next` on that is not in `queued`, which is sorted.
+fn first_free(next: u64, queued: &[u64]) -> u64 {
+    queued.iter().fold(next, |free, taken| if *taken == free { free + 1 } else { free })
 }
 
 fn warnings(tx: &SafeTx, request: &Request, state: &SafeState, writes: &[Write]) -> Vec<Warning> {

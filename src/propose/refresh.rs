@@ -11,7 +11,12 @@ use crate::{
         status::Status,
         step::{Pace, Step},
     },
-    store::{Store, journal::Actor, proposals::Proposal, requests::Lease},
+    store::{
+        Store,
+        journal::Actor,
+        proposals::{Proposal, SafeProposal},
+        requests::Lease,
+    },
 };
 
 use super::build::ProposeError;
@@ -29,58 +34,86 @@ pub async fn refresh(
     let Some(proposal) = store.proposal(request.id).await? else {
         return Ok(Step::wait("the proposal is being replaced", Pace::Backoff));
     };
-    let unfit = unfit(store, chain, request, &proposal, at, allowed).await?;
-    if let Some(reason) = unfit {
-        let event = Event::ProposalReplaced { proposal: proposal.id, reason };
-        store.record(request.id, Some(lease), &Actor::service("propose"), &event, now).await?;
-        return Ok(Step::Changed);
-    }
-    let reason = match (request.status(), &proposal.safe) {
-        (Status::Approved, _) => "approved: anyone may execute it".to_owned(),
-        (_, Some(safe)) => {
-            let given = store.confirmations(proposal.id).await?.len();
-            format!("{given} of {} signatures", safe.threshold)
+    match standing(store, chain, request, &proposal, at, allowed).await? {
+        Standing::Waits(reason) => Ok(Step::wait(reason, Pace::Woken)),
+        Standing::Unfit(reason) => {
+            let event = Event::ProposalReplaced { proposal: proposal.id, reason };
+            store.record(request.id, Some(lease), &Actor::service("propose"), &event, now).await?;
+            Ok(Step::Changed)
         }
-        (_, None) => format!(
-            "the owner {} is no Safe that Countersign can act through ({}): make the calls shown \
-             from there",
-            proposal.owner, proposal.route
-        ),
-    };
-    Ok(Step::wait(reason, Pace::Woken))
+    }
 }
 
-/// Why a proposal cannot stay, if so.
-async fn unfit(
+/// How a proposal stands.
+enum Standing {
+    /// It can still be executed, and this is what it waits for.
+    Waits(String),
+    /// It must be replaced, and why.
+    Unfit(String),
+}
+
+async fn standing(
     store: &Store,
     chain: &Chain,
     request: &Request,
     proposal: &Proposal,
     at: BlockRef,
     allowed: Allowed,
-) -> Result<Option<String>, ProposeError> {
+) -> Result<Standing, ProposeError> {
+    let unfit = |reason: String| Ok(Standing::Unfit(reason));
     let owner = chain.owner(request.app, at).await?;
     if owner != proposal.owner {
-        return Ok(Some(format!("the app belongs to {owner} now")));
+        return unfit(format!("the app belongs to {owner} now"));
     }
-    if missing_writes(allowed, request.compose, request.device) != proposal.writes {
-        return Ok(Some("what is missing on chain has changed".into()));
+    // Adding again what somebody else added meanwhile changes nothing, and keeps the signatures.
+    let missing = missing_writes(allowed, request.compose, request.device);
+    if !missing.iter().all(|write| proposal.writes.contains(write)) {
+        return unfit("what is missing on chain has changed".into());
     }
-    let Some(safe) = &proposal.safe else { return Ok(None) };
+    let Some(safe) = &proposal.safe else {
+        return Ok(Standing::Waits(format!(
+            "the owner {owner} is no Safe that Countersign can act through ({}): make the calls \
+             shown from there",
+            proposal.route
+        )));
+    };
     let OwnerKind::Safe(state) = chain.owner_kind(owner, at).await? else {
-        return Ok(Some("the owner is no Safe any more".into()));
+        return unfit("the owner is no Safe any more".into());
     };
     if state.version != safe.version {
-        return Ok(Some(format!("the Safe is of version {} now", state.version)));
+        return unfit(format!("the Safe is of version {} now", state.version));
     }
-    if state.nonce <= safe.nonce {
-        return Ok(None);
+    if state.nonce > safe.nonce {
+        return unfit(nonce_used(store, proposal, safe).await?);
     }
-    let nonce = safe.nonce;
+    if (state.threshold, &state.owners) != (safe.threshold, &safe.owners) {
+        return unfit("the owners of the Safe, or how many of them must sign, changed".into());
+    }
+    let queued = store.queued_nonces(proposal.chain, owner, state.nonce).await?;
+    if safe.nonce > state.nonce && queued.first() == Some(&safe.nonce) {
+        let first = state.nonce;
+        return unfit(format!("nonce {first} of the Safe comes first, and nothing here uses it"));
+    }
+    if request.status() == Status::Approved {
+        return Ok(Standing::Waits(match safe.nonce - state.nonce {
+            0 => "approved: anyone may execute it".to_owned(),
+            _ => format!("approved: waits until nonce {} of the Safe is used", safe.nonce - 1),
+        }));
+    }
+    let given = store.confirmations(proposal.id).await?.len();
+    Ok(Standing::Waits(format!("{given} of {} signatures", safe.threshold)))
+}
+
+/// What became of a nonce that is used up.
+async fn nonce_used(
+    store: &Store,
+    proposal: &Proposal,
+    safe: &SafeProposal,
+) -> Result<String, ProposeError> {
     let hash = safe.hashes.safe_tx_hash;
-    Ok(Some(match store.safe_execution(request.chain, owner, hash).await? {
+    Ok(match store.safe_execution(proposal.chain, proposal.owner, hash).await? {
         Some((tx, false)) => format!("its execution failed inside (ExecutionFailure in {tx})"),
         Some((tx, true)) => format!("it was executed in {tx}, and undone since"),
-        None => format!("nonce {nonce} of the Safe was used by another transaction"),
-    }))
+        None => format!("nonce {} of the Safe was used by another transaction", safe.nonce),
+    })
 }

@@ -6,6 +6,7 @@ use super::{
     During, Store, StoreError,
     journal::Actor,
     requests::{Lease, record},
+    unsigned,
 };
 use crate::{
     clock::Time,
@@ -147,6 +148,19 @@ impl Store {
             Ok(Baseline { started_at: row.started_at, instances })
         })
         .transpose()
+    }
+
+    /// How often Phala Cloud could not verify the evidence that this request's commits named.
+    pub async fn unverified_attempts(&self, request: RequestId) -> Result<u64, StoreError> {
+        let count = sqlx::query_scalar!(
+            r#"select count(*) as "count!" from commit_attempts
+               where request_id = $1 and outcome in ('refused ERR-01-007', 'refused http-467')"#,
+            request.0
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("count unverified commits")?;
+        unsigned("commit_attempts", "count", request, count)
     }
 
     /// Which of these instances already are the replica of a request.

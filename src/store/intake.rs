@@ -84,13 +84,7 @@ impl Store {
         now: Time,
     ) -> Result<Stored, StorePreparationError> {
         let mut tx = self.begin().await?;
-        sqlx::query!(
-            "select pg_advisory_xact_lock(hashtextextended($1, 0))",
-            format!("preparation {}", new.source)
-        )
-        .fetch_one(&mut *tx)
-        .await
-        .during("take the lock of a source CVM")?;
+        lock_source(&mut tx, &new.source).await?;
         if let Some(stored) = known(&mut tx, new).await? {
             return Ok(stored);
         }
@@ -102,6 +96,8 @@ impl Store {
                 )
             }
             holder => {
+                // Before anything that journals: whoever has the journal waits for nobody's app.
+                note_app(&mut tx, new, now).await?;
                 if let Some(holder) = holder {
                     let event = Event::TokenSuperseded { by: new.request.0 };
                     record(&mut tx, holder.id, None, actor, &event, now).await?;
@@ -128,6 +124,13 @@ impl Store {
         now: Time,
     ) -> Result<Request, StorePreparationError> {
         let mut tx = self.begin().await?;
+        lock_source(&mut tx, &new.source).await?;
+        if let Some(holder) = live_holder(&mut tx, new).await?.filter(|it| it.id != lease.request) {
+            requests::lock(&mut tx, &[lease.request.0]).await?;
+            // Phala Cloud has voided its token by now.
+            let event = Event::TokenSuperseded { by: lease.request.0 };
+            record(&mut tx, holder.id, None, actor, &event, now).await?;
+        }
         requests::end_preparation(&mut tx, lease.request, "superseded", now).await?;
         requests::check_lease(&mut tx, lease, now).await?;
         let request =
@@ -135,6 +138,43 @@ impl Store {
         super::commit(tx).await?;
         Ok(request)
     }
+}
+
+impl Store {
+    /// Whether another request of the same source is committing, or is about to with a token that
+    /// came after `since`.
+    pub async fn source_is_committing(
+        &self,
+        request: &Request,
+        since: Time,
+    ) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(
+            r#"select exists (
+                select 1 from requests r
+                join preparations p on p.request_id = r.id and p.ended_at is null
+                where r.source_cvm = $1 and r.id <> $2
+                  and (r.status = 'committing' or (r.status = 'registered' and p.received_at > $3))
+            ) as "busy!""#,
+            request.source.as_str(),
+            request.id.0,
+            since,
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look for commits of a source CVM")
+    }
+}
+
+/// Preparations of one source are stored one after the other.
+async fn lock_source(tx: &mut PgConnection, source: &SourceCvm) -> Result<(), StoreError> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended($1, 0))",
+        format!("preparation {source}")
+    )
+    .fetch_one(tx)
+    .await
+    .during("take the lock of a source CVM")
+    .map(|_| ())
 }
 
 /// The request that this very token belongs to.
@@ -177,10 +217,9 @@ async fn live_holder(
     }
 }
 
-async fn insert_request(
+async fn note_app(
     tx: &mut PgConnection,
     new: &NewPreparation,
-    actor: &Actor,
     now: Time,
 ) -> Result<(), StoreError> {
     sqlx::query!(
@@ -190,9 +229,18 @@ async fn insert_request(
         new.app.0.as_slice(),
         now,
     )
-    .execute(&mut *tx)
+    .execute(tx)
     .await
-    .during("note an app")?;
+    .during("note an app")
+    .map(|_| ())
+}
+
+async fn insert_request(
+    tx: &mut PgConnection,
+    new: &NewPreparation,
+    actor: &Actor,
+    now: Time,
+) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into requests (id, kind, chain_id, app, source_cvm, node_id, compose_hash,
             device_id, note, created_at, created_by, next_try_at)

@@ -179,23 +179,27 @@ impl Store {
         row.map(Row::into_proposal).transpose()
     }
 
-    /// The highest nonce that a live proposal of this Safe uses, for requests that are still open.
-    pub async fn highest_nonce(
+    /// The nonces from `next` on that live proposals of this Safe use, lowest first.
+    pub async fn queued_nonces(
         &self,
         chain: ChainId,
         safe: Address,
-    ) -> Result<Option<u64>, StoreError> {
-        let nonce = sqlx::query_scalar!(
-            "select max(p.nonce) from proposals p join requests r on r.proposal_id = p.id
-             where p.chain_id = $1 and p.owner = $2 and p.replaced_at is null
-               and r.status in ('proposed', 'approved')",
+        next: u64,
+    ) -> Result<Vec<u64>, StoreError> {
+        let nonces = sqlx::query_scalar!(
+            r#"select nonce as "nonce!" from proposals
+               where chain_id = $1 and owner = $2 and nonce >= $3
+                 and replaced_at is null and safe_tx is not null
+               order by nonce"#,
             signed(chain.get()),
             safe.as_slice(),
+            signed(next),
         )
-        .fetch_one(&self.pool)
+        .fetch_all(&self.pool)
         .await
-        .during("look for the highest nonce")?;
-        nonce.map(|nonce| unsigned("proposals", "nonce", safe, nonce)).transpose()
+        .during("look for queued nonces")?;
+        let read = |nonce| unsigned("proposals", "nonce", safe, nonce);
+        nonces.into_iter().map(read).collect()
     }
 
     pub async fn confirmations(&self, proposal: Uuid) -> Result<Vec<Confirmation>, StoreError> {

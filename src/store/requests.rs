@@ -370,6 +370,20 @@ async fn write_dependents(
         .during("replace a proposal")?;
         one_row("replacing a proposal", &result)?;
     }
+    if matches!(event, Event::Committed { .. }) {
+        // What is allowed by another route leaves its nonce free for another proposal.
+        sqlx::query!(
+            "update proposals p set replaced_at = $2, replaced_reason = 'it was not needed'
+             where request_id = $1 and replaced_at is null and safe_tx is not null
+               and not exists (select 1 from safe_executions e
+                    where e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash)",
+            id.0,
+            at
+        )
+        .execute(&mut *tx)
+        .await
+        .during("retire a proposal")?;
+    }
     if event.ends() {
         // The nonce is free for another proposal.
         sqlx::query!(

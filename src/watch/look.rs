@@ -37,8 +37,9 @@ pub async fn look(
     now: Time,
 ) -> Result<Look, WatchError> {
     let Some(head) = store.head(chain.id()).await? else {
+        // The first head wakes nobody: it has nothing to tell about any app.
         let reason = format!("{} has not been read yet", chain.id().label());
-        return Ok(Look::Settled(Step::wait(reason, Pace::Woken)));
+        return Ok(Look::Settled(Step::wait(reason, Pace::Backoff)));
     };
     let at = head.block;
     let allowed = chain.allowed(request.app, request.compose, request.device, at).await?;

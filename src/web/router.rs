@@ -6,6 +6,7 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request},
     http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -99,6 +100,7 @@ pub fn router(state: WebState) -> Router {
         .route("/v1/events", get(live::events))
         .with_state(state)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(map_response(in_our_words))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -111,6 +113,26 @@ pub fn router(state: WebState) -> Router {
 
 fn fixed(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// What the framework refuses by itself, such as a body that is too long, it refuses in plain
+/// text. Callers get it in the form of all other errors.
+async fn in_our_words(response: Response) -> Response {
+    let status = response.status();
+    let refused = status.is_client_error() || status.is_server_error();
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let plain = content_type.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !refused || !plain {
+        return response;
+    }
+    let (code, title) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => ("body-too-large", "the body is too long"),
+        StatusCode::METHOD_NOT_ALLOWED => ("method-not-allowed", "not with this method"),
+        StatusCode::GATEWAY_TIMEOUT => ("timeout", "this took too long"),
+        StatusCode::BAD_REQUEST => ("bad-request", "the query or the path does not read"),
+        _ => ("refused", status.canonical_reason().unwrap_or("refused")),
+    };
+    Problem::new(status, code, title).into_response()
 }
 
 /// What a log line says about a request: never its query, headers or body.

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use super::cloud_scene::{APP, SOURCE, Scene, compose_hash, device, node_modules};
 
 /// A home with nothing in it, so that nobody's credentials are used.
-struct Cli {
+pub struct Cli {
     home: TempDir,
     prefix: String,
     key: String,
@@ -21,8 +21,12 @@ struct Cli {
 
 impl Cli {
     fn of(scene: &Scene) -> Self {
-        let (prefix, key) = (scene.cloud.api_prefix(), scene.cloud.api_key());
-        Self { home: tempfile::tempdir().unwrap(), prefix, key, rpc: scene.rpc().to_owned() }
+        Self::new(&scene.cloud.api_prefix(), &scene.cloud.api_key(), scene.rpc())
+    }
+
+    pub fn new(prefix: &str, key: &str, rpc: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        Self { home, prefix: prefix.into(), key: key.into(), rpc: rpc.into() }
     }
 
     async fn run(&self, arguments: &[&str]) -> Output {
@@ -46,7 +50,7 @@ impl Cli {
             .expect("the phala command line tool is installed (run npm ci)")
     }
 
-    async fn ok(&self, arguments: &[&str]) -> String {
+    pub async fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments).await;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let error = String::from_utf8_lossy(&output.stderr);

@@ -122,12 +122,16 @@ impl World {
 
     /// Phala's own 465 answer to a prepare of a replica on the other node.
     pub async fn prepare(&self) -> Value {
+        self.prepare_on(self.replica_node()).await
+    }
+
+    pub async fn prepare_on(&self, node: u64) -> Value {
         let source = self.town.source.as_str();
         let answer = Api::bare()
             .post(format!("{}/cvms/{source}/replicas", self.town.cloud.api_prefix()))
             .header("X-API-Key", self.town.cloud.api_key())
             .header("X-Prepare-Only", "true")
-            .json(&json!({ "node_id": self.town.replica_node().as_str().parse::<u64>().unwrap() }))
+            .json(&json!({ "node_id": node }))
             .send()
             .await
             .expect("the emulator answers");
@@ -135,13 +139,17 @@ impl World {
         answer.json().await.expect("the answer is JSON")
     }
 
+    fn replica_node(&self) -> u64 {
+        self.town.replica_node().as_str().parse().expect("nodes have numbers here")
+    }
+
     /// The body that submits such an answer.
     pub fn submission(&self, prepared: &Value) -> Value {
-        json!({
-            "prepare_response": prepared,
-            "source_cvm": self.town.source,
-            "node_id": self.town.replica_node(),
-        })
+        self.submission_on(prepared, self.replica_node())
+    }
+
+    pub fn submission_on(&self, prepared: &Value, node: u64) -> Value {
+        json!({ "prepare_response": prepared, "source_cvm": self.town.source, "node_id": node })
     }
 
     /// The commit token of a 465 answer, to look for where it must not be.
