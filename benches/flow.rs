@@ -3,7 +3,7 @@
 //! Prints a table and writes `target/bench/results.json`.
 
 #[path = "../tests/world/mod.rs"]
-#[expect(dead_code, reason = "the stories use the rest of the world")]
+#[expect(dead_code, unused_imports, reason = "the stories use the rest of the world")]
 mod world;
 
 use std::fs;

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-pub use api::Api;
+pub use api::{Answer, Api};
 pub use clock::TravellingClock;
 pub use postgres::{Database, database};
 
