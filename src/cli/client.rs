@@ -8,7 +8,7 @@ use clap::Args;
 use reqwest::{Method, RequestBuilder, header, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::{Host, Url};
 
 use super::print;
@@ -130,6 +130,18 @@ impl Client {
 
     pub async fn post(&self, path: &[&str], body: &Value) -> Result<Reply, ClientError> {
         self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Whether the token may write. An empty submission finds out without changing anything: it is
+    /// refused for what it lacks only after the token was accepted.
+    pub async fn may_write(&self) -> Result<(), ClientError> {
+        match self.post(&["v1", "requests"], &json!({})).await {
+            Err(ClientError::Refused { status: 422, .. }) => Ok(()),
+            Err(error) => Err(error),
+            Ok(Reply { status, .. }) => {
+                Err(ClientError::NotCountersign { place: self.place(), status })
+            }
+        }
     }
 
     /// The readiness, which is an answer in both states.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Globals,
-    client::{Client, ClientError},
+    client::Client,
     page::{Cell, Page, Tone},
     prepare::CloudArgs,
     print::{Answer, Ending, spinner},
@@ -73,8 +73,7 @@ async fn service(client: &Client) -> Vec<Check> {
     std::iter::once(Check::new(name, Some(true), "answers")).chain(inner).collect()
 }
 
-/// What the API token may do. An empty submission finds out without changing anything: it is
-/// refused for what it lacks only after the token was accepted for writing.
+/// What the API token may do.
 async fn token(client: &Client) -> Check {
     const NAME: &str = "API token";
     if !client.has_token() {
@@ -84,15 +83,10 @@ async fn token(client: &Client) -> Check {
             Err(error) => Check::new(NAME, Some(false), format!("none given: {error}")),
         };
     }
-    match client.post(&["v1", "requests"], &json!({})).await {
-        Err(ClientError::Refused { status: 422, .. }) => {
-            Check::new(NAME, Some(true), "may read and write")
-        }
-        Err(ClientError::Refused { status: 403, .. }) => {
-            Check::new(NAME, Some(true), "may only read")
-        }
+    match client.may_write().await {
+        Ok(()) => Check::new(NAME, Some(true), "may read and write"),
+        Err(error) if error.status() == Some(403) => Check::new(NAME, Some(true), "may only read"),
         Err(error) => Check::new(NAME, Some(false), chain_of(&error)),
-        Ok(_) => Check::new(NAME, Some(false), "an empty submission was accepted"),
     }
 }
 

@@ -81,7 +81,7 @@ fn row(entry: &Value) -> Vec<Cell> {
         time(entry, "/at").into(),
         text(entry, "/actor").into(),
         text(entry, "/kind").replace('_', " ").into(),
-        text(entry, "/request").into(),
+        Cell::hash(text(entry, "/request")),
         details(&entry["body"]).into(),
     ]
 }

@@ -172,7 +172,6 @@ fn table(heads: &[&'static str], rows: &[Vec<Cell>], look: Look) -> String {
     table.load_style(presets::NOTHING);
     if look.terminal {
         table.set_content_arrangement(ContentArrangement::Dynamic);
-        keep_words_whole(&mut table, heads.len(), rows);
     } else {
         table.force_no_tty();
     }
@@ -195,6 +194,9 @@ fn table(heads: &[&'static str], rows: &[Vec<Cell>], look: Look) -> String {
         };
         table.add_row(row.iter().map(cell).collect::<Vec<_>>());
     }
+    if look.terminal {
+        keep_words_whole(&mut table, rows);
+    }
     // The style pads both sides of a column; in a pipe the first one would only be in the way.
     let shown = table.lines().map(|line| {
         let line =
@@ -205,13 +207,11 @@ fn table(heads: &[&'static str], rows: &[Vec<Cell>], look: Look) -> String {
 }
 
 /// Ids and statuses are not broken over lines; sentences are.
-fn keep_words_whole(table: &mut Table, columns: usize, rows: &[Vec<Cell>]) {
+fn keep_words_whole(table: &mut Table, rows: &[Vec<Cell>]) {
     let is_word =
         |cell: &Cell| cell.long || (cell.text.len() <= WORD_MAX && !cell.text.contains(' '));
-    for column in 0..columns {
-        if rows.iter().filter_map(|row| row.get(column)).all(is_word)
-            && let Some(column) = table.column_mut(column)
-        {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if rows.iter().filter_map(|row| row.get(index)).all(is_word) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }

@@ -72,7 +72,7 @@ impl CloudArgs {
 pub async fn run(args: PrepareArgs, globals: &Globals) -> Result<Answer> {
     let client = Client::new(&globals.service)?;
     // A preparation that cannot be handed over would only void an older token.
-    client.get(&["v1", "requests"], &[("limit", "1".into())]).await?;
+    client.may_write().await?;
     let cloud = args.cloud.client()?;
     let spinner = spinner("Phala Cloud prepares the replica");
     let prepared =
@@ -81,8 +81,8 @@ pub async fn run(args: PrepareArgs, globals: &Globals) -> Result<Answer> {
     let (source, prepared) = prepared.context("Phala Cloud did not prepare the replica")?;
     let body = body(&args, &source, &prepared);
     let reply = client.post(&["v1", "requests"], &body).await.context(
-        "the replica is prepared at Phala Cloud, but the service did not take it; once that is \
-         mended, run the same command again: it is harmless",
+        "the service did not take the preparation (it exists at Phala Cloud, and this command may \
+         be repeated: that is harmless)",
     )?;
     Ok(submitted(reply))
 }
