@@ -9,6 +9,8 @@ mod ground {
 /// Flows told as stories.
 #[cfg(feature = "devnet")]
 mod stories {
+    mod approval;
+    mod chain_faults;
     mod cloud_emulator;
     mod cloud_scene;
     mod commit_faults;

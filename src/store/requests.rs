@@ -396,6 +396,9 @@ async fn write_dependents(
         .await
         .during("retire a proposal")?;
     }
+    if event.ends() || matches!(event, Event::Committed { .. }) {
+        wake_queue(tx, id, at).await?;
+    }
     let token_end = match event {
         Event::Committed { .. } => "used",
         Event::TokenSuperseded { .. } => "superseded",
@@ -415,6 +418,27 @@ async fn write_dependents(
         .during("settle a commit attempt")?;
     }
     end_preparation(tx, id, token_end, at).await
+}
+
+/// Makes the requests due whose proposals queue behind those of this one: a nonce may be free. One
+/// that is being worked on is left alone, so that nobody waits for anybody here.
+async fn wake_queue(tx: &mut PgConnection, id: RequestId, now: Time) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update requests set next_try_at = least(next_try_at, $2)
+         where id in (
+            select r.id from requests r
+            join proposals q on q.id = r.proposal_id and q.replaced_at is null
+            join proposals p on p.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner
+            where r.id <> $1 and r.status in ('proposed', 'approved')
+            for update of r skip locked
+         )",
+        id.0,
+        now
+    )
+    .execute(tx)
+    .await
+    .during("wake a queue")
+    .map(|_| ())
 }
 
 /// Ends the live preparation of a request, if there is one, and erases its token.

@@ -9,6 +9,7 @@ pub mod process;
 
 use std::{sync::Arc, time::Duration};
 
+use alloy::primitives::{Address, Bytes, U256};
 use countersign::{
     config::{DepthPolicy, Overrides, Settings},
     devnet::{Town, TownOptions},
@@ -196,6 +197,15 @@ impl World {
         let data = call["data"].as_str().unwrap().parse().unwrap();
         let chain = &self.town.chain;
         chain.rpc.send(&chain.executor, to, data).await.expect("it is executed");
+    }
+
+    /// The Safe acts without a signature, as through a module.
+    pub async fn as_the_safe(&self, to: Address, data: Bytes) {
+        let chain = &self.town.chain;
+        let ether = U256::from(1_000_000_000_000_000_000_u64);
+        chain.rpc.set_balance(chain.safe, ether).await.expect("anvil gives ether");
+        chain.rpc.impersonate(chain.safe).await.expect("anvil impersonates");
+        chain.rpc.send_as(chain.safe, to, data).await.expect("the Safe acts");
     }
 
     /// Everything from a submission to the last block that is needed.

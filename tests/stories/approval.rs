@@ -1,0 +1,355 @@
+//! However the approval comes about, the state of the app is what counts, and a signature covers
+//! exactly what it was given for.
+
+use alloy::{
+    primitives::{B256, Bytes, U256, address},
+    signers::SignerSync,
+    sol,
+    sol_types::SolCall,
+};
+use countersign::{
+    devnet::{Wallet, execute},
+    dstack::Write,
+    owner::Call,
+    request::ids::SafeTxHash,
+    safe::{OwnerSignature, SafeTx},
+};
+use serde_json::{Value, json};
+
+use crate::world::{Api, DEPTH, World};
+
+sol! {
+    function transferOwnership(address newOwner) external;
+    function addOwnerWithThreshold(address owner, uint256 _threshold) external;
+    function setAllowAnyDevice(bool allow) external;
+}
+
+/// The two writes that let the replica in.
+fn writes(world: &World) -> [Call; 2] {
+    let (compose, device) = (world.town.compose_hash, world.town.nodes[1].device_id);
+    [Write::AddComposeHash(compose), Write::AddDevice(device)]
+        .map(|write| Call::of_write(world.town.chain.app, &write))
+}
+
+/// The owners sign and execute by themselves, far from here.
+async fn executed_elsewhere(world: &World, calls: &[Call]) -> SafeTx {
+    let chain = &world.town.chain;
+    let tx = chain.propose(calls).await.unwrap();
+    let signatures = chain.sign(&tx);
+    let executed =
+        execute(&chain.rpc, &chain.executor, chain.safe, &tx, &signatures).await.unwrap();
+    assert!(executed.success);
+    tx
+}
+
+async fn submit(world: &World, api: &Api) -> String {
+    api.submit(&world.submission(&world.prepare().await)).await
+}
+
+async fn assert_runs(world: &World, api: &Api, id: &str) {
+    api.wait_for(id, "running").await;
+    assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
+}
+
+fn evidence(world: &World) -> String {
+    world.town.cloud.commit_log().pop().unwrap().transaction_hash
+}
+
+#[tokio::test]
+async fn what_is_registered_already_is_committed_without_a_proposal() {
+    let world = World::new().await;
+    executed_elsewhere(&world, &writes(&world)).await;
+    world.mine(DEPTH).await;
+    let running = world.start().await;
+    let id = submit(&world, &running.api).await;
+    assert_runs(&world, &running.api, &id).await;
+    assert!(!running.api.told(&id).await.contains(&"proposed".to_owned()));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_device_is_one_plain_call_and_is_no_evidence() {
+    let world = World::with(|town| town.missing_compose = false).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = submit(&world, api).await;
+    let proposal = api.proposal(&id).await;
+    assert_eq!(proposal["safe_tx"]["operation"], 0);
+    assert_eq!(proposal["calls"].as_array().unwrap().len(), 1);
+    world.sign(api, &id).await;
+    world.execute(api, &id).await;
+    world.mine(DEPTH).await;
+    assert_runs(&world, api, &id).await;
+    // The compose hash was set when the app was made; not every generation tells by an event.
+    let app = world.town.chain.app;
+    let ledger = api.get(&format!("/v1/apps/8453/{app}/ledger")).await.body;
+    let mut entries = ledger.as_array().unwrap().iter();
+    let added = entries.find(|entry| entry["kind"] == "compose_hash_added");
+    let expected = added.map_or("already-registered", |entry| entry["tx"].as_str().unwrap());
+    assert_eq!(evidence(&world), expected);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_device_names_the_transaction_that_added_the_compose_hash() {
+    let world = World::new().await;
+    let [compose, device] = writes(&world);
+    executed_elsewhere(&world, &[compose]).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = submit(&world, api).await;
+    let proposal = api.proposal(&id).await;
+    assert_eq!(proposal["bare_calls"], json!([device]), "the compose hash is there already");
+    world.sign(api, &id).await;
+    world.execute(api, &id).await;
+    world.mine(DEPTH).await;
+    assert_runs(&world, api, &id).await;
+    let executed = api.request(&id).await["executed"]["transaction"].clone();
+    assert!(evidence(&world).starts_with("0x"));
+    assert_ne!(json!(evidence(&world)), executed, "that one added the device only");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_transaction_executed_elsewhere_counts() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let id = submit(&world, &running.api).await;
+    running.api.wait_for(&id, "proposed").await;
+    executed_elsewhere(&world, &writes(&world)).await;
+    world.mine(DEPTH).await;
+    assert_runs(&world, &running.api, &id).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn another_route_counts_and_its_nonce_goes_to_the_next_request() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = submit(&world, api).await;
+    world.sign(api, &id).await;
+    for call in writes(&world) {
+        world.as_the_safe(call.to, call.data).await;
+    }
+    world.mine(DEPTH).await;
+    assert_runs(&world, api, &id).await;
+
+    let second = api.submit(&world.submission_on(&world.prepare_on(7).await, 7)).await;
+    world.sign(api, &second).await;
+    world.execute(api, &second).await;
+    world.mine(DEPTH).await;
+    api.wait_for(&second, "running").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn any_device_is_device_enough() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let id = submit(&world, &running.api).await;
+    running.api.wait_for(&id, "proposed").await;
+    let app = world.town.chain.app.0;
+    let [compose, _] = writes(&world);
+    let open = setAllowAnyDeviceCall { allow: true }.abi_encode();
+    world.as_the_safe(app, open.into()).await;
+    world.as_the_safe(app, compose.data).await;
+    world.mine(DEPTH).await;
+    assert_runs(&world, &running.api, &id).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_owner_that_is_no_safe_gets_the_bare_calls() {
+    let world = World::new().await;
+    let owner = Wallet::funded(0).unwrap();
+    let app = world.town.chain.app.0;
+    let give = transferOwnershipCall { newOwner: owner.address() }.abi_encode();
+    world.as_the_safe(app, give.into()).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = submit(&world, api).await;
+    let proposal = api.proposal(&id).await;
+    assert_eq!((&proposal["route"], &proposal["safe_tx"]), (&json!("eoa"), &Value::Null));
+    assert_eq!(proposal["owner"], json!(owner.address()));
+    api.wait_for_reason(&id, "no Safe").await;
+    let refused = api.confirm(&id, &format!("0x{}", "11".repeat(65))).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
+
+    for call in proposal["bare_calls"].as_array().unwrap() {
+        let data: Bytes = call["data"].as_str().unwrap().parse().unwrap();
+        world.town.chain.rpc.send(&owner, app, data).await.unwrap();
+    }
+    world.mine(DEPTH).await;
+    assert_runs(&world, api, &id).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_owner_of_the_app_gets_a_proposal_of_its_own() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = submit(&world, api).await;
+    world.sign(api, &id).await;
+    let owner = Wallet::funded(0).unwrap();
+    let give = transferOwnershipCall { newOwner: owner.address() }.abi_encode();
+    world.as_the_safe(world.town.chain.app.0, give.into()).await;
+    let replaced = api.last_told(&id, "proposal_replaced").await;
+    assert!(replaced["reason"].as_str().unwrap().contains("belongs to"), "{replaced}");
+    api.wait_for(&id, "proposed").await;
+    assert_eq!(api.proposal(&id).await["route"], "eoa");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn only_a_signature_of_an_owner_over_this_transaction_is_taken() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = submit(&world, api).await;
+    let hash: SafeTxHash =
+        api.proposal(&id).await["safe_tx_hash"].as_str().unwrap().parse().unwrap();
+    let owner = &world.town.chain.owners[0];
+    let text = |signature: OwnerSignature| alloy::hex::encode_prefixed(signature.to_bytes());
+
+    let stranger = api.confirm(&id, &text(world.town.chain.executor.sign(hash))).await;
+    assert_eq!((stranger.status, stranger.body["code"].as_str()), (422, Some("not-an-owner")));
+    let other = SafeTxHash(B256::repeat_byte(7));
+    let other = api.confirm(&id, &text(owner.sign(other))).await;
+    assert_eq!((other.status, other.body["code"].as_str()), (422, Some("not-an-owner")));
+    let good = text(owner.sign(hash));
+    for garbage in ["", "0x", "0xzz", &good[..130], &format!("0x{}", "00".repeat(65))] {
+        let answer = api.confirm(&id, garbage).await;
+        assert_eq!((answer.status, &answer.body["field"]), (422, &json!("signature")), "{garbage}");
+    }
+    assert_eq!(api.proposal(&id).await["confirmations"], json!([]), "nothing of that is kept");
+    assert_eq!(api.confirm(&id, &good).await.status, 201);
+    assert_eq!(api.confirm(&id, &good).await.status, 200, "the same again changes nothing");
+    assert_eq!(api.request(&id).await["status"], "proposed", "one signature of two is not enough");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_signature_is_packed_as_the_contract_takes_it() {
+    let world = World::with(|town| (town.threshold, town.owners) = (3, 4)).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = submit(&world, api).await;
+    let hash: SafeTxHash =
+        api.proposal(&id).await["safe_tx_hash"].as_str().unwrap().parse().unwrap();
+    let owners = &world.town.chain.owners;
+    // As MetaMask writes it with a Ledger: 0 and 1 in the place of 27 and 28.
+    let mut ledger = owners[2].sign(hash).to_bytes();
+    ledger[64] -= 27;
+    // As `eth_sign` and `personal_sign` make it.
+    let mut message = owners[1].signer().sign_message_sync(hash.0.as_slice()).unwrap().as_bytes();
+    message[64] += 4;
+    let plain = owners[0].sign(hash).to_bytes();
+    for (given, signature) in [ledger, message, plain].iter().enumerate() {
+        let status = api.request(&id).await["status"].clone();
+        assert_eq!(status, "proposed", "{given} of 3 signatures are not enough");
+        let answer = api.confirm(&id, &alloy::hex::encode_prefixed(signature)).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+    }
+    api.wait_for(&id, "approved").await;
+    world.execute(api, &id).await;
+    world.mine(DEPTH).await;
+    assert_runs(&world, api, &id).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_used_nonce_replaces_the_proposal_and_its_signatures() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = submit(&world, api).await;
+    let before = api.proposal(&id).await;
+    let old = world.signature(api, &id, 0).await;
+    world.sign(api, &id).await;
+    let nothing = Call { to: world.town.chain.safe, value: U256::ZERO, data: Bytes::new() };
+    executed_elsewhere(&world, &[nothing]).await;
+
+    let replaced = api.last_told(&id, "proposal_replaced").await;
+    assert!(replaced["reason"].as_str().unwrap().contains("nonce"), "{replaced}");
+    api.wait_for(&id, "proposed").await;
+    let after = api.proposal(&id).await;
+    assert_ne!(before["safe_tx_hash"], after["safe_tx_hash"]);
+    assert_eq!((&after["confirmations"], &after["execution"]), (&json!([]), &Value::Null));
+    assert_eq!(api.confirm(&id, &old).await.status, 422, "it covers the old one only");
+    world.sign(api, &id).await;
+    world.execute(api, &id).await;
+    world.mine(DEPTH).await;
+    assert_runs(&world, api, &id).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_gap_that_a_withdrawn_request_leaves_is_closed() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let first = submit(&world, api).await;
+    api.proposal(&first).await;
+    let second = api.submit(&world.submission_on(&world.prepare_on(7).await, 7)).await;
+    let waiting = api.proposal(&second).await["safe_tx"]["nonce"].clone();
+    world.sign(api, &second).await;
+    api.wait_for_reason(&second, "waits until nonce").await;
+    let answer =
+        api.post(&format!("/v1/requests/{first}/withdraw"), &json!({"reason": "no"})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+
+    api.last_told(&second, "proposal_replaced").await;
+    api.wait_for(&second, "proposed").await;
+    assert_ne!(api.proposal(&second).await["safe_tx"]["nonce"], waiting);
+    world.sign(api, &second).await;
+    world.execute(api, &second).await;
+    world.mine(DEPTH).await;
+    assert_runs(&world, api, &second).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_another_request_added_meanwhile_does_not_cost_the_signatures() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let first = submit(&world, api).await;
+    api.proposal(&first).await;
+    let second = api.submit(&world.submission_on(&world.prepare_on(7).await, 7)).await;
+    for id in [&first, &second] {
+        world.sign(api, id).await;
+    }
+    world.execute(api, &first).await;
+    world.mine(DEPTH).await;
+    api.wait_for(&first, "running").await;
+    api.wait_for_reason(&second, "anyone may execute").await;
+    world.execute(api, &second).await;
+    world.mine(DEPTH).await;
+    api.wait_for(&second, "running").await;
+    assert!(!api.told(&second).await.contains(&"proposal_replaced".to_owned()));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn new_owners_of_the_safe_must_sign_anew() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let first = submit(&world, api).await;
+    api.proposal(&first).await;
+    let second = api.submit(&world.submission_on(&world.prepare_on(7).await, 7)).await;
+    world.sign(api, &second).await;
+    let safe = world.town.chain.safe;
+    let owner = address!("00000000000000000000000000000000000000aa");
+    let add = addOwnerWithThresholdCall { owner, _threshold: U256::from(3) }.abi_encode();
+    executed_elsewhere(&world, &[Call { to: safe, value: U256::ZERO, data: add.into() }]).await;
+
+    let replaced = api.last_told(&second, "proposal_replaced").await;
+    assert!(replaced["reason"].as_str().unwrap().contains("owners"), "{replaced}");
+    api.wait_for(&second, "proposed").await;
+    let proposal = api.proposal(&second).await;
+    assert_eq!((&proposal["threshold"], &proposal["confirmations"]), (&json!(3), &json!([])));
+    running.stop().await;
+}
