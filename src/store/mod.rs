@@ -4,15 +4,19 @@ pub mod attempts;
 pub mod chain;
 pub mod intake;
 pub mod journal;
+pub mod lease;
+pub mod ledger;
 pub mod lists;
 pub mod managed;
 pub mod outbox;
 pub mod proposals;
+mod request_rows;
 pub mod requests;
 pub mod tokens;
 
 use std::time::Duration;
 
+use alloy::primitives::B256;
 use sqlx::{
     ConnectOptions, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult},
@@ -140,4 +144,15 @@ fn unsigned(
 /// matches nothing.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A value of a row that does not read.
+#[expect(clippy::needless_pass_by_value, reason = "rows are told by small copies")]
+fn inconsistent(table: &'static str, column: &'static str, row: impl ToString) -> StoreError {
+    StoreError::Inconsistent { table, column, row: row.to_string() }
+}
+
+/// A 32-byte column.
+fn hash_of(bytes: &[u8], table: &'static str, row: i64) -> Result<B256, StoreError> {
+    bytes.try_into().map_err(|_| inconsistent(table, "hash", row))
 }

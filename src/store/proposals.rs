@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::{
     During, Store, StoreError,
     journal::Actor,
-    requests::{Lease, get_locked, record},
+    lease::Lease,
+    requests::{get_locked, record},
     signed, unsigned,
 };
 use crate::{

@@ -18,7 +18,7 @@ use crate::{
     audit::{AllowedEntry, EntryKind, allowlist},
     chain::Chain,
     request::ids::{RequestId, TxHash},
-    store::chain::{Head, LedgerEntry},
+    store::{chain::Head, ledger::LedgerEntry},
     web::{
         WebState,
         api::apps::{AppView, find},

@@ -2,7 +2,7 @@
 
 use alloy::primitives::{B256, keccak256};
 
-use crate::{dstack::event::PolicyEvent, store::chain::LedgerEntry};
+use crate::{dstack::event::PolicyEvent, store::ledger::LedgerEntry};
 
 /// Names that G3 contracts hash into `PolicyChanged`.
 const POLICIES: [&str; 2] = ["compose-hash", "device"];

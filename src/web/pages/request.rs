@@ -20,7 +20,7 @@ use crate::{
     clock::Time,
     dstack::Write,
     request::{Request, deadline::COMMIT_MARGIN, status::Status},
-    store::{chain::LedgerEntry, journal::Entry},
+    store::{journal::Entry, ledger::LedgerEntry},
     web::{
         WebState,
         api::{
