@@ -9,6 +9,7 @@ mod ground {
 /// Flows told as stories.
 #[cfg(feature = "devnet")]
 mod stories {
+    mod access;
     mod approval;
     mod chain_faults;
     mod cloud_emulator;
@@ -17,10 +18,12 @@ mod stories {
     mod devnet_chain;
     mod hostile_cloud;
     mod intake;
+    mod journal;
     mod kill;
     mod main_job;
     mod phala_cli;
     mod secrets;
+    mod twice;
 }
 
 /// Chain, cloud, database and service, for the stories to happen in.

@@ -94,18 +94,22 @@ impl World {
         Self { town, database: database().await, settings, seal_key, clock }
     }
 
+    /// The service, which nothing drives yet.
+    pub async fn service(&self) -> Service {
+        let store = Store::open(self.database.options()).await.expect("the database opens");
+        let vault = Vault::from_hex(&self.seal_key).expect("a generated key is a key");
+        let api_key = Some(self.town.cloud.api_key().into());
+        Service::new(self.settings.clone(), store, vault, api_key, self.clock.clone())
+            .expect("the service is put together")
+    }
+
     /// Starts the service on this world.
     pub async fn start(&self) -> Running {
         self.start_with(|_| {}).await
     }
 
     pub async fn start_with(&self, change: impl FnOnce(&mut Service)) -> Running {
-        let store = Store::open(self.database.options()).await.expect("the database opens");
-        let vault = Vault::from_hex(&self.seal_key).expect("a generated key is a key");
-        let api_key = Some(self.town.cloud.api_key().into());
-        let mut service =
-            Service::new(self.settings.clone(), store, vault, api_key, self.clock.clone())
-                .expect("the service is put together");
+        let mut service = self.service().await;
         change(&mut service);
         let service = Arc::new(service);
         let listener = TcpListener::bind(self.settings.listen).await.expect("a free port");
