@@ -250,7 +250,7 @@ Try it in another terminal:
 
   export COUNTERSIGN_URL={url} COUNTERSIGN_TOKEN={token}
   export PHALA_CLOUD_API_PREFIX={phala} PHALA_CLOUD_API_KEY={key}
-  export COUNTERSIGN_DEVNET_RPC={rpc}
+  export COUNTERSIGN_DEVNET_RPC={rpc} DATABASE_URL='{database}'
 
   countersign prepare {source} --node {node}     # or pipe what the phala CLI prints:
   phala cvms replicate {source} --node-id {node} --prepare-only | \\
@@ -271,6 +271,7 @@ Try it in another terminal:
         key = cloud.api_key(),
         log = devnet.log_file.display(),
         token = devnet.api_token,
+        database = devnet.database_url,
         source = devnet.town.source,
         node = devnet.town.replica_node(),
     );
