@@ -130,9 +130,7 @@ create table proposals (
     check ((replaced_at is null) = (replaced_reason is null))
 );
 
--- A nonce of a Safe is put to its owners once.
-create unique index proposals_nonce on proposals (chain_id, owner, nonce)
-    where replaced_at is null and safe_tx is not null;
+create index proposals_by_owner on proposals (chain_id, owner, nonce) where replaced_at is null;
 create unique index proposals_live on proposals (request_id) where replaced_at is null;
 create index proposals_by_hash on proposals (chain_id, safe_tx_hash);
 

@@ -10,6 +10,8 @@
 //! A worker claims the request that is due, takes one step, and gives it back with the time of the
 //! next look. Whatever fails is tried again with growing pauses; nothing is dropped silently.
 
+mod beside;
+
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::join_all};
@@ -18,7 +20,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    chain::{Chain, Chains},
+    chain::Chains,
     clock::{Clock, Time},
     commit::{self, CommitError},
     config::Settings,
@@ -26,17 +28,16 @@ use crate::{
     notify::Webhooks,
     phala::{self, PhalaCloud},
     propose::{self, ProposeError},
-    remind,
     request::{
         Request, deadline,
         event::Event,
         status::Status,
         step::{Pace, Step},
     },
-    store::{Store, StoreError, journal::Actor, requests::Lease},
+    store::{Store, StoreError, journal::Actor, lease::Lease},
     vault::Vault,
     watch::{
-        WatchError, follow,
+        WatchError,
         look::{Look, look},
     },
 };
@@ -53,12 +54,6 @@ const IDLE: Duration = Duration::from_secs(1);
 const LOOK_ANYWAY: Duration = Duration::from_mins(1);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_mins(5);
-/// How often another instance tries to take the lead on a chain.
-const LEAD_RETRY: Duration = Duration::from_secs(2);
-const FOLLOW_RETRY: Duration = Duration::from_secs(2);
-const REMIND_EVERY: Duration = Duration::from_mins(1);
-const DELIVER_RETRY: Duration = Duration::from_mins(1);
-const RELISTEN: Duration = Duration::from_secs(1);
 
 /// Everything the service works with.
 pub struct Service {
@@ -162,28 +157,6 @@ impl Service {
             self.remind(stop.clone()),
             self.deliver(stop.clone()),
         );
-    }
-
-    /// Passes on what the database announces.
-    async fn listen(&self, wake: channel::Sender<()>, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            match self.store.changes().await {
-                Ok(mut changes) => loop {
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        change = changes.recv() => match change {
-                            Ok(_) => drop(wake.send(())),
-                            Err(error) => {
-                                tracing::warn!(%error, "the database stopped announcing changes");
-                                break;
-                            }
-                        }
-                    }
-                },
-                Err(error) => tracing::warn!(error = chain_of(&error), "cannot listen for changes"),
-            }
-            pause(RELISTEN, &stop).await;
-        }
     }
 
     async fn work(&self, mut woken: channel::Receiver<()>, stop: CancellationToken) {
@@ -345,76 +318,6 @@ impl Service {
         self.store.record(request.id, Some(lease), &Actor::service("flow"), &event, now).await?;
         Ok(Some(Step::Changed))
     }
-
-    /// Follows one chain whenever this instance has the lead on it.
-    async fn follow(&self, chain: &Chain, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            match self.store.lead(chain.id()).await {
-                Ok(Some(mut leadership)) => {
-                    tracing::info!(chain.id = %chain.id(), depth = %chain.depth(), "follows the chain");
-                    while !stop.is_cancelled() && leadership.holds().await {
-                        let tick = follow::tick(&self.store, chain, &leadership, self.clock.now());
-                        match tick.await {
-                            Ok(follow::Tick::More { .. }) => {}
-                            Ok(tick) => {
-                                note_head(chain, tick);
-                                pause(chain.poll(), &stop).await;
-                            }
-                            Err(error) => {
-                                metrics::counter!("countersign_follow_failures_total", "chain" => chain.id().to_string()).increment(1);
-                                tracing::warn!(chain.id = %chain.id(), error = chain_of(&error), "cannot read the chain");
-                                pause(FOLLOW_RETRY.max(chain.poll()), &stop).await;
-                            }
-                        }
-                    }
-                    leadership.resign().await;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(chain.id = %chain.id(), error = chain_of(&error), "cannot take the lead");
-                }
-            }
-            pause(LEAD_RETRY, &stop).await;
-        }
-    }
-
-    async fn remind(&self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            if let Err(error) = remind::tick(&self.store, self.clock.now()).await {
-                tracing::warn!(error = chain_of(&error), "cannot write reminders");
-            }
-            pause(REMIND_EVERY, &stop).await;
-        }
-    }
-
-    async fn deliver(&self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            match self.deliver_once().await {
-                Ok(true) => {}
-                Ok(false) => pause(IDLE, &stop).await,
-                Err(error) => {
-                    tracing::warn!(error = chain_of(&error), "cannot deliver messages");
-                    pause(IDLE, &stop).await;
-                }
-            }
-        }
-    }
-
-    /// Delivers the message that has been due longest ; false when none is due.
-    async fn deliver_once(&self) -> Result<bool, StoreError> {
-        let now = self.clock.now();
-        let Some(message) = self.store.take_message(now, now + DELIVER_RETRY).await? else {
-            return Ok(false);
-        };
-        if let Err(error) = self.webhooks.deliver(&message).await {
-            tracing::warn!(message.id = message.id, %error, "a message was not delivered");
-            let again_at = now + DELIVER_RETRY;
-            self.store.message_failed(message.id, &error.to_string(), again_at).await?;
-            return Ok(true);
-        }
-        self.store.message_delivered(message.id, self.clock.now()).await?;
-        Ok(true)
-    }
 }
 
 /// Whether a commit may be started with the token the request has.
@@ -434,15 +337,7 @@ fn backoff(request: &Request) -> Duration {
     doubled.mul_f64(1.0 - f64::from(share) / 1024.0)
 }
 
-fn note_head(chain: &Chain, tick: follow::Tick) {
-    if let follow::Tick::CaughtUp { head } = tick {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge of block numbers below 2^52")]
-        metrics::gauge!("countersign_chain_head_block", "chain" => chain.id().to_string())
-            .set(head.number as f64);
-        tracing::debug!(chain.id = %chain.id(), block = head.number, "read up to the head");
-    }
-}
-
+/// Waits, but not beyond `stop`.
 async fn pause(time: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}

@@ -1,25 +1,49 @@
-pub mod access;
-pub mod audit;
-pub mod chain;
-pub mod child;
-pub mod clock;
-pub mod commit;
-pub mod compose;
-pub mod config;
+//! Countersign carries a Phala Cloud replica from prepared to running, with no human after the last
+//! signature.
+//!
+//! ```text
+//! prepared ─► proposed ─► approved ─► executed ─► registered ─► committing ─► committed ─► running
+//!  intake      propose     owners      anyone       watch         commit        commit
+//! ```
+//!
+//! The modules stand in the order of the flow: doors, the conductor, the rooms of the flow, the
+//! tools they use, and the ground everything stands on. A file uses only what stands below it.
+
+// Doors.
+pub mod cli;
 #[cfg(feature = "devnet")]
 pub mod devnet;
-pub mod dstack;
+pub mod web;
+
+// The conductor.
 pub mod flow;
+
+// The flow.
 pub mod intake;
-pub mod notify;
-pub mod owner;
-pub mod phala;
-pub mod propose;
-pub mod remind;
-pub mod request;
 pub mod review;
-pub mod safe;
+
+pub mod propose;
+pub mod watch;
+
+pub mod commit;
+
+pub mod audit;
+pub mod remind;
+
+// Tools.
+pub mod access;
+pub mod chain;
+pub mod child;
+pub mod notify;
+pub mod phala;
 pub mod store;
 pub mod vault;
-pub mod watch;
-pub mod web;
+
+// The ground.
+pub mod clock;
+pub mod compose;
+pub mod config;
+pub mod dstack;
+pub mod owner;
+pub mod request;
+pub mod safe;

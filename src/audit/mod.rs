@@ -11,7 +11,7 @@ use crate::{
         facts::BlockRef,
         ids::{AppId, ComposeHash, DeviceId, TxHash},
     },
-    store::{Store, StoreError, chain::LedgerEntry},
+    store::{Store, StoreError, ledger::LedgerEntry},
 };
 
 /// What an entry of an allowlist lets in.

@@ -55,7 +55,12 @@ pub struct ServeArgs {
     #[arg(long, env = "COUNTERSIGN_OPEN_READS")]
     open_reads: bool,
     /// Post alerts to this URL as JSON. May be given more than once.
-    #[arg(long = "webhook", env = "COUNTERSIGN_WEBHOOK", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long = "webhook",
+        env = "COUNTERSIGN_WEBHOOK",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     webhooks: Vec<String>,
     /// How long an unanswered commit is looked for before it counts as without effect.
     #[arg(long, env = "COUNTERSIGN_SETTLE_SECONDS", value_name = "SECONDS")]

@@ -17,7 +17,7 @@ use crate::{
         Store,
         attempts::{Attempt, Intent, StartError},
         journal::Actor,
-        requests::Lease,
+        lease::Lease,
     },
     vault::Vault,
 };

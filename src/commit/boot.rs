@@ -11,7 +11,7 @@ use crate::{
         facts::Replica,
         step::{Pace, Step},
     },
-    store::{Store, requests::Lease},
+    store::{Store, lease::Lease},
 };
 
 use super::{CommitError, begin::actor};

@@ -12,7 +12,7 @@ use crate::{
         ids::ReplicaId,
         step::{Pace, Step},
     },
-    store::{Store, attempts::Attempt, requests::Lease},
+    store::{Store, attempts::Attempt, lease::Lease},
 };
 
 use super::{CommitError, begin::actor, outcome::candidates};

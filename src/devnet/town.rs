@@ -72,6 +72,7 @@ pub struct Town {
     pub nodes: Vec<EmulatedNode>,
     pub source: SourceCvm,
     pub compose_hash: ComposeHash,
+    missing_compose: bool,
 }
 
 impl Town {
@@ -111,7 +112,14 @@ impl Town {
         })
         .await?;
         let source = source.to_string().parse().expect("a UUID is a name");
-        Ok(Self { chain, cloud, nodes, source, compose_hash })
+        let missing_compose = options.missing_compose;
+        Ok(Self { chain, cloud, nodes, source, compose_hash, missing_compose })
+    }
+
+    /// Whether a commit named what it should as evidence: the execution when that registered the
+    /// compose hash, and never an execution that did not.
+    pub fn is_evidence(&self, named: &str, execution: &str) -> bool {
+        (named == execution) == self.missing_compose
     }
 
     /// The node that a replica is to run on.

@@ -15,7 +15,7 @@ use crate::{
         ids::{ComposeHash, NodeId, SourceCvm},
         step::{Pace, Step},
     },
-    store::{Store, StoreError, intake::StorePreparationError, journal::Actor, requests::Lease},
+    store::{Store, StoreError, intake::StorePreparationError, journal::Actor, lease::Lease},
     vault::Vault,
 };
 

@@ -23,8 +23,8 @@ use crate::{
     store::{
         Store, StoreError,
         journal::Actor,
+        lease::Lease,
         proposals::{Proposal, SafeProposal},
-        requests::Lease,
     },
 };
 

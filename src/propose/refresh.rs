@@ -14,8 +14,8 @@ use crate::{
     store::{
         Store,
         journal::Actor,
+        lease::Lease,
         proposals::{Proposal, SafeProposal},
-        requests::Lease,
     },
 };
 

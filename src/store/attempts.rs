@@ -2,12 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{
-    During, Store, StoreError,
-    journal::Actor,
-    requests::{Lease, record},
-    unsigned,
-};
+use super::{During, Store, StoreError, journal::Actor, lease::Lease, requests::record, unsigned};
 use crate::{
     clock::Time,
     request::{

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::{
     During, Store, StoreError,
     journal::Actor,
-    requests::{self, Lease, get_locked, record},
+    lease::{self, Lease},
+    requests::{self, get_locked, record},
     signed,
 };
 use crate::{
@@ -132,7 +133,7 @@ impl Store {
             record(&mut tx, holder.id, None, actor, &event, now).await?;
         }
         requests::end_preparation(&mut tx, lease.request, "superseded", now).await?;
-        requests::check_lease(&mut tx, lease, now).await?;
+        lease::check_lease(&mut tx, lease, now).await?;
         let request =
             add_preparation(&mut tx, new, lease.request, false, seal_for, actor, now).await?;
         super::commit(tx).await?;

@@ -4,16 +4,21 @@ pub mod attempts;
 pub mod chain;
 pub mod intake;
 pub mod journal;
+pub mod lease;
+pub mod ledger;
+pub mod lists;
 pub mod managed;
 pub mod outbox;
 pub mod proposals;
+mod request_rows;
 pub mod requests;
 pub mod tokens;
 
 use std::time::Duration;
 
+use alloy::primitives::B256;
 use sqlx::{
-    PgPool, Postgres, Transaction,
+    ConnectOptions, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult},
 };
 
@@ -44,6 +49,8 @@ pub enum StoreError {
     Inconsistent { table: &'static str, column: &'static str, row: String },
     #[error("{operation} touched {found} rows instead of one")]
     Touched { operation: &'static str, found: u64 },
+    #[error("nonce {0} of the Safe was given to another proposal at the same moment")]
+    NonceTaken(u64),
     #[error("another worker has taken over this request")]
     LeaseLost,
     #[error("no such {0}")]
@@ -90,6 +97,12 @@ impl Store {
         Ok(Self { pool })
     }
 
+    /// The same, from a URL. No error repeats the URL, which may hold a password.
+    pub async fn open_url(url: &str) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse().during("read the database URL")?;
+        Self::open(options.disable_statement_logging()).await
+    }
+
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         self.pool.begin().await.during("begin a transaction")
     }
@@ -131,4 +144,15 @@ fn unsigned(
 /// matches nothing.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A value of a row that does not read.
+#[expect(clippy::needless_pass_by_value, reason = "rows are told by small copies")]
+fn inconsistent(table: &'static str, column: &'static str, row: impl ToString) -> StoreError {
+    StoreError::Inconsistent { table, column, row: row.to_string() }
+}
+
+/// A 32-byte column.
+fn hash_of(bytes: &[u8], table: &'static str, row: i64) -> Result<B256, StoreError> {
+    bytes.try_into().map_err(|_| inconsistent(table, "hash", row))
 }

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::{
     During, Store, StoreError,
     journal::Actor,
-    requests::{Lease, get_locked, record},
+    lease::Lease,
+    requests::{get_locked, record},
     signed, unsigned,
 };
 use crate::{
@@ -143,6 +144,9 @@ impl Store {
         actor: &Actor,
     ) -> Result<Request, StoreError> {
         let mut tx = self.begin().await?;
+        if let Some(safe) = &proposal.safe {
+            reserve_nonce(&mut tx, proposal, safe.nonce).await?;
+        }
         insert(&mut tx, proposal).await?;
         let safe = proposal.safe.as_ref();
         let event = Event::Proposed {
@@ -247,6 +251,35 @@ impl Store {
         super::commit(tx).await?;
         Ok(Confirmed::Added(Box::new(request)))
     }
+}
+
+/// Makes sure that a nonce is put to the owners of a Safe once at a time. Requests that no longer
+/// wait for their owners do not hold theirs: they may have been satisfied by another route, which
+/// leaves the nonce unused.
+async fn reserve_nonce(
+    tx: &mut PgConnection,
+    proposal: &Proposal,
+    nonce: u64,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended($1, 0))",
+        format!("nonces of Safe {} on chain {}", proposal.owner, proposal.chain)
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .during("take the lock of a Safe")?;
+    let taken = sqlx::query!(
+        "select p.id from proposals p join requests r on r.proposal_id = p.id
+         where p.chain_id = $1 and p.owner = $2 and p.nonce = $3 and p.replaced_at is null
+           and r.status in ('proposed', 'approved')",
+        signed(proposal.chain.get()),
+        proposal.owner.as_slice(),
+        signed(nonce),
+    )
+    .fetch_optional(tx)
+    .await
+    .during("look for a proposal with the same nonce")?;
+    taken.map_or(Ok(()), |_| Err(StoreError::NonceTaken(nonce)))
 }
 
 async fn confirmations(

@@ -1,4 +1,4 @@
-//! Requests: reading them, the one way to change them, and the lease a worker holds on one.
+//! Requests: reading them, and the one way to change them.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -6,26 +6,21 @@ use uuid::Uuid;
 use super::{
     CHANGES, During, Store, StoreError,
     journal::{self, Actor},
-    one_row, outbox, signed, unsigned,
+    lease::{Lease, check_lease},
+    one_row, outbox,
+    request_rows::load,
+    signed, unsigned,
 };
 use crate::{
     clock::Time,
     request::{
-        LivePreparation, Request,
+        Request,
         event::Event,
-        facts::{BlockRef, End, EndKind, Execution, Facts, Registration, Replica},
-        ids::{AppId, BlockHash, ChainId, ComposeHash, DeviceId, RequestId, TxHash},
+        facts::Facts,
+        ids::{AppId, RequestId},
         status::Status,
     },
 };
-
-/// The right to work on one request until the lease runs out. Every write names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease {
-    pub request: RequestId,
-    pub token: Uuid,
-    pub until: Time,
-}
 
 /// Which requests a list shows.
 #[derive(Debug, Clone, Default)]
@@ -36,171 +31,6 @@ pub struct Filter {
     pub text: Option<String>,
     /// Only requests older than this one: the end of the page before.
     pub after: Option<(Time, RequestId)>,
-}
-
-struct Row {
-    id: Uuid,
-    chain_id: i64,
-    app: Vec<u8>,
-    source_cvm: String,
-    node_id: Option<String>,
-    compose_hash: Vec<u8>,
-    device_id: Vec<u8>,
-    note: Option<String>,
-    created_at: Time,
-    created_by: String,
-    proposal_id: Option<Uuid>,
-    approved_at: Option<Time>,
-    executed_at: Option<Time>,
-    executed_block: Option<i64>,
-    executed_block_hash: Option<Vec<u8>>,
-    executed_tx: Option<Vec<u8>>,
-    registered_at: Option<Time>,
-    registered_block: Option<i64>,
-    registered_block_hash: Option<Vec<u8>>,
-    attempt_id: Option<Uuid>,
-    replica_id: Option<String>,
-    committed_at: Option<Time>,
-    running_at: Option<Time>,
-    attention: Option<String>,
-    ended_at: Option<Time>,
-    ended_as: Option<String>,
-    ended_code: Option<String>,
-    ended_reason: Option<String>,
-    reason: Option<String>,
-    next_try_at: Time,
-    attempts: i32,
-    preparation_id: Uuid,
-    preparation_live: bool,
-    prepared_at: Time,
-    expires_at: Time,
-}
-
-/// Reads requests by id, in no particular order.
-async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Request>, StoreError> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"select r.id, r.chain_id, r.app, r.source_cvm, r.node_id, r.compose_hash, r.device_id,
-            r.note, r.created_at, r.created_by, r.proposal_id, r.approved_at, r.executed_at,
-            r.executed_block, r.executed_block_hash, r.executed_tx, r.registered_at,
-            r.registered_block, r.registered_block_hash, r.attempt_id, r.replica_id,
-            r.committed_at, r.running_at, r.attention, r.ended_at, r.ended_as, r.ended_code,
-            r.ended_reason, r.reason, r.next_try_at, r.attempts,
-            p.id as preparation_id, p.ended_at is null as "preparation_live!",
-            p.prepared_at, p.expires_at
-        from requests r
-        join lateral (
-            select * from preparations where request_id = r.id
-            order by (ended_at is null) desc, received_at desc, id desc limit 1
-        ) p on true
-        where r.id = any($1)"#,
-        ids
-    )
-    .fetch_all(connection)
-    .await
-    .during("read requests")?;
-    rows.into_iter().map(Row::into_request).collect()
-}
-
-fn inconsistent(column: &'static str, row: Uuid) -> StoreError {
-    StoreError::Inconsistent { table: "requests", column, row: row.to_string() }
-}
-
-fn hash(
-    bytes: &[u8],
-    column: &'static str,
-    row: Uuid,
-) -> Result<alloy::primitives::B256, StoreError> {
-    bytes.try_into().map_err(|_| inconsistent(column, row))
-}
-
-impl Row {
-    fn block(
-        &self,
-        number: Option<i64>,
-        block_hash: Option<&Vec<u8>>,
-    ) -> Result<Option<BlockRef>, StoreError> {
-        let (Some(number), Some(block_hash)) = (number, block_hash) else { return Ok(None) };
-        Ok(Some(BlockRef {
-            number: unsigned("requests", "block", self.id, number)?,
-            hash: BlockHash(hash(block_hash, "block_hash", self.id)?),
-        }))
-    }
-
-    fn facts(&self) -> Result<Facts, StoreError> {
-        let executed = self.block(self.executed_block, self.executed_block_hash.as_ref())?;
-        let registered = self.block(self.registered_block, self.registered_block_hash.as_ref())?;
-        let tx =
-            self.executed_tx.as_ref().map(|tx| hash(tx, "executed_tx", self.id)).transpose()?;
-        let end = match (self.ended_at, &self.ended_as) {
-            (Some(at), Some(kind)) => Some(End {
-                kind: EndKind::parse(kind).ok_or_else(|| inconsistent("ended_as", self.id))?,
-                at,
-                code: self.ended_code.clone(),
-                reason: self.ended_reason.clone().unwrap_or_default(),
-            }),
-            _ => None,
-        };
-        let replica = match (&self.replica_id, self.committed_at) {
-            (Some(id), Some(committed_at)) => Some(Replica {
-                id: id.parse().map_err(|_| inconsistent("replica_id", self.id))?,
-                committed_at,
-            }),
-            _ => None,
-        };
-        Ok(Facts {
-            proposal: self.proposal_id,
-            approved_at: self.approved_at,
-            execution: self.executed_at.zip(executed).map(|(at, block)| Execution {
-                at,
-                block,
-                tx: tx.map(TxHash),
-            }),
-            registration: self
-                .registered_at
-                .zip(registered)
-                .map(|(at, block)| Registration { at, block }),
-            attempt: self.attempt_id,
-            replica,
-            running_at: self.running_at,
-            attention: self.attention.clone(),
-            end,
-        })
-    }
-
-    fn into_request(self) -> Result<Request, StoreError> {
-        let facts = self.facts()?;
-        let id = self.id;
-        let app = self.app.as_slice().try_into().map_err(|_| inconsistent("app", id))?;
-        let chain = ChainId::new(unsigned("requests", "chain_id", id, self.chain_id)?)
-            .map_err(|_| inconsistent("chain_id", id))?;
-        Ok(Request {
-            id: RequestId(id),
-            chain,
-            app: AppId(app),
-            source: self.source_cvm.parse().map_err(|_| inconsistent("source_cvm", id))?,
-            node: self
-                .node_id
-                .map(|node| node.parse().map_err(|_| inconsistent("node_id", id)))
-                .transpose()?,
-            compose: ComposeHash(hash(&self.compose_hash, "compose_hash", id)?),
-            device: DeviceId(hash(&self.device_id, "device_id", id)?),
-            note: self.note,
-            created_at: self.created_at,
-            created_by: self.created_by,
-            facts,
-            preparation: self.preparation_live.then_some(LivePreparation {
-                id: self.preparation_id,
-                prepared_at: self.prepared_at,
-                expires_at: self.expires_at,
-            }),
-            expires_at: self.expires_at,
-            prepared_at: self.prepared_at,
-            reason: self.reason,
-            next_try_at: self.next_try_at,
-            attempts: self.attempts.unsigned_abs(),
-        })
-    }
 }
 
 /// Takes the row locks of several requests in one order, so that transactions that change many
@@ -240,24 +70,6 @@ pub async fn record(
     outbox::tell(tx, id, event, at).await?;
     announce(tx, id).await?;
     get_locked(tx, id).await
-}
-
-/// Insists that the lease is still held.
-pub async fn check_lease(
-    tx: &mut PgConnection,
-    lease: &Lease,
-    now: Time,
-) -> Result<(), StoreError> {
-    let held = sqlx::query!(
-        "select id from requests where id = $1 and lease_token = $2 and lease_until > $3",
-        lease.request.0,
-        lease.token,
-        now,
-    )
-    .fetch_optional(tx)
-    .await
-    .during("check a lease")?;
-    held.map(|_| ()).ok_or(StoreError::LeaseLost)
 }
 
 /// What an event does to the work on a request.
@@ -528,94 +340,4 @@ impl Store {
         super::commit(tx).await?;
         Ok(request)
     }
-
-    /// Claims the request that has been due longest, until `until`.
-    pub async fn claim(
-        &self,
-        now: Time,
-        until: Time,
-    ) -> Result<Option<(Lease, Request)>, StoreError> {
-        let mut tx = self.begin().await?;
-        let token = Uuid::new_v4();
-        let claimed = sqlx::query_scalar!(
-            "update requests
-             set lease_token = $1, lease_until = $2, next_try_at = $2, attempts = attempts + 1
-             where id = (
-                select id from requests
-                where next_try_at <= $3 and ended_as is null and running_at is null
-                  and (lease_until is null or lease_until <= $3)
-                order by next_try_at limit 1 for update skip locked
-             )
-             returning id",
-            token,
-            until,
-            now,
-        )
-        .fetch_optional(&mut *tx)
-        .await
-        .during("claim a request")?;
-        let Some(id) = claimed else { return Ok(None) };
-        let request = load(&mut tx, &[id]).await?.pop().ok_or(StoreError::NotFound("request"))?;
-        super::commit(tx).await?;
-        Ok(Some((Lease { request: request.id, token, until }, request)))
-    }
-
-    /// Gives a request back, to be looked at again at `next_try_at` or as soon as something woke
-    /// it meanwhile.
-    pub async fn release(
-        &self,
-        lease: &Lease,
-        next_try_at: Time,
-        reason: Option<&str>,
-    ) -> Result<(), StoreError> {
-        let result = sqlx::query!(
-            "update requests
-             set lease_token = null, lease_until = null, reason = $4,
-                 next_try_at = case when next_try_at < lease_until then next_try_at else $3 end
-             where id = $1 and lease_token = $2",
-            lease.request.0,
-            lease.token,
-            next_try_at,
-            reason,
-        )
-        .execute(&self.pool)
-        .await
-        .during("release a request")?;
-        match result.rows_affected() {
-            1 => Ok(()),
-            _ => Err(StoreError::LeaseLost),
-        }
-    }
-
-    /// When the next request is due, if any is open.
-    pub async fn next_due(&self) -> Result<Option<Time>, StoreError> {
-        sqlx::query_scalar!(
-            "select min(greatest(next_try_at, coalesce(lease_until, next_try_at))) from requests
-             where ended_as is null and running_at is null"
-        )
-        .fetch_one(&self.pool)
-        .await
-        .during("look for due requests")
-    }
-}
-
-/// Makes the open requests of these apps due now.
-pub async fn wake_apps(
-    tx: &mut PgConnection,
-    chain: ChainId,
-    apps: &[AppId],
-    now: Time,
-) -> Result<(), StoreError> {
-    let apps: Vec<Vec<u8>> = apps.iter().map(|app| app.0.to_vec()).collect();
-    sqlx::query!(
-        "update requests set next_try_at = least(next_try_at, $3)
-         where chain_id = $1 and app = any($2) and ended_as is null and committed_at is null",
-        signed(chain.get()),
-        &apps,
-        now,
-    )
-    .execute(tx)
-    .await
-    .during("wake requests")
-    .map(|_| ())
 }

@@ -15,7 +15,7 @@ use crate::{
         ids::{AppId, BlockHash, TxHash},
     },
     safe::SafeEvent,
-    store::chain::{LedgerEntry, SafeExecution},
+    store::ledger::{LedgerEntry, SafeExecution},
 };
 
 /// Times of blocks, by hash.

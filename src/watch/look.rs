@@ -11,7 +11,7 @@ use crate::{
         need::Allowed,
         step::{Pace, Step},
     },
-    store::{Store, chain::Head, journal::Actor, requests::Lease},
+    store::{Store, chain::Head, journal::Actor, lease::Lease},
 };
 
 use super::WatchError;

@@ -1,5 +1,7 @@
 //! Who is calling: a bearer token for machines, the same token as the password of HTTP Basic for
 //! browsers. Reads may be open to all, by setting; writes never are.
+//!
+//! Basic opens reads only: a browser sends it along with whatever another site makes it post.
 
 use axum::{
     extract::FromRequestParts,
@@ -25,14 +27,14 @@ fn refused(title: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", title)
 }
 
-/// The token as text, wherever it stands.
-fn presented(headers: &HeaderMap) -> Option<String> {
+/// The token as text, wherever it may stand for this scope.
+fn presented(headers: &HeaderMap, scope: Scope) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
         return Some(rest.trim().to_owned());
     }
-    if scheme.eq_ignore_ascii_case("basic") {
+    if scheme.eq_ignore_ascii_case("basic") && scope == Scope::Read {
         let decoded = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
         return Some(decoded.split_once(':')?.1.to_owned());
     }
@@ -44,7 +46,7 @@ async fn authenticate(
     state: &WebState,
     scope: Scope,
 ) -> Result<Actor, Problem> {
-    let text = presented(headers).ok_or_else(|| {
+    let text = presented(headers, scope).ok_or_else(|| {
         refused("send an API token: `Authorization: Bearer …` (make one with `countersign token create`)")
     })?;
     let token = OpenToken::parse(&text).map_err(|error| refused(&error.to_string()))?;

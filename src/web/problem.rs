@@ -18,6 +18,10 @@ use crate::{
     store::StoreError,
 };
 
+/// What a caller without a token may send one with.
+const CHALLENGES: [&str; 2] =
+    ["Bearer", "Basic realm=\"Countersign: the API token is the password\", charset=\"UTF-8\""];
+
 /// An error as callers see it.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Problem {
@@ -46,7 +50,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {what}"))
     }
 
-    fn internal(error: &dyn std::error::Error) -> Self {
+    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = chain_of(error), "a request could not be answered");
         let title = "Countersign could not do this; the log of the service says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
@@ -65,11 +69,12 @@ impl IntoResponse for Problem {
         let content_type = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
         if status == StatusCode::UNAUTHORIZED {
-            // Basic lets a browser ask for the token, which is given as the password.
-            let challenge = HeaderValue::from_static(
-                "Bearer, Basic realm=\"Countersign: the API token is the password\"",
-            );
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            // Basic lets a browser ask for the token, which is given as the password. Each challenge
+            // is a header of its own: browsers do not find the second one in a list.
+            for challenge in CHALLENGES {
+                let challenge = HeaderValue::from_static(challenge);
+                response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+            }
         }
         response
     }

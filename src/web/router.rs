@@ -87,7 +87,7 @@ pub fn router(state: WebState) -> Router {
     let bounded = api
         .merge(pages::routes())
         .route("/openapi.json", get(async move || Json(document)))
-        .fallback(async || Problem::not_found("page"))
+        .fallback(pages::nothing_here)
         .method_not_allowed_fallback(async || {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,

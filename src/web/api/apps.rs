@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     audit::{self, AllowedEntry, Drift},
     request::ids::{AppId, ChainId},
-    store::chain::LedgerEntry,
+    store::ledger::LedgerEntry,
     web::{WebState, gate::Reader, problem::Problem},
 };
 

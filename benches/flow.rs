@@ -1,0 +1,200 @@
+//! How fast the service is, as ratios against a floor measured in the same run on the same machine.
+//!
+//! Prints a table and writes `target/bench/results.json`.
+
+#[path = "../tests/world/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the stories use the rest of the world")]
+mod world;
+
+use std::fs;
+
+use alloy::{primitives::B256, providers::Provider, rpc::types::Filter};
+use comfy_table::{Table, presets};
+use countersign::{
+    clock::{Clock, SystemClock, Time},
+    devnet::cloud::SwitchChange,
+    request::{
+        facts::BlockRef,
+        ids::{ComposeHash, DeviceId},
+    },
+};
+use serde::Serialize;
+use serde_json::json;
+use world::{DEPTH, Running, World, eventually};
+
+const ROUNDS: u8 = 20;
+const READS: u32 = 500;
+
+/// One line of the table. `ratio` is value by floor; it holds when it stays within `limit`.
+#[derive(Debug, Serialize)]
+struct Figure {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    floor: f64,
+    ratio: f64,
+    limit: f64,
+    holds: bool,
+}
+
+impl Figure {
+    fn new(name: &'static str, value: f64, floor: f64, limit: f64) -> Self {
+        let ratio = value / floor;
+        Self { name, value, unit: "ms", floor, ratio, limit, holds: ratio <= limit }
+    }
+}
+
+fn percentile(times: &mut [f64], share: f64) -> f64 {
+    times.sort_by(f64::total_cmp);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a place in a short list"
+    )]
+    let place = ((times.len() - 1) as f64 * share).round() as usize;
+    times[place]
+}
+
+fn millis(from: Time, to: Time) -> f64 {
+    (to - from).to_std().unwrap_or_default().as_secs_f64() * 1e3
+}
+
+#[tokio::main]
+async fn main() {
+    let world = World::with(|options| options.missing_compose = false).await;
+    let running = world.start().await;
+    let mut ours = vec![];
+    let mut floor = vec![];
+    for round in 1..=ROUNDS {
+        ours.push(depth_to_commit(&world, &running, round).await);
+        floor.push(bare_depth_to_post(&world, round).await);
+    }
+    let (mut reads, mut selects) = (vec![], vec![]);
+    for _ in 0..READS {
+        reads.push(read_over_http(&running).await);
+        selects.push(read_from_store(&running).await);
+    }
+    let figures = [
+        Figure::new(
+            "block that completes the depth → commit on the wire, p50",
+            percentile(&mut ours, 0.5),
+            percentile(&mut floor, 0.5),
+            2.0,
+        ),
+        Figure::new(
+            "block that completes the depth → commit on the wire, p95",
+            percentile(&mut ours, 0.95),
+            percentile(&mut floor, 0.95),
+            5.0,
+        ),
+        Figure::new(
+            "GET one request with its timeline, p50",
+            percentile(&mut reads, 0.5),
+            percentile(&mut selects, 0.5),
+            4.0,
+        ),
+    ];
+    running.stop().await;
+    report(&figures);
+}
+
+/// From the block that makes an approved device deep enough to the arrival of the commit.
+async fn depth_to_commit(world: &World, running: &Running, round: u8) -> f64 {
+    let device = DeviceId(B256::repeat_byte(round));
+    let node = world.town.replica_node();
+    let change: SwitchChange =
+        serde_json::from_value(json!({ "node_device": { "id": node.as_str().parse::<u64>().unwrap(), "device_id": device } }))
+            .expect("a switch of the emulator");
+    world.town.cloud.control(change);
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    world.sign(api, &id).await;
+    world.execute(api, &id).await;
+    api.wait_for(&id, "executed").await;
+    world.mine(DEPTH - 1).await;
+    let commits = world.town.cloud.commit_log().len();
+    let from = SystemClock.now();
+    world.mine(1).await;
+    let commit =
+        eventually("the commit", async || world.town.cloud.commit_log().get(commits).cloned())
+            .await;
+    api.wait_for(&id, "running").await;
+    millis(from, commit.at)
+}
+
+/// The least that anybody must do: notice the block by polling as often, read its logs, read the
+/// three values, send one POST.
+///
+/// The block comes at another moment between two polls in each round, as it does for the service.
+async fn bare_depth_to_post(world: &World, round: u8) -> f64 {
+    let settings = &world.settings.chains[0];
+    let chain = countersign::chain::Chain::new(settings.clone(), &world::Api::bare());
+    let provider = world.town.chain.rpc.provider();
+    let app = world.town.chain.app;
+    let known = provider.get_block_number().await.unwrap();
+    let http = world::Api::bare();
+    let url = format!("{}/cvms/x/commit-replica", world.town.cloud.api_prefix());
+    let mut poll = tokio::time::interval(settings.poll);
+    poll.tick().await;
+    tokio::time::sleep(settings.poll.mul_f64(f64::from(round) / f64::from(ROUNDS + 1))).await;
+    let from = SystemClock.now();
+    world.mine(1).await;
+    let head: BlockRef = loop {
+        poll.tick().await;
+        let head = chain.head().await.unwrap().block;
+        if head.number > known {
+            break head;
+        }
+    };
+    let filter = Filter::new().address(app.0).from_block(head.number).to_block(head.number);
+    provider.get_logs(&filter).await.unwrap();
+    let deep = chain.deep_block(head).await.unwrap().unwrap();
+    let (compose, device) = (ComposeHash(B256::ZERO), DeviceId(B256::ZERO));
+    chain.allowed(app, compose, device, deep.block).await.unwrap();
+    http.post(url).json(&json!({})).send().await.unwrap();
+    millis(from, SystemClock.now())
+}
+
+async fn any_request(running: &Running) -> String {
+    let list = running.api.get("/v1/requests?limit=1").await;
+    list.body["requests"][0]["id"].as_str().unwrap().to_owned()
+}
+
+async fn read_over_http(running: &Running) -> f64 {
+    let id = any_request(running).await;
+    let from = SystemClock.now();
+    running.api.request(&id).await;
+    millis(from, SystemClock.now())
+}
+
+/// The same rows, without HTTP.
+async fn read_from_store(running: &Running) -> f64 {
+    let id = any_request(running).await.parse().unwrap();
+    let store = &running.service.store;
+    let from = SystemClock.now();
+    store.request(id).await.unwrap();
+    store.journal_page(Some(id), None, 500).await.unwrap();
+    millis(from, SystemClock.now())
+}
+
+fn report(figures: &[Figure]) {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(["what", "ours (ms)", "floor (ms)", "ratio", "limit", "holds"]);
+    for figure in figures {
+        table.add_row([
+            figure.name.to_owned(),
+            format!("{:.1}", figure.value),
+            format!("{:.1}", figure.floor),
+            format!("{:.2}", figure.ratio),
+            format!("{:.1}", figure.limit),
+            if figure.holds { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    println!("{table}");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench");
+    fs::create_dir_all(folder).expect("target can be written to");
+    let json = serde_json::to_string_pretty(figures).expect("figures are plain data");
+    fs::write(format!("{folder}/results.json"), json).expect("target can be written to");
+}

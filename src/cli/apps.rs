@@ -1,0 +1,44 @@
+//! `countersign apps`: the apps that are watched.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::Value;
+
+use super::{Globals, client::Client, page::Page, print::Answer, show::text};
+use crate::request::ids::{AppId, ChainId};
+
+/// List the apps that are watched.
+#[derive(Debug, Args)]
+pub struct AppsArgs {}
+
+pub async fn run(globals: &Globals) -> Result<Answer> {
+    let client = Client::new(&globals.service)?;
+    let apps = client.get(&["v1", "apps"], &[]).await?;
+    let list = apps.as_array().map(Vec::as_slice).unwrap_or_default();
+    let page = if list.is_empty() {
+        Page::default().line("no app yet: the first request for one starts the watch")
+    } else {
+        let row = |app: &Value| {
+            ["/chain_id", "/app", "/ledger_from"].map(|place| text(app, place).into()).to_vec()
+        };
+        let heads = vec!["chain", "app", "events known from block"];
+        Page::default().table(heads, list.iter().map(row).collect())
+    };
+    Ok(Answer::new(page, apps))
+}
+
+/// The chain of a watched app.
+pub async fn chain_of(client: &Client, app: AppId) -> Result<ChainId> {
+    let apps = client.get(&["v1", "apps"], &[]).await?;
+    let list = apps.as_array().map(Vec::as_slice).unwrap_or_default();
+    let chains: Vec<ChainId> = list
+        .iter()
+        .filter(|one| text(one, "/app").parse() == Ok(app))
+        .filter_map(|one| text(one, "/chain_id").parse().ok())
+        .collect();
+    match chains.as_slice() {
+        [chain] => Ok(*chain),
+        [] => None.context("the service watches no such app (`countersign apps` lists them)"),
+        _ => bail!("this app is watched on several chains: give --chain"),
+    }
+}

@@ -1,0 +1,248 @@
+//! The client of Countersign's own API. It follows no redirect, since that would hand the API token
+//! and a commit token to whatever place the answer names, and no error repeats what was sent.
+
+use std::{net::IpAddr, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use reqwest::{Method, RequestBuilder, header, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::{Host, Url};
+
+use super::print;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_mins(1);
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Where the service is, and who asks.
+#[derive(Debug, Clone, Args)]
+pub struct ServiceArgs {
+    /// Where the service listens.
+    #[arg(
+        long,
+        global = true,
+        env = "COUNTERSIGN_URL",
+        default_value = "http://127.0.0.1:8465",
+        help_heading = "Everywhere"
+    )]
+    url: Url,
+    /// API token. Better given in the environment, since other users see arguments.
+    #[arg(
+        long,
+        global = true,
+        env = "COUNTERSIGN_TOKEN",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    token: Option<SecretString>,
+}
+
+impl ServiceArgs {
+    /// The service's address, without a slash at its end.
+    #[cfg(feature = "devnet")]
+    pub fn base(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+}
+
+/// Why the service did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It said no, and why.
+    #[error("{}{title}", field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default())]
+    Refused { status: u16, code: String, title: String, field: Option<String> },
+    #[error("cannot reach the service at {place}; is it running? (`countersign serve`, --url)")]
+    Unreachable { place: String, source: reqwest::Error },
+    #[error("the service at {place} did not finish its answer, so it may have acted")]
+    NoAnswer { place: String, source: reqwest::Error },
+    #[error("what answers at {place} is not Countersign (HTTP {status})")]
+    NotCountersign { place: String, status: u16 },
+    #[error("the answer of {place} is longer than {ANSWER_BYTES_MAX} bytes")]
+    TooLong { place: String },
+}
+
+impl ClientError {
+    /// The stable name and the field, when the service gave them.
+    pub fn code_and_field(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::Refused { code, field, .. } => (Some(code), field.as_deref()),
+            _ => (None, None),
+        }
+    }
+
+    /// The HTTP status of a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+/// An answer that is no error.
+pub struct Reply {
+    pub status: u16,
+    pub body: Value,
+}
+
+/// A service to ask.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<SecretString>,
+}
+
+impl Client {
+    pub fn new(args: &ServiceArgs) -> Result<Self> {
+        let here = is_loopback(&args.url);
+        let mut http = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT);
+        if here {
+            // A proxy cannot reach what only this machine can.
+            http = http.no_proxy();
+        } else if args.url.scheme() == "http" {
+            print::note_to_stderr(
+                "warning: the service is reached without encryption (http), tokens included",
+            );
+        }
+        let http = http.build().context("cannot set up the HTTP client")?;
+        Ok(Self { http, base: args.url.clone(), token: args.token.clone() })
+    }
+
+    /// Where it asks, without a password that may stand in the URL.
+    pub fn place(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    pub async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, ClientError> {
+        let reply = self.send(self.request(Method::GET, path).query(query)).await?;
+        Ok(reply.body)
+    }
+
+    pub async fn post(&self, path: &[&str], body: &Value) -> Result<Reply, ClientError> {
+        self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Whether the token may write. An empty submission finds out without changing anything: it is
+    /// refused for what it lacks only after the token was accepted.
+    pub async fn may_write(&self) -> Result<(), ClientError> {
+        match self.post(&["v1", "requests"], &json!({})).await {
+            Err(ClientError::Refused { status: 422, .. }) => Ok(()),
+            Err(error) => Err(error),
+            Ok(Reply { status, .. }) => {
+                Err(ClientError::NotCountersign { place: self.place(), status })
+            }
+        }
+    }
+
+    /// The readiness, which is an answer in both states.
+    pub async fn readiness(&self) -> Result<Value, ClientError> {
+        let (status, body) = self.exchange(self.request(Method::GET, &["readyz"])).await?;
+        let body: Option<Value> = serde_json::from_slice(&body).ok();
+        body.filter(|body| body["checks"].is_array())
+            .ok_or_else(|| ClientError::NotCountersign { place: self.place(), status })
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let request = self.http.request(method, url);
+        let bearer = self.token.as_ref().and_then(|token| {
+            let value = format!("Bearer {}", token.expose_secret().trim());
+            header::HeaderValue::from_str(&value).ok()
+        });
+        match bearer {
+            Some(mut bearer) => {
+                bearer.set_sensitive(true);
+                request.header(header::AUTHORIZATION, bearer)
+            }
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Reply, ClientError> {
+        let (status, body) = self.exchange(request).await?;
+        let not_ours = || ClientError::NotCountersign { place: self.place(), status };
+        if (200..300).contains(&status) {
+            let body = serde_json::from_slice(&body).map_err(|_| not_ours())?;
+            return Ok(Reply { status, body });
+        }
+        let problem: Problem = serde_json::from_slice(&body).map_err(|_| not_ours())?;
+        let Problem { code, title, field } = problem;
+        Err(ClientError::Refused { status, code, title, field })
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> Result<(u16, Vec<u8>), ClientError> {
+        let place = || self.place();
+        let cut_off = |error: reqwest::Error| {
+            let source = error.without_url();
+            if source.is_connect() || source.is_builder() {
+                ClientError::Unreachable { place: place(), source }
+            } else {
+                ClientError::NoAnswer { place: place(), source }
+            }
+        };
+        let mut response = request.send().await.map_err(cut_off)?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(cut_off)? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(ClientError::TooLong { place: place() });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((status, body))
+    }
+}
+
+/// What the service says when it refuses.
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+    title: String,
+    field: Option<String>,
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_field() {
+        let refused = |field: Option<&str>| ClientError::Refused {
+            status: 422,
+            code: "invalid-field".into(),
+            title: "missing".into(),
+            field: field.map(str::to_owned),
+        };
+        assert_eq!(refused(Some("source_cvm")).to_string(), "source_cvm: missing");
+        assert_eq!(refused(None).to_string(), "missing");
+    }
+
+    #[test]
+    fn only_this_machine_is_near() {
+        let near = |url: &str| is_loopback(&url.parse().unwrap());
+        assert!(near("http://127.0.0.1:8465") && near("http://localhost") && near("http://[::1]"));
+        assert!(!near("http://10.0.0.1") && !near("https://countersign.example"));
+    }
+}

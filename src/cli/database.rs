@@ -1,0 +1,105 @@
+//! Which database a command works on: the one of `DATABASE_URL`, or a private PostgreSQL in the
+//! data folder.
+
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::print;
+use crate::store::{
+    Store,
+    managed::{Keep, ManagedPostgres},
+};
+
+const NAME: &str = "countersign";
+
+/// Where the database is.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseArgs {
+    /// PostgreSQL to use; without it, a private one is started in the data folder.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<SecretString>,
+    /// Folder of the private PostgreSQL [default: `$XDG_DATA_HOME/countersign`, or
+    /// `~/.local/share/countersign`; for root `/var/lib/countersign`].
+    #[arg(long, env = "COUNTERSIGN_DATA_DIR", value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+/// An open database, and the server it runs on when that is ours.
+pub struct Database {
+    pub store: Store,
+    server: Option<ManagedPostgres>,
+}
+
+impl Database {
+    pub async fn close(self) {
+        self.store.close().await;
+        drop(self.server);
+    }
+}
+
+/// Opens the database for as long as a service runs. A private PostgreSQL is started, never
+/// shared: it must not end with another process.
+pub async fn open(args: &DatabaseArgs) -> Result<Database> {
+    if let Some(url) = &args.database_url {
+        return connect(url).await;
+    }
+    let server = ManagedPostgres::start(&args.folder()?, Keep::Data).await;
+    managed(server.context("cannot start a private PostgreSQL")?).await
+}
+
+/// Opens the database for one command, beside a service that may be running. Without
+/// `may_create`, a private database must be there already.
+pub async fn visit(args: &DatabaseArgs, may_create: bool) -> Result<Database> {
+    if let Some(url) = &args.database_url {
+        return connect(url).await;
+    }
+    let folder = args.folder()?;
+    if !may_create && !folder.join("data").join("PG_VERSION").exists() {
+        bail!("there is no database in {}: give --data-dir or DATABASE_URL", folder.display());
+    }
+    let spinner = print::spinner("opens the database");
+    let server = ManagedPostgres::attach_or_start(&folder, Keep::Data).await;
+    let database = managed(server.context("cannot start a private PostgreSQL")?).await;
+    spinner.finish_and_clear();
+    database
+}
+
+async fn connect(url: &SecretString) -> Result<Database> {
+    let store = Store::open_url(url.expose_secret()).await?;
+    Ok(Database { store, server: None })
+}
+
+async fn managed(server: ManagedPostgres) -> Result<Database> {
+    server.create_database(NAME).await.context("cannot make a database")?;
+    let store = Store::open(server.options(NAME)).await?;
+    Ok(Database { store, server: Some(server) })
+}
+
+impl DatabaseArgs {
+    fn folder(&self) -> Result<PathBuf> {
+        let folder = match &self.data_dir {
+            Some(folder) => folder.clone(),
+            None => default_folder()?,
+        };
+        // PostgreSQL runs in another folder, so a relative one would be somewhere else.
+        let folder = std::path::absolute(&folder)
+            .with_context(|| format!("cannot tell where {} is", folder.display()))?;
+        Ok(folder.join("postgres"))
+    }
+}
+
+fn default_folder() -> Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    if let Some(folder) = variable("XDG_DATA_HOME") {
+        return Ok(folder.join("countersign"));
+    }
+    // Root's PostgreSQL runs as another user, who cannot enter root's home.
+    if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        return Ok("/var/lib/countersign".into());
+    }
+    let home = variable("HOME").context("no home folder: give --data-dir or DATABASE_URL")?;
+    Ok(home.join(".local/share/countersign"))
+}

@@ -1,0 +1,278 @@
+//! `countersign devnet`: everything on this machine, to be tried. A real chain with a real Safe, an
+//! emulated Phala Cloud, a private PostgreSQL and the service.
+
+use std::{fs::File, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{devnet_act, devnet_run, logging, serve};
+use crate::{
+    access::OpenToken,
+    clock::{Clock, SystemClock},
+    config::{DepthPolicy, Overrides, Settings},
+    devnet::{Town, TownOptions},
+    dstack::Generation,
+    flow::Service,
+    safe::SafeVersion,
+    store::{
+        Store,
+        managed::{Keep, ManagedPostgres},
+    },
+    vault::Vault,
+    web,
+};
+
+const DATABASE: &str = "countersign";
+const POLL: Duration = Duration::from_millis(100);
+const BOOT_POLL: Duration = Duration::from_millis(300);
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Start a local chain, a Safe, an app, an emulated Phala Cloud and the service.
+///
+/// Nothing leaves this machine, no port is fixed unless you fix it, and nothing stays behind.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  countersign devnet                 start everything and keep it running
+  countersign devnet --run           drive a replica from prepared to running, then exit
+  countersign devnet --safe-version 1.5.0 --threshold 3 --owners 5 --run
+  countersign devnet sign ID         two test owners sign a request's transaction
+  countersign devnet execute ID      a test account executes it")]
+pub struct DevnetArgs {
+    #[command(subcommand)]
+    act: Option<Act>,
+    /// Drive the whole flow unattended; exit 0 when the replica runs.
+    #[arg(long)]
+    run: bool,
+    /// Address and port of the service; a free port unless given.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Version of the Safe.
+    #[arg(long, default_value = "1.4.1", value_parser = ["1.3.0", "1.4.1", "1.5.0"])]
+    safe_version: String,
+    /// How many owners must sign.
+    #[arg(long, default_value_t = 2, value_name = "M")]
+    threshold: usize,
+    /// How many owners the Safe has.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    owners: usize,
+    /// Generation of the app's contract.
+    #[arg(long, default_value = "g2", value_parser = ["g1", "g2", "g3"])]
+    app_generation: String,
+    /// Seconds between blocks.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    block_time: f64,
+    /// Blocks on top of an execution before it counts.
+    #[arg(long, default_value_t = 2, value_name = "BLOCKS")]
+    depth: u64,
+    /// Let the compose hash be allowed already, so that only the device needs an approval.
+    #[arg(long)]
+    compose_allowed: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Let test owners sign the transaction of a request.
+    Sign(devnet_act::SignArgs),
+    /// Let a test account execute the transaction of a request.
+    Execute(devnet_act::ExecuteArgs),
+}
+
+/// Everything that runs.
+pub struct Devnet {
+    pub town: Town,
+    pub service: Arc<Service>,
+    pub address: SocketAddr,
+    pub api_token: String,
+    pub log_file: PathBuf,
+    database_url: String,
+    stop: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+    // The last to go: everything above uses it.
+    _postgres: ManagedPostgres,
+}
+
+/// Starts everything, and drives the flow or waits to be told to stop.
+pub async fn run(args: DevnetArgs, url: &str, json: bool) -> Result<()> {
+    match args.act {
+        Some(Act::Sign(act)) => return devnet_act::sign(act, url, json).await,
+        Some(Act::Execute(act)) => return devnet_act::execute(act, url, json).await,
+        None => {}
+    }
+    let stop = CancellationToken::new();
+    serve::stop_on_signal(&stop)?;
+    let starting = start(&args, stop.clone());
+    let devnet = tokio::select! {
+        started = starting => started?,
+        () = stop.cancelled() => bail!("stopped while starting"),
+    };
+    let result = if args.run {
+        tokio::select! {
+            result = devnet_run::drive(&devnet, json) => result,
+            () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the replica ran")),
+        }
+    } else {
+        print_welcome(&devnet, json);
+        stop.cancelled().await;
+        Ok(())
+    };
+    devnet.shut_down().await?;
+    result
+}
+
+async fn start(args: &DevnetArgs, stop: CancellationToken) -> Result<Devnet> {
+    let folder = tempfile::Builder::new().prefix("countersign-devnet-").tempdir()?.keep();
+    let postgres = ManagedPostgres::start(&folder, Keep::Nothing).await?;
+    postgres.create_database(DATABASE).await?;
+    let log_file = folder.join("countersign.log");
+    logging::to_file(File::create(&log_file)?, "info");
+    let store = Store::open(postgres.options(DATABASE)).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let town =
+        Town::build(town_options(args, clock.clone())?).await.context("cannot build the town")?;
+    let settings = settings(args, &town)?;
+    let vault = Vault::from_hex(&Vault::generate_key()?)?;
+    let api_key = Some(town.cloud.api_key().into());
+    let service = Arc::new(Service::new(settings, store, vault, api_key, clock.clone())?);
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen))?;
+    let address = listener.local_addr()?;
+    let token = OpenToken::generate()?;
+    let scopes = ["read".to_owned(), "write".to_owned()];
+    service.store.insert_token("devnet", &token.hash(), &scopes, clock.now()).await?;
+    let serving = tokio::spawn(web::serve(listener, service.clone(), stop.clone()));
+    Ok(Devnet {
+        town,
+        service,
+        address,
+        api_token: token.expose().to_owned(),
+        log_file,
+        database_url: postgres.url(DATABASE),
+        stop,
+        serving,
+        _postgres: postgres,
+    })
+}
+
+fn town_options(args: &DevnetArgs, clock: Arc<dyn Clock>) -> Result<TownOptions> {
+    if !(0.1..=60.0).contains(&args.block_time) {
+        bail!("--block-time: expected 0.1 to 60 seconds");
+    }
+    let generation = match args.app_generation.as_str() {
+        "g1" => Generation::G1,
+        "g3" => Generation::G3,
+        _ => Generation::G2,
+    };
+    Ok(TownOptions {
+        safe_version: args.safe_version.parse::<SafeVersion>()?,
+        threshold: args.threshold,
+        owners: args.owners,
+        generation,
+        block_time: Some(Duration::from_secs_f64(args.block_time)),
+        missing_compose: !args.compose_allowed,
+        ..TownOptions::new(clock)
+    })
+}
+
+fn settings(args: &DevnetArgs, town: &Town) -> Result<Settings> {
+    let mut settings = Settings::read("", Overrides::default())?;
+    settings.listen = args.listen;
+    settings.phala_api_prefix = town.cloud.api_prefix().parse()?;
+    settings.chains = vec![town.chain_settings(DepthPolicy::Blocks(args.depth), POLL)];
+    // Everything here is made up, so everybody on this machine may look.
+    settings.open_reads = true;
+    settings.settle = SETTLE;
+    settings.boot_poll = BOOT_POLL;
+    Ok(settings)
+}
+
+impl Devnet {
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Everything a script needs to use this devnet.
+    fn description(&self) -> Value {
+        let chain = &self.town.chain;
+        let nodes =
+            self.town.nodes.iter().map(
+                |node| json!({ "id": node.id, "name": node.name, "device_id": node.device_id }),
+            );
+        json!({
+            "service": self.url(),
+            "rpc": chain.rpc_url(),
+            "phala_api": self.town.cloud.api_prefix(),
+            "phala_api_key": self.town.cloud.api_key(),
+            "api_token": self.api_token,
+            "chain_id": chain.chain_id,
+            "app": chain.app,
+            "safe": chain.safe.to_string(),
+            "safe_version": chain.safe_version.to_string(),
+            "owners": chain.owners,
+            "source_cvm": self.town.source,
+            "nodes": nodes.collect::<Vec<_>>(),
+            "database_url": self.database_url,
+            "log_file": self.log_file,
+        })
+    }
+
+    /// Finishes what is under way, then ends chain, cloud and database in this order.
+    async fn shut_down(self) -> Result<()> {
+        self.stop.cancel();
+        self.serving.await??;
+        self.service.store.close().await;
+        Ok(())
+    }
+}
+
+fn print_welcome(devnet: &Devnet, json: bool) {
+    if json {
+        println!("{}", devnet.description());
+        return;
+    }
+    let (chain, cloud) = (&devnet.town.chain, &devnet.town.cloud);
+    let url = devnet.url();
+    println!(
+        "Countersign devnet is running. Ctrl-C ends it and leaves nothing behind.
+
+  pages         {url}/
+  chain         {rpc}  (chain {chain_id}, a block every second or as you chose)
+  Safe          {safe}  ({version}, {threshold} of {owners} owners)
+  app           {app}
+  Phala Cloud   {phala}  (emulated)
+  log           {log}
+
+Try it in another terminal:
+
+  export COUNTERSIGN_URL={url} COUNTERSIGN_TOKEN={token}
+  export PHALA_CLOUD_API_PREFIX={phala} PHALA_CLOUD_API_KEY={key}
+  export COUNTERSIGN_DEVNET_RPC={rpc} DATABASE_URL='{database}'
+
+  countersign prepare {source} --node {node}     # or pipe what the phala CLI prints:
+  phala cvms replicate {source} --node-id {node} --prepare-only | \\
+    countersign import --source-cvm {source} --node {node}
+  countersign list
+  countersign payload ID                # what the owners are asked to approve
+  countersign devnet sign ID            # two owners sign
+  countersign devnet execute ID         # anyone executes
+  countersign show ID                   # registered, committed, running",
+        rpc = chain.rpc_url(),
+        chain_id = chain.chain_id,
+        safe = chain.safe,
+        version = chain.safe_version,
+        threshold = chain.threshold,
+        owners = chain.owners.len(),
+        app = chain.app,
+        phala = cloud.api_prefix(),
+        key = cloud.api_key(),
+        log = devnet.log_file.display(),
+        token = devnet.api_token,
+        database = devnet.database_url,
+        source = devnet.town.source,
+        node = devnet.town.replica_node(),
+    );
+}

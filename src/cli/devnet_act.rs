@@ -1,0 +1,113 @@
+//! `countersign devnet sign` and `execute`: what owners and an executor do, with the well-known
+//! test accounts. They own nothing anywhere but on a devnet.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::{
+    devnet::{Rpc, Wallet},
+    request::ids::SafeTxHash,
+};
+
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// The request.
+    id: String,
+    /// Which owner signs, counted from 0; as many as the Safe asks for unless given. May be given
+    /// more than once.
+    #[arg(long = "owner", value_name = "N")]
+    owners: Vec<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExecuteArgs {
+    /// The request.
+    id: String,
+    /// RPC endpoint of the devnet's chain.
+    #[arg(long, env = "COUNTERSIGN_DEVNET_RPC", value_name = "URL")]
+    rpc: Url,
+}
+
+/// Reads the proposal of a request; reads are open on a devnet.
+pub async fn proposal(http: &reqwest::Client, url: &str, id: &str) -> Result<Value> {
+    let answer = http.get(format!("{url}/v1/requests/{id}/proposal")).send().await?;
+    let ok = answer.status().is_success();
+    let body: Value = answer.json().await?;
+    if ok { Ok(body) } else { bail!("{}", body["title"].as_str().unwrap_or("no proposal")) }
+}
+
+/// Signs a proposal as one owner and gives the signature over HTTP.
+pub async fn confirm(
+    http: &reqwest::Client,
+    url: &str,
+    id: &str,
+    owner: &Wallet,
+    hash: SafeTxHash,
+) -> Result<Value> {
+    let signature = alloy::hex::encode_prefixed(owner.sign(hash).to_bytes());
+    let answer = http
+        .post(format!("{url}/v1/requests/{id}/confirmations"))
+        .json(&json!({ "signature": signature }))
+        .send()
+        .await?;
+    let ok = answer.status().is_success();
+    let body: Value = answer.json().await?;
+    if ok { Ok(body) } else { bail!("{}", body["title"].as_str().unwrap_or("not taken")) }
+}
+
+/// The hash that a proposal asks its owners to sign.
+pub fn safe_tx_hash(proposal: &Value) -> Result<SafeTxHash> {
+    let text =
+        proposal["safe_tx_hash"].as_str().context("the owner is no Safe: nothing to sign")?;
+    Ok(text.parse()?)
+}
+
+pub async fn sign(args: SignArgs, url: &str, json: bool) -> Result<()> {
+    let http = reqwest::Client::builder().build()?;
+    let proposal = proposal(&http, url, &args.id).await?;
+    let hash = safe_tx_hash(&proposal)?;
+    let threshold = proposal["threshold"].as_u64().unwrap_or(1);
+    let owners = if args.owners.is_empty() {
+        (0..usize::try_from(threshold)?).collect()
+    } else {
+        args.owners
+    };
+    for number in owners {
+        let owner =
+            Wallet::funded(number).with_context(|| format!("there is no owner {number}"))?;
+        let request = confirm(&http, url, &args.id, &owner, hash).await?;
+        if json {
+            println!(
+                "{}",
+                json!({ "owner": owner.address().to_string(), "status": request["status"] })
+            );
+        } else {
+            println!(
+                "signed by {}: {}",
+                owner.address(),
+                request["status"].as_str().unwrap_or_default()
+            );
+        }
+    }
+    Ok(())
+}
+
+pub async fn execute(args: ExecuteArgs, url: &str, json: bool) -> Result<()> {
+    let http = reqwest::Client::builder().build()?;
+    let proposal = proposal(&http, url, &args.id).await?;
+    let call = &proposal["execution"];
+    let (Some(to), Some(data)) = (call["to"].as_str(), call["data"].as_str()) else {
+        bail!("not enough owners have signed yet");
+    };
+    let executor = Wallet::funded(Wallet::FUNDED - 1).context("a devnet funds an executor")?;
+    let receipt = Rpc::new(args.rpc).send(&executor, to.parse()?, data.parse()?).await?;
+    let (tx, block) = (receipt.transaction_hash, receipt.block_number.unwrap_or_default());
+    if json {
+        println!("{}", json!({ "transaction": tx, "block": block }));
+    } else {
+        println!("executed in {tx}, block {block}");
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! `countersign payload`: what the owner of the app is asked to sign.
+//!
+//! The service's word is not taken for it: words and hashes are made here, from the fields, and a
+//! difference is a warning.
+
+use std::{fs, path::PathBuf};
+
+use alloy::primitives::{Address, B256};
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Globals,
+    client::Client,
+    page::{Cell, Page, Tone},
+    print::{Answer, Ending},
+    show::{status, text},
+    signing::{with_calls, with_fields, with_hashes, with_warnings},
+};
+use crate::{
+    dstack::Write,
+    request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
+    safe::{
+        self, Expected, SafeTx, SafeTxHashes, SafeVersion,
+        decode::{DecodedCall, Warning, WarningCode},
+    },
+};
+
+/// Show what the owner of the app is asked to sign: the calls in words, warnings, the fields of the
+/// Safe transaction, its hashes, and who signed.
+///
+/// Exit code 3 when there are warnings.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11
+  countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --eip712 > payload.json
+  countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --batch batch.json")]
+pub struct PayloadArgs {
+    /// Id of the request.
+    id: RequestId,
+    /// Print only the EIP-712 document for a wallet, made from the fields on this machine.
+    #[arg(long)]
+    eip712: bool,
+    /// Write only the file for Safe's Transaction Builder; `-` is standard output.
+    #[arg(long, value_name = "FILE", conflicts_with = "eip712")]
+    batch: Option<PathBuf>,
+}
+
+/// The part of a proposal that is worked with here.
+#[derive(Deserialize)]
+struct Proposal {
+    chain_id: ChainId,
+    owner: Address,
+    calls: Vec<DecodedCall>,
+    warnings: Vec<Warning>,
+    safe_version: Option<SafeVersion>,
+    safe_tx: Option<SafeTx>,
+    domain_hash: Option<B256>,
+    message_hash: Option<B256>,
+    safe_tx_hash: Option<SafeTxHash>,
+    owners: Vec<Address>,
+    threshold: Option<u32>,
+    confirmations: Vec<Confirmation>,
+}
+
+#[derive(Deserialize)]
+struct Confirmation {
+    owner: Address,
+}
+
+/// What a request asks for.
+#[derive(Deserialize)]
+struct Wanted {
+    app: AppId,
+    compose_hash: ComposeHash,
+    device_id: DeviceId,
+}
+
+/// The Safe transaction as this machine sees it.
+struct Seen {
+    tx: SafeTx,
+    version: SafeVersion,
+    hashes: SafeTxHashes,
+    calls: Vec<DecodedCall>,
+    /// What this machine warns of and the service does not.
+    warnings: Vec<String>,
+}
+
+pub async fn run(args: &PayloadArgs, globals: &Globals) -> Result<Answer> {
+    let client = Client::new(&globals.service)?;
+    let id = args.id.to_string();
+    let request = client.get(&["v1", "requests", &id], &[]).await?;
+    let given = client.get(&["v1", "requests", &id, "proposal"], &[]).await?;
+    let proposal = Proposal::deserialize(&given).context("the proposal does not read")?;
+    let wanted = Wanted::deserialize(&request).context("the request does not read")?;
+    let seen = look(&proposal, &wanted);
+    let here = seen.iter().flat_map(|seen| &seen.warnings).map(String::as_str);
+    let warnings: Vec<&str> =
+        proposal.warnings.iter().map(|one| one.text.as_str()).chain(here).collect();
+    let answer = if args.eip712 {
+        let Seen { tx, version, .. } = seen.as_ref().context("this owner is no Safe")?;
+        let document = safe::eip712_document(tx, proposal.chain_id, proposal.owner, *version);
+        warned(Answer::raw(serde_json::to_string_pretty(&document)?), &warnings)
+    } else if let Some(file) = &args.batch {
+        let batch = client.get(&["v1", "requests", &id, "safe-batch.json"], &[]).await?;
+        warned(hand_over(file, &batch)?, &warnings)
+    } else {
+        let page = page(&request, &given, &proposal, seen.as_ref(), &warnings);
+        let mut json = given.clone();
+        json["warnings_here"] = json!(seen.as_ref().map(|seen| &seen.warnings));
+        Answer::new(page, json)
+    };
+    Ok(answer.ending(Ending::attention_if(!warnings.is_empty())))
+}
+
+/// Decodes and hashes again, and warns of whatever differs from what was wanted or from what the
+/// service says.
+fn look(proposal: &Proposal, wanted: &Wanted) -> Option<Seen> {
+    let (tx, version) = proposal.safe_tx.clone().zip(proposal.safe_version)?;
+    let hashes = safe::hashes(&tx, proposal.chain_id, proposal.owner, version);
+    let writes = [Write::AddComposeHash(wanted.compose_hash), Write::AddDevice(wanted.device_id)];
+    let expected = Expected { safe: proposal.owner, app: Some(wanted.app), writes: Some(&writes) };
+    let decoded = safe::decode(&tx, &expected);
+    // What is allowed already need not be added.
+    let fresh = decoded.warnings.iter().filter(|warning| {
+        warning.code != WarningCode::MissingWrite && !proposal.warnings.contains(warning)
+    });
+    let mut warnings: Vec<String> = fresh.map(|warning| warning.text.clone()).collect();
+    let told = (proposal.domain_hash, proposal.message_hash, proposal.safe_tx_hash);
+    let computed = (Some(hashes.domain_hash), Some(hashes.message_hash), Some(hashes.safe_tx_hash));
+    if told != computed || proposal.calls != decoded.calls {
+        warnings.push(
+            "the service shows other hashes or calls than its own fields give: do not sign".into(),
+        );
+    }
+    Some(Seen { tx, version, hashes, calls: decoded.calls, warnings })
+}
+
+/// Beside a document for another program the warnings go to standard error.
+fn warned(answer: Answer, warnings: &[&str]) -> Answer {
+    warnings.iter().fold(answer, |answer, warning| answer.note(format!("warning: {warning}")))
+}
+
+fn hand_over(file: &PathBuf, batch: &Value) -> Result<Answer> {
+    let text = serde_json::to_string_pretty(batch)?;
+    if file.as_os_str() == "-" {
+        return Ok(Answer::raw(text));
+    }
+    fs::write(file, format!("{text}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let page = Page::default().line(format!("wrote {}", file.display()));
+    Ok(Answer::new(page, json!({ "file": file })))
+}
+
+fn page(
+    request: &Value,
+    given: &Value,
+    proposal: &Proposal,
+    seen: Option<&Seen>,
+    warnings: &[&str],
+) -> Page {
+    let mut facts = vec![
+        ("Request", text(request, "/id").into()),
+        ("Status", status(request)),
+        ("Chain", proposal.chain_id.label().into()),
+        ("App", text(request, "/app").into()),
+        ("Owner", format!("{} ({})", proposal.owner, text(given, "/route")).into()),
+    ];
+    facts.extend(seen.map(|seen| ("Safe version", seen.version.to_string().into())));
+    let page = Page::default().title("What the owner is asked to approve").facts(facts);
+    let page = with_calls(page, seen.map_or(&proposal.calls, |seen| &seen.calls));
+    let mut page = with_warnings(page, warnings);
+    if let Some(seen) = seen {
+        page = with_hashes(with_fields(page, &seen.tx), &seen.hashes);
+    }
+    if let Some(threshold) = proposal.threshold {
+        page = page.title(format!("Signatures ({threshold} needed)")).lines(owners(proposal));
+    }
+    if !given["execution"].is_null() {
+        let how = "anyone may now send it to the Safe: see `execution` in --json";
+        page = page.line(Cell::toned(how, Tone::Good));
+    }
+    page
+}
+
+fn owners(proposal: &Proposal) -> Vec<Cell> {
+    let signed = |owner| proposal.confirmations.iter().any(|one| one.owner == owner);
+    let line = |owner: &Address| {
+        if signed(*owner) {
+            Cell::toned(format!("{owner}  signed"), Tone::Good)
+        } else {
+            Cell::from(format!("{owner}  -"))
+        }
+    };
+    proposal.owners.iter().map(line).collect()
+}

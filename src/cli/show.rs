@@ -1,0 +1,170 @@
+//! `countersign show`: one request; and how a request looks in every command's answer.
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::Value;
+
+use super::{
+    Globals,
+    client::Client,
+    page::{Cell, Page, Tone},
+    print::{Answer, Ending},
+};
+use crate::{
+    clock::{Clock, SystemClock, Time},
+    request::{ids::RequestId, status::Status},
+};
+
+/// Show one request: where it stands, what is next, and what happened so far.
+///
+/// Exit code 3 when a person must look.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  countersign show 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11
+  countersign show 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --json | jq -r .status")]
+pub struct ShowArgs {
+    /// Id of the request.
+    id: RequestId,
+}
+
+pub async fn run(args: &ShowArgs, globals: &Globals) -> Result<Answer> {
+    let client = Client::new(&globals.service)?;
+    let request = client.get(&["v1", "requests", &args.id.to_string()], &[]).await?;
+    let mut page = page_of(&request, &format!("Request {}", args.id));
+    if let Some(timeline) = request["timeline"].as_array() {
+        let rows = timeline.iter().map(entry).collect();
+        page = page.title("Timeline").table(vec!["at", "who", "what", "details"], rows);
+    }
+    Ok(answer(page, request))
+}
+
+/// A request as an answer: it needs attention when the service says so.
+pub fn answer(page: Page, request: Value) -> Answer {
+    let attention = request["needs_attention"] == Value::Bool(true);
+    Answer::new(page, request).ending(Ending::attention_if(attention))
+}
+
+/// A request in facts.
+pub fn page_of(request: &Value, title: &str) -> Page {
+    let now = SystemClock.now();
+    let attention = request["needs_attention"] == Value::Bool(true);
+    let mut facts = vec![("Id", text(request, "/id").into()), ("Status", status(request))];
+    if request["reason"].is_string() {
+        let tone = if attention { Tone::Bad } else { Tone::Waiting };
+        facts.push(("Reason", Cell::toned(text(request, "/reason"), tone)));
+    }
+    facts.push(("Next", text(request, "/next_step").into()));
+    for (name, place) in [
+        ("Chain", "/chain_id"),
+        ("App", "/app"),
+        ("Source CVM", "/source_cvm"),
+        ("Node", "/node_id"),
+        ("Compose hash", "/compose_hash"),
+        ("Device id", "/device_id"),
+    ] {
+        facts.push((name, text(request, place).into()));
+    }
+    facts.push(("Prepared", time(request, "/prepared_at").into()));
+    facts.push(("Token expires", deadline(request, now)));
+    for (name, place) in [
+        ("Note", "/note"),
+        ("Executed in", "/executed/transaction"),
+        ("Registered at", "/registered/number"),
+        ("Replica", "/replica/id"),
+    ] {
+        if request.pointer(place).is_some_and(|value| !value.is_null()) {
+            facts.push((name, text(request, place).into()));
+        }
+    }
+    Page::default().title(title).facts(facts)
+}
+
+/// The status in the colour of what it means.
+pub fn status(request: &Value) -> Cell {
+    let word = text(request, "/status");
+    let attention = request["needs_attention"] == Value::Bool(true);
+    let tone = match word.parse::<Status>() {
+        _ if attention => Tone::Bad,
+        Ok(Status::Running) => Tone::Good,
+        Ok(Status::Rejected | Status::Withdrawn | Status::Expired | Status::Failed) => Tone::Bad,
+        _ => Tone::Waiting,
+    };
+    let word = if attention { format!("{word}, needs attention") } else { word };
+    Cell::toned(word, tone)
+}
+
+/// One entry of the journal as a row.
+fn entry(entry: &Value) -> Vec<Cell> {
+    vec![
+        time(entry, "/at").into(),
+        text(entry, "/actor").into(),
+        text(entry, "/kind").replace('_', " ").into(),
+        details(&entry["body"]).into(),
+    ]
+}
+
+/// The body of a journal entry in a few words: its reason, or what it names.
+pub fn details(body: &Value) -> String {
+    let named =
+        ["/reason", "/owner", "/tx", "/replica", "/route", "/depth", "/expires_at", "/evidence"];
+    let found = named.iter().find(|place| body.pointer(place).is_some_and(Value::is_string));
+    match found {
+        Some(&"/expires_at") => format!("token expires {}", time(body, "/expires_at")),
+        Some(place) => text(body, place),
+        None => String::new(),
+    }
+}
+
+/// What stands at a place, or a dash.
+pub fn text(value: &Value, place: &str) -> String {
+    match value.pointer(place) {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A moment, to the second.
+pub fn time(value: &Value, place: &str) -> String {
+    let text = text(value, place);
+    match text.parse::<Time>() {
+        Ok(time) => time.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => text,
+    }
+}
+
+/// When the token dies, and how soon that is. Once the replica is committed it is of no use.
+fn deadline(request: &Value, now: Time) -> Cell {
+    let shown = time(request, "/expires_at");
+    let Ok(at) = text(request, "/expires_at").parse::<Time>() else { return shown.into() };
+    let spent = text(request, "/status").parse::<Status>().is_ok_and(|it| !it.is_before_commit());
+    let left = (at - now).num_hours();
+    match left {
+        _ if spent => shown.into(),
+        ..0 => Cell::toned(format!("{shown} (over)"), Tone::Bad),
+        0..48 => Cell::toned(format!("{shown} (in {left} h)"), Tone::Waiting),
+        _ => format!("{shown} (in {} days)", left / 24).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_a_dash() {
+        let value = json!({"a": null, "b": "x", "c": 7, "at": "2026-11-21T09:30:00.123456Z"});
+        assert_eq!(["/a", "/b", "/c", "/d"].map(|place| text(&value, place)), ["-", "x", "7", "-"]);
+        assert_eq!(time(&value, "/at"), "2026-11-21 09:30:00 UTC");
+        assert_eq!(time(&value, "/b"), "x");
+    }
+
+    #[test]
+    fn a_journal_entry_is_told_by_its_reason_first() {
+        assert_eq!(details(&json!({"reason": "why", "owner": "0x1"})), "why");
+        assert_eq!(details(&json!({"owner": "0x1", "threshold": 2})), "0x1");
+        assert_eq!(details(&json!({"tx": null})), "");
+    }
+}

@@ -1,0 +1,151 @@
+use alloy::primitives::B256;
+use proptest::prelude::*;
+
+use super::*;
+use crate::request::ids::BlockHash;
+
+fn at() -> Time {
+    "2026-11-01T00:00:00Z".parse().unwrap()
+}
+
+fn block() -> BlockRef {
+    BlockRef { number: 7, hash: BlockHash(B256::repeat_byte(7)) }
+}
+
+fn all_events() -> Vec<Event> {
+    let id = Uuid::nil();
+    let reason = || "because".to_owned();
+    vec![
+        Event::Opened { preparation: id, expires_at: at() },
+        Event::Renewed { preparation: id, expires_at: at() },
+        Event::TokenSuperseded { by: id },
+        Event::Proposed {
+            proposal: id,
+            route: "safe".into(),
+            nonce: Some(0),
+            safe_tx_hash: None,
+            calls: vec![],
+        },
+        Event::ProposalReplaced { proposal: id, reason: reason() },
+        Event::Confirmed { owner: "0x1".into(), confirmations: 1, threshold: 2 },
+        Event::Confirmed { owner: "0x2".into(), confirmations: 2, threshold: 2 },
+        Event::Executed { block: block(), tx: None },
+        Event::Retracted { reason: reason() },
+        Event::Registered { block: block(), depth: "2 blocks".into() },
+        Event::CommitStarted { attempt: id, preparation: id, evidence: "x".into() },
+        Event::CommitRefused { attempt: id, code: "503".into(), reason: reason() },
+        Event::Committed { attempt: id, replica: "replica".parse().unwrap(), how: "answer".into() },
+        Event::Running { device_shown: true },
+        Event::AttentionNeeded { reason: reason() },
+        Event::Rejected { reason: reason() },
+        Event::Withdrawn { reason: reason() },
+        Event::Expired { reason: reason() },
+        Event::Failed { code: None, reason: reason() },
+    ]
+}
+
+fn run(events: &[Event]) -> Result<Facts, Illegal> {
+    events.iter().try_fold(Facts::default(), |facts, event| facts.apply(event, at()))
+}
+
+fn named(kind: &str) -> Event {
+    all_events().into_iter().rfind(|event| event.kind() == kind).unwrap()
+}
+
+#[test]
+fn the_usual_way_ends_running() {
+    let steps = [
+        ("opened", Status::Prepared),
+        ("proposed", Status::Proposed),
+        ("confirmed", Status::Approved),
+        ("executed", Status::Executed),
+        ("registered", Status::Registered),
+        ("commit_started", Status::Committing),
+        ("committed", Status::Committed),
+        ("running", Status::Running),
+    ];
+    let mut facts = Facts::default();
+    for (kind, expected) in steps {
+        facts = facts.apply(&named(kind), at()).unwrap();
+        assert_eq!(status(&facts), expected, "after {kind}");
+    }
+}
+
+#[test]
+fn one_signature_of_two_does_not_approve() {
+    let facts = run(&[named("proposed"), all_events()[5].clone()]).unwrap();
+    assert_eq!(status(&facts), Status::Proposed);
+}
+
+#[test]
+fn registered_is_reached_from_every_earlier_status() {
+    for before in [
+        vec![],
+        vec![named("proposed")],
+        vec![named("proposed"), named("confirmed")],
+        vec![named("executed")],
+    ] {
+        let facts = run(&before).unwrap().apply(&named("registered"), at()).unwrap();
+        assert_eq!(status(&facts), Status::Registered);
+    }
+}
+
+#[test]
+fn a_reorg_returns_to_where_the_signatures_stood() {
+    let facts = run(&[
+        named("proposed"),
+        named("confirmed"),
+        named("executed"),
+        named("registered"),
+        named("retracted"),
+    ])
+    .unwrap();
+    assert_eq!(status(&facts), Status::Approved);
+}
+
+#[test]
+fn nothing_takes_a_request_back_once_its_commit_has_begun() {
+    let facts = run(&[named("registered"), named("commit_started")]).unwrap();
+    for kind in ["retracted", "withdrawn", "rejected", "expired", "commit_started"] {
+        assert_eq!(
+            facts.apply(&named(kind), at()),
+            Err(Illegal { status: Status::Committing, event: named(kind).kind() })
+        );
+    }
+}
+
+#[test]
+fn a_refused_commit_returns_to_registered() {
+    let facts = run(&[named("registered"), named("commit_started"), named("commit_refused")]);
+    assert_eq!(status(&facts.unwrap()), Status::Registered);
+}
+
+#[test]
+fn events_survive_the_journal() {
+    for event in all_events() {
+        let text = serde_json::to_string(&event).unwrap();
+        assert!(text.starts_with(&format!("{{\"event\":\"{}\"", event.kind())), "{text}");
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+    }
+}
+
+proptest! {
+    /// Whatever happens in whatever order: ends are final, and a replica, once known, stays.
+    #[test]
+    fn ends_are_final_and_replicas_stay(order in prop::collection::vec(0..19_usize, 0..60)) {
+        let events = all_events();
+        let mut facts = Facts::default();
+        for index in order {
+            let before = status(&facts);
+            if let Ok(next) = facts.apply(&events[index], at()) {
+                prop_assert!(!before.is_end(), "{before} took {}", events[index].kind());
+                prop_assert!(facts.replica.is_none() || next.replica == facts.replica);
+                prop_assert!(
+                    next.attempt.is_none() || next.registration.is_some(),
+                    "a commit without registration"
+                );
+                facts = next;
+            }
+        }
+    }
+}

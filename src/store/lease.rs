@@ -1,0 +1,131 @@
+//! The row is the job: claiming a request, giving it back, and waking it.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{During, Store, StoreError, request_rows::load, signed};
+use crate::{
+    clock::Time,
+    request::{
+        Request,
+        ids::{AppId, ChainId, RequestId},
+    },
+};
+
+/// The right to work on one request until the lease runs out. Every write names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    pub request: RequestId,
+    pub token: Uuid,
+    pub until: Time,
+}
+
+/// Insists that the lease is still held.
+pub async fn check_lease(
+    tx: &mut PgConnection,
+    lease: &Lease,
+    now: Time,
+) -> Result<(), StoreError> {
+    let held = sqlx::query!(
+        "select id from requests where id = $1 and lease_token = $2 and lease_until > $3",
+        lease.request.0,
+        lease.token,
+        now,
+    )
+    .fetch_optional(tx)
+    .await
+    .during("check a lease")?;
+    held.map(|_| ()).ok_or(StoreError::LeaseLost)
+}
+
+impl Store {
+    /// Claims the request that has been due longest, until `until`.
+    pub async fn claim(
+        &self,
+        now: Time,
+        until: Time,
+    ) -> Result<Option<(Lease, Request)>, StoreError> {
+        let mut tx = self.begin().await?;
+        let token = Uuid::new_v4();
+        let claimed = sqlx::query_scalar!(
+            "update requests
+             set lease_token = $1, lease_until = $2, next_try_at = $2, attempts = attempts + 1
+             where id = (
+                select id from requests
+                where next_try_at <= $3 and ended_as is null and running_at is null
+                  and (lease_until is null or lease_until <= $3)
+                order by next_try_at limit 1 for update skip locked
+             )
+             returning id",
+            token,
+            until,
+            now,
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .during("claim a request")?;
+        let Some(id) = claimed else { return Ok(None) };
+        let request = load(&mut tx, &[id]).await?.pop().ok_or(StoreError::NotFound("request"))?;
+        super::commit(tx).await?;
+        Ok(Some((Lease { request: request.id, token, until }, request)))
+    }
+
+    /// Gives a request back, to be looked at again at `next_try_at` or as soon as something woke
+    /// it meanwhile.
+    pub async fn release(
+        &self,
+        lease: &Lease,
+        next_try_at: Time,
+        reason: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let result = sqlx::query!(
+            "update requests
+             set lease_token = null, lease_until = null, reason = $4,
+                 next_try_at = case when next_try_at < lease_until then next_try_at else $3 end
+             where id = $1 and lease_token = $2",
+            lease.request.0,
+            lease.token,
+            next_try_at,
+            reason,
+        )
+        .execute(&self.pool)
+        .await
+        .during("release a request")?;
+        match result.rows_affected() {
+            1 => Ok(()),
+            _ => Err(StoreError::LeaseLost),
+        }
+    }
+
+    /// When the next request is due, if any is open.
+    pub async fn next_due(&self) -> Result<Option<Time>, StoreError> {
+        sqlx::query_scalar!(
+            "select min(greatest(next_try_at, coalesce(lease_until, next_try_at))) from requests
+             where ended_as is null and running_at is null"
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look for due requests")
+    }
+}
+
+/// Makes the open requests of these apps due now.
+pub async fn wake_apps(
+    tx: &mut PgConnection,
+    chain: ChainId,
+    apps: &[AppId],
+    now: Time,
+) -> Result<(), StoreError> {
+    let apps: Vec<Vec<u8>> = apps.iter().map(|app| app.0.to_vec()).collect();
+    sqlx::query!(
+        "update requests set next_try_at = least(next_try_at, $3)
+         where chain_id = $1 and app = any($2) and ended_as is null and committed_at is null",
+        signed(chain.get()),
+        &apps,
+        now,
+    )
+    .execute(tx)
+    .await
+    .during("wake requests")
+    .map(|_| ())
+}

@@ -1,0 +1,79 @@
+//! What a list shows beside its rows: one query for the whole list, never one a row.
+
+use std::collections::HashMap;
+
+use alloy::primitives::B256;
+use uuid::Uuid;
+
+use super::{During, Store, StoreError, signed, unsigned};
+use crate::request::ids::{AppId, ChainId, RequestId, TxHash};
+
+/// How many signatures a request has, of how many it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signatures {
+    pub given: u64,
+    pub threshold: u64,
+}
+
+impl Store {
+    /// The signatures of the requests that were put to a Safe. Only those of owners count.
+    pub async fn signature_counts(
+        &self,
+        requests: &[RequestId],
+    ) -> Result<HashMap<RequestId, Signatures>, StoreError> {
+        let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            r#"select p.request_id, p.threshold as "threshold!",
+                (select count(*) from confirmations c
+                 where c.proposal_id = p.id and c.owner = any(p.owners)) as "given!"
+             from requests r join proposals p on p.id = r.proposal_id
+             where r.id = any($1) and p.threshold is not null"#,
+            &ids
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("count signatures")?;
+        rows.into_iter()
+            .map(|row| {
+                let number = |column, value| unsigned("proposals", column, row.request_id, value);
+                let signatures = Signatures {
+                    given: number("given", row.given)?,
+                    threshold: number("threshold", row.threshold.into())?,
+                };
+                Ok((RequestId(row.request_id), signatures))
+            })
+            .collect()
+    }
+
+    /// The requests of an app that were executed by one of these transactions, oldest first.
+    pub async fn executed_by(
+        &self,
+        chain: ChainId,
+        app: AppId,
+        transactions: &[TxHash],
+    ) -> Result<Vec<(TxHash, RequestId)>, StoreError> {
+        let hashes: Vec<Vec<u8>> = transactions.iter().map(|tx| tx.0.to_vec()).collect();
+        let rows = sqlx::query!(
+            r#"select id, executed_tx as "tx!" from requests
+             where chain_id = $1 and app = $2 and executed_tx = any($3)
+             order by created_at, id"#,
+            signed(chain.get()),
+            app.0.as_slice(),
+            &hashes,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look for the requests of transactions")?;
+        rows.into_iter()
+            .map(|row| {
+                let tx =
+                    B256::try_from(row.tx.as_slice()).map_err(|_| StoreError::Inconsistent {
+                        table: "requests",
+                        column: "executed_tx",
+                        row: row.id.to_string(),
+                    })?;
+                Ok((TxHash(tx), RequestId(row.id)))
+            })
+            .collect()
+    }
+}

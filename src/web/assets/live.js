@@ -1,0 +1,43 @@
+// Keeps the live part of a page up to date. The page is complete without this file.
+// The part names what it follows: data-live="<request id>", or "all" for any request.
+
+const AT_LEAST_BETWEEN_MS = 700;
+const ANYWAY_EVERY_MS = 60_000; // the time left is written by the server, so it ages
+const part = () => document.querySelector("[data-live]");
+let pending, source;
+
+const refreshSoon = (pause = AT_LEAST_BETWEEN_MS) =>
+  (pending ??= setTimeout(() => { pending = undefined; refresh().catch(() => {}); }, pause));
+
+async function refresh() {
+  if (document.hidden) return; // coming back refreshes
+  if (getSelection()?.type === "Range") return refreshSoon(3_000); // somebody compares a hash
+  const answer = await fetch(location.href);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = page.querySelector("[data-live]");
+  if (!answer.ok || !fresh) return;
+  const focused = part().contains(document.activeElement) ? document.activeElement.id : "";
+  for (const { id } of part().querySelectorAll("details[open][id]"))
+    fresh.querySelector(`[id="${id}"]`)?.setAttribute("open", "");
+  if (fresh.isEqualNode(part())) return;
+  part().replaceWith(document.adoptNode(fresh));
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  document.title = page.title;
+  document.getElementById("live-note").textContent = `Updated at ${new Date().toLocaleTimeString()}.`;
+}
+
+function follow() {
+  source?.close(); // a browser allows few connections: a hidden page keeps none
+  if (document.hidden) return;
+  source = new EventSource("/v1/events");
+  source.onopen = () => refreshSoon();
+  source.addEventListener("reload", () => refreshSoon());
+  source.addEventListener("request", ({ data }) =>
+    [data, "all"].includes(part().dataset.live) && refreshSoon());
+}
+
+if (part()) {
+  document.addEventListener("visibilitychange", follow);
+  setInterval(refreshSoon, ANYWAY_EVERY_MS, 0);
+  follow();
+}

@@ -1,0 +1,36 @@
+//! `/apps`: the apps that are watched.
+
+use askama::Template;
+use axum::extract::State;
+
+use super::{Page, refusal::Visitor, render};
+use crate::{request::ids::AppId, web::WebState};
+
+#[derive(Template)]
+#[template(path = "apps.html")]
+struct Apps {
+    chains: Vec<Watched>,
+}
+
+/// The apps on one chain.
+struct Watched {
+    id: u64,
+    name: String,
+    apps: Vec<(AppId, Option<u64>)>,
+    /// The newest block that was read.
+    head: Option<u64>,
+}
+
+pub async fn page(_: Visitor, State(state): State<WebState>) -> Page {
+    let store = &state.service.store;
+    let mut chains = vec![];
+    for chain in state.service.chains.iter() {
+        chains.push(Watched {
+            id: chain.id().get(),
+            name: chain.id().label(),
+            apps: store.apps(chain.id()).await?,
+            head: store.head(chain.id()).await?.map(|head| head.block.number),
+        });
+    }
+    render(&Apps { chains })
+}

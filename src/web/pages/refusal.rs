@@ -1,0 +1,111 @@
+//! Errors as a browser shows them: the same problem as the API's, as a small page. The answer to
+//! a missing token keeps its challenge, so that the browser asks for one.
+
+use askama::Template;
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::de::DeserializeOwned;
+
+use crate::web::{WebState, gate::Reader, problem::Problem};
+
+/// A problem to be shown as a page.
+#[derive(Debug)]
+pub struct PageProblem(Problem);
+
+#[derive(Template)]
+#[template(path = "refusal.html")]
+struct Refusal<'a> {
+    problem: &'a Problem,
+    heading: &'static str,
+}
+
+fn heading(status: u16) -> &'static str {
+    match status {
+        400 | 422 => "This address does not read",
+        401 => "Please give your API token",
+        403 => "Your API token may not see this",
+        404 => "Nothing here",
+        503 => "Something Countersign depends on does not answer",
+        _ => "This did not work",
+    }
+}
+
+impl<E: Into<Problem>> From<E> for PageProblem {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for PageProblem {
+    fn into_response(self) -> Response {
+        let page = Refusal { problem: &self.0, heading: heading(self.0.status) }.render();
+        // Status and challenge are those of the API; only the body is for people.
+        let mut response = self.0.into_response();
+        if let Ok(page) = page {
+            let html = HeaderValue::from_static("text/html; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, html);
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            *response.body_mut() = page.into();
+        }
+        response
+    }
+}
+
+/// The answer to an address that leads nowhere: a page for browsers, a problem for programs.
+pub async fn nothing_here(uri: Uri, headers: HeaderMap) -> Response {
+    let problem = Problem::not_found("page");
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let browser = accept.is_some_and(|accept| accept.contains("text/html"));
+    if browser && !uri.path().starts_with("/v1/") {
+        PageProblem(problem).into_response()
+    } else {
+        problem.into_response()
+    }
+}
+
+/// Proof that the caller may look, refused with a page.
+#[derive(Debug)]
+pub struct Visitor;
+
+impl FromRequestParts<WebState> for Visitor {
+    type Rejection = PageProblem;
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
+        Reader::from_request_parts(parts, state).await?;
+        Ok(Self)
+    }
+}
+
+/// What stands behind the question mark, refused with a page.
+#[derive(Debug)]
+pub struct Asked<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<WebState> for Asked<T> {
+    type Rejection = PageProblem;
+    async fn from_request_parts(parts: &mut Parts, _: &WebState) -> Result<Self, PageProblem> {
+        let asked = Query::<T>::try_from_uri(&parts.uri);
+        let Query(asked) = asked.map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, "invalid-query", error.body_text())
+        })?;
+        Ok(Self(asked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_asks_for_the_token_and_is_html() {
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "no <b>token</b>");
+        let response = PageProblem(problem.clone()).into_response();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        let challenges = response.headers().get_all(header::WWW_AUTHENTICATE);
+        assert!(challenges.iter().any(|one| one.as_bytes().starts_with(b"Basic ")));
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+        let page = Refusal { problem: &problem, heading: heading(401) }.render().unwrap();
+        assert!(page.contains("no &#60;b&#62;token"), "{page}");
+    }
+}

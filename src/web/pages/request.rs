@@ -1,0 +1,275 @@
+//! `/requests/{id}`: what am I approving, is it what it says, what happens next, and how long do
+//! we have. One screen.
+
+use askama::Template;
+use axum::extract::{Path, State};
+
+use super::{
+    Page,
+    ledger::any_device,
+    list::{self, Left},
+    parts::{self, Transaction, When},
+    refusal::Visitor,
+    render,
+    review::Review,
+    timeline::{Line, actor},
+};
+use crate::{
+    audit::{AllowedEntry, EntryKind, allowlist},
+    chain::Chain,
+    clock::Time,
+    dstack::Write,
+    request::{Request, deadline::COMMIT_MARGIN, status::Status},
+    store::{journal::Entry, ledger::LedgerEntry},
+    web::{
+        WebState,
+        api::{
+            proposals::{self, ProposalView},
+            requests::{RequestView, request_id},
+        },
+    },
+};
+
+/// Entries of a timeline that are shown.
+const TIMELINE_MAX: u32 = 500;
+
+/// The way, as far as it leads to a running replica.
+const WAY: [Status; 8] = [
+    Status::Prepared,
+    Status::Proposed,
+    Status::Approved,
+    Status::Executed,
+    Status::Registered,
+    Status::Committing,
+    Status::Committed,
+    Status::Running,
+];
+
+#[derive(Template)]
+#[template(path = "request.html")]
+struct RequestPage {
+    view: RequestView,
+    created_by: String,
+    chain: String,
+    /// What must be allowed for the replica to run, and whether it is.
+    wanted: Vec<Wanted>,
+    review: Option<Review>,
+    token: Token,
+    executed: Option<Executed>,
+    registered: Option<When>,
+    timeline: Vec<Line>,
+}
+
+struct Wanted {
+    name: &'static str,
+    value: String,
+    state: String,
+}
+
+/// The commit token's time.
+struct Token {
+    expires: When,
+    left: Option<Left>,
+    last_start: When,
+    is_live: bool,
+    can_prepare: bool,
+}
+
+struct Executed {
+    block: u64,
+    at: When,
+    tx: Option<Transaction>,
+}
+
+/// What the page is made of, beside the request itself.
+struct Known<'a> {
+    proposal: Option<ProposalView>,
+    ledger: &'a [LedgerEntry],
+    journal: Vec<Entry>,
+    explorer: Option<&'a url::Url>,
+    can_prepare: bool,
+}
+
+impl RequestPage {
+    fn new(request: Request, known: Known<'_>, now: Time) -> Self {
+        let review = known.proposal.map(|proposal| Review::new(proposal, &request));
+        let facts = &request.facts;
+        Self {
+            created_by: actor(&request.created_by),
+            chain: request.chain.label(),
+            wanted: wanted(&request, review.as_ref(), known.ledger),
+            token: Token::of(&request, known.can_prepare, now),
+            executed: facts.execution.map(|execution| Executed {
+                block: execution.block.number,
+                at: When(execution.at),
+                tx: execution.tx.map(|tx| Transaction::new(tx, known.explorer)),
+            }),
+            registered: facts.registration.map(|registration| When(registration.at)),
+            review,
+            timeline: known.journal.into_iter().map(Line::from).collect(),
+            view: request.into(),
+        }
+    }
+
+    /// Each step of the way, and whether it is behind; none for a request that ended elsewhere.
+    fn steps(&self) -> Vec<(Status, bool)> {
+        let status = self.view.status;
+        let on_the_way = WAY.contains(&status);
+        let steps = WAY.into_iter().filter(|_| on_the_way);
+        steps.map(|step| (step, step < status || status == Status::Running)).collect()
+    }
+
+    fn is_over(&self) -> bool {
+        list::is_over(self.view.status)
+    }
+
+    fn is_current(&self, step: Status) -> bool {
+        step == self.view.status
+    }
+}
+
+impl Token {
+    fn of(request: &Request, can_prepare: bool, now: Time) -> Self {
+        let status = request.status();
+        let matters = status.is_before_commit() || status == Status::Committing;
+        Self {
+            expires: When(request.expires_at),
+            left: matters.then(|| Left::of(request.expires_at, now)),
+            last_start: When(request.expires_at - COMMIT_MARGIN),
+            is_live: request.preparation.is_some(),
+            can_prepare,
+        }
+    }
+}
+
+/// The two entries a request needs. What the proposal was built from is what the chain said then;
+/// the ledger adds since when.
+fn wanted(request: &Request, review: Option<&Review>, ledger: &[LedgerEntry]) -> Vec<Wanted> {
+    let allowed = allowlist(ledger, None);
+    let since = |kind, value| allowed.iter().find(|one| (one.kind, one.value) == (kind, value));
+    let state = |write: Write, known: Option<&AllowedEntry>| {
+        let asked = review.map(|review| review.makes(write));
+        match (known, asked) {
+            (Some(entry), _) => format!("allowed since block {}", entry.since.number),
+            (None, Some(true)) => "not allowed before; this proposal allows it".into(),
+            (None, Some(false)) => "not part of this proposal: nothing to sign for it".into(),
+            (None, None) => "not seen as allowed so far".to_owned(),
+        }
+    };
+    let (compose, device) = (request.compose, request.device);
+    let compose_state =
+        state(Write::AddComposeHash(compose), since(EntryKind::ComposeHash, compose.0));
+    let device_state = if any_device(ledger, None) {
+        "the app lets every device in, whatever its list says".into()
+    } else {
+        state(Write::AddDevice(device), since(EntryKind::Device, device.0))
+    };
+    vec![
+        Wanted { name: "Compose hash", value: compose.to_string(), state: compose_state },
+        Wanted { name: "Device", value: device.to_string(), state: device_state },
+    ]
+}
+
+pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<String>) -> Page {
+    let id = request_id(&id)?;
+    let service = &state.service;
+    let request = service.store.request(id).await?;
+    let mut journal = service.store.journal_page(Some(id), None, TIMELINE_MAX).await?;
+    journal.reverse();
+    let known = Known {
+        proposal: proposals::view(&state, id).await?,
+        ledger: &service.store.ledger(request.chain, request.app).await?,
+        journal,
+        // A chain that is no longer configured still has its requests.
+        explorer: service.chains.get(request.chain).ok().and_then(Chain::explorer),
+        can_prepare: service.can_prepare,
+    };
+    render(&RequestPage::new(request, known, service.clock.now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::Address;
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::{owner::Route, store::proposals::Proposal, web::pages::samples};
+
+    fn shown(request: Request, proposal: Option<&Proposal>) -> String {
+        let proposal = proposal.map(|proposal| ProposalView::of(proposal, &[], request.app));
+        let now = request.expires_at - TimeDelta::days(2);
+        let known =
+            Known { proposal, ledger: &[], journal: vec![], explorer: None, can_prepare: false };
+        RequestPage::new(request, known, now).render().unwrap()
+    }
+
+    #[test]
+    fn everything_a_signer_compares_is_there_in_full() {
+        let proposal = samples::proposal();
+        let page = shown(samples::request(), Some(&proposal));
+        let hashes = proposal.safe.as_ref().unwrap().hashes;
+        let upper = alloy::hex::encode_upper(hashes.domain_hash);
+        for part in [
+            hashes.domain_hash.to_string(),
+            hashes.message_hash.to_string(),
+            hashes.safe_tx_hash.to_string(),
+            format!("0x{upper}"),
+            samples::request().device.to_string(),
+            proposal.owner.to_string(),
+            "safe-batch.json".into(),
+            "0 of 2".into(),
+            "2 d 0 h".into(),
+        ] {
+            assert!(page.contains(&part), "{part} is missing in {page}");
+        }
+        assert!(!page.contains("class=\"card alarm\""), "nothing to warn of: {page}");
+    }
+
+    #[test]
+    fn what_people_wrote_is_escaped() {
+        let mut request = samples::request();
+        request.note = Some("<script>alert('note')</script>".into());
+        request.created_by = "token:<img src=x>".into();
+        request.facts.attention = Some("look <b>here</b>".into());
+        let page = shown(request, None);
+        assert!(!page.contains("<script>") && !page.contains("<img") && !page.contains("<b>"));
+        assert!(page.contains("&#60;script&#62;alert"), "{page}");
+        assert!(page.contains("class=\"card alarm\""), "attention is loud: {page}");
+    }
+
+    #[test]
+    fn an_owner_that_is_no_safe_gets_the_bare_calls() {
+        let mut proposal = samples::proposal();
+        (proposal.safe, proposal.route) = (None, Route::Timelock);
+        proposal.owner = Address::repeat_byte(0x77);
+        let data = proposal.writes[0].calldata().to_string();
+        let page = shown(samples::request(), Some(&proposal));
+        assert!(page.contains(&data) && page.contains("timelock"), "{page}");
+        assert!(!page.contains("safeTxHash") && !page.contains("safe-batch.json"), "{page}");
+    }
+
+    #[test]
+    fn a_request_that_ended_elsewhere_has_no_way_to_go() {
+        let known = |request| {
+            let known = Known {
+                proposal: None,
+                ledger: &[],
+                journal: vec![],
+                explorer: None,
+                can_prepare: true,
+            };
+            RequestPage::new(request, known, Time::default())
+        };
+        let steps = known(samples::request()).steps();
+        assert_eq!(steps[..2], [(Status::Prepared, true), (Status::Proposed, false)]);
+        let mut withdrawn = samples::request();
+        withdrawn.facts.end = Some(crate::request::facts::End {
+            kind: crate::request::facts::EndKind::Withdrawn,
+            at: Time::default(),
+            code: None,
+            reason: "a mistake".into(),
+        });
+        let page = known(withdrawn);
+        assert!(page.steps().is_empty() && page.render().unwrap().contains("a mistake"));
+    }
+}
