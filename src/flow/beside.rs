@@ -98,7 +98,7 @@ impl Service {
         let Some(message) = self.store.take_message(now, now + DELIVER_RETRY).await? else {
             return Ok(false);
         };
-        if let Err(error) = self.webhooks.deliver(&message).await {
+        if let Err(error) = self.webhooks.deliver(&message.to_json()).await {
             tracing::warn!(message.id = message.id, %error, "a message was not delivered");
             let again_at = now + DELIVER_RETRY;
             self.store.message_failed(message.id, &error.to_string(), again_at).await?;

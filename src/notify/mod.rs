@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use reqwest::Client;
-use serde_json::json;
+use serde_json::Value;
 use url::Url;
-
-use crate::store::outbox::Message;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -35,23 +33,16 @@ impl Webhooks {
     }
 
     /// Posts one message to all of them; the first failure means that all are told again.
-    pub async fn deliver(&self, message: &Message) -> Result<(), NotifyError> {
+    pub async fn deliver(&self, message: &Value) -> Result<(), NotifyError> {
         for target in &self.targets {
             self.post(target, message).await?;
         }
         Ok(())
     }
 
-    async fn post(&self, to: &Url, message: &Message) -> Result<(), NotifyError> {
+    async fn post(&self, to: &Url, message: &Value) -> Result<(), NotifyError> {
         let host = to.host_str().unwrap_or_default().to_owned();
-        let body = json!({
-            "id": format!("countersign-{}", message.id),
-            "kind": message.kind,
-            "request": message.request,
-            "created_at": message.created_at,
-            "data": message.body,
-        });
-        match self.http.post(to.clone()).json(&body).send().await {
+        match self.http.post(to.clone()).json(message).send().await {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) => Err(NotifyError::Refused { host, status: answer.status().as_u16() }),
             Err(_) => Err(NotifyError::Unreachable { host }),

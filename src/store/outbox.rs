@@ -1,6 +1,6 @@
 //! Messages to the world: written with what they tell about, delivered afterwards, once.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -19,6 +19,19 @@ pub struct Message {
     pub body: Value,
     pub created_at: Time,
     pub attempts: i32,
+}
+
+impl Message {
+    /// The message as the world gets it.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "id": format!("countersign-{}", self.id),
+            "kind": self.kind,
+            "request": self.request,
+            "created_at": self.created_at,
+            "data": self.body,
+        })
+    }
 }
 
 /// Tells the world about the events that people wait for, in the transaction that records them.
