@@ -44,7 +44,7 @@ pub struct AtQuery {
 
 /// Every app that is watched.
 #[utoipa::path(
-    get, path = "/v1/apps", tag = "apps",
+    get, path = "/v1/apps", operation_id = "list_apps", tag = "apps",
     responses((status = 200, body = Vec<AppView>)), security(("token" = []))
 )]
 pub async fn list(_: Reader, State(state): State<WebState>) -> Result<Json<Vec<AppView>>, Problem> {
@@ -70,7 +70,7 @@ pub async fn find(state: &WebState, chain: &str, app: &str) -> Result<AppView, P
 
 /// One app.
 #[utoipa::path(
-    get, path = "/v1/apps/{chain_id}/{app}", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path)),
+    get, path = "/v1/apps/{chain_id}/{app}", operation_id = "show_app", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path)),
     responses((status = 200, body = AppView), (status = 404, body = Problem)), security(("token" = []))
 )]
 pub async fn show(
@@ -83,7 +83,7 @@ pub async fn show(
 
 /// The compose hashes and devices that an app allows, now or as of a block.
 #[utoipa::path(
-    get, path = "/v1/apps/{chain_id}/{app}/allowlist", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path), AtQuery),
+    get, path = "/v1/apps/{chain_id}/{app}/allowlist", operation_id = "show_allowlist", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path), AtQuery),
     responses((status = 200, body = AllowlistView), (status = 404, body = Problem)), security(("token" = []))
 )]
 pub async fn allowlist(
@@ -100,7 +100,7 @@ pub async fn allowlist(
 
 /// Every policy event of an app, oldest first.
 #[utoipa::path(
-    get, path = "/v1/apps/{chain_id}/{app}/ledger", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path)),
+    get, path = "/v1/apps/{chain_id}/{app}/ledger", operation_id = "show_ledger", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path)),
     responses((status = 200, body = Vec<LedgerEntry>), (status = 404, body = Problem)), security(("token" = []))
 )]
 pub async fn ledger(
@@ -114,7 +114,7 @@ pub async fn ledger(
 
 /// Entries on which ledger and chain disagree.
 #[utoipa::path(
-    get, path = "/v1/apps/{chain_id}/{app}/drift", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path)),
+    get, path = "/v1/apps/{chain_id}/{app}/drift", operation_id = "show_drift", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path)),
     responses((status = 200, body = Vec<Drift>), (status = 404, body = Problem), (status = 503, body = Problem)), security(("token" = []))
 )]
 pub async fn drift(

@@ -29,7 +29,7 @@ pub struct JournalQuery {
 
 /// A page of the journal, newest first.
 #[utoipa::path(
-    get, path = "/v1/journal", tag = "journal", params(JournalQuery),
+    get, path = "/v1/journal", operation_id = "list_journal", tag = "journal", params(JournalQuery),
     responses((status = 200, body = Vec<Entry>), (status = 422, body = Problem)), security(("token" = []))
 )]
 pub async fn page(

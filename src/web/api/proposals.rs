@@ -195,7 +195,7 @@ fn none_yet() -> Problem {
 
 /// What the owner of the app is asked to approve.
 #[utoipa::path(
-    get, path = "/v1/requests/{id}/proposal", tag = "proposals", params(("id" = RequestId, Path)),
+    get, path = "/v1/requests/{id}/proposal", operation_id = "show_proposal", tag = "proposals", params(("id" = RequestId, Path)),
     responses((status = 200, body = ProposalView), (status = 404, body = Problem)),
     security(("token" = []))
 )]
@@ -209,7 +209,7 @@ pub async fn show(
 
 /// The calls as a file for Safe's Transaction Builder.
 #[utoipa::path(
-    get, path = "/v1/requests/{id}/safe-batch.json", tag = "proposals", params(("id" = RequestId, Path)),
+    get, path = "/v1/requests/{id}/safe-batch.json", operation_id = "download_safe_batch", tag = "proposals", params(("id" = RequestId, Path)),
     responses((status = 200, description = "Transaction Builder file", content_type = "application/json"), (status = 404, body = Problem)),
     security(("token" = []))
 )]
@@ -246,7 +246,7 @@ pub struct NewConfirmation {
 
 /// Gives an owner's signature. Needs no token: the signature is the proof.
 #[utoipa::path(
-    post, path = "/v1/requests/{id}/confirmations", tag = "proposals", params(("id" = RequestId, Path)), request_body = NewConfirmation,
+    post, path = "/v1/requests/{id}/confirmations", operation_id = "confirm_proposal", tag = "proposals", params(("id" = RequestId, Path)), request_body = NewConfirmation,
     responses(
         (status = 201, description = "The signature was added", body = RequestView),
         (status = 200, description = "This owner's signature was here before", body = RequestView),

@@ -159,7 +159,7 @@ pub(super) fn parse_body(body: &Bytes) -> Result<Value, Problem> {
 
 /// Submits a preparation. The same one again is answered with the same request.
 #[utoipa::path(
-    post, path = "/v1/requests", tag = "requests", request_body = NewRequest,
+    post, path = "/v1/requests", operation_id = "submit_request", tag = "requests", request_body = NewRequest,
     responses(
         (status = 201, description = "A request was opened", body = RequestView),
         (status = 200, description = "The preparation was known, or renewed an open request", body = RequestView),
@@ -271,7 +271,7 @@ pub fn next_cursor(requests: &[Request], limit: u32) -> Option<String> {
 
 /// Lists requests, newest first.
 #[utoipa::path(
-    get, path = "/v1/requests", tag = "requests", params(ListQuery),
+    get, path = "/v1/requests", operation_id = "list_requests", tag = "requests", params(ListQuery),
     responses((status = 200, body = RequestPage), (status = 422, body = Problem)),
     security(("token" = []))
 )]
@@ -293,7 +293,7 @@ pub fn request_id(text: &str) -> Result<RequestId, Problem> {
 
 /// One request with its timeline.
 #[utoipa::path(
-    get, path = "/v1/requests/{id}", tag = "requests", params(("id" = RequestId, Path)),
+    get, path = "/v1/requests/{id}", operation_id = "show_request", tag = "requests", params(("id" = RequestId, Path)),
     responses((status = 200, body = RequestView), (status = 404, body = Problem)),
     security(("token" = []))
 )]
@@ -326,7 +326,7 @@ fn read_reason(body: &Bytes) -> Result<String, Problem> {
 
 /// Takes a request back; possible until its commit has begun.
 #[utoipa::path(
-    post, path = "/v1/requests/{id}/withdraw", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
+    post, path = "/v1/requests/{id}/withdraw", operation_id = "withdraw_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
     responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
     security(("token" = []))
 )]
@@ -345,7 +345,7 @@ pub async fn withdraw(
 
 /// Refuses a request in review; possible until its commit has begun.
 #[utoipa::path(
-    post, path = "/v1/requests/{id}/reject", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
+    post, path = "/v1/requests/{id}/reject", operation_id = "reject_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
     responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
     security(("token" = []))
 )]
