@@ -3,6 +3,7 @@
 /// The pure ground, seen from outside.
 #[cfg(feature = "devnet")]
 mod ground {
+    mod openapi;
     mod rooms;
     mod safe_fixtures;
 }
@@ -16,6 +17,7 @@ mod stories {
     mod cloud_emulator;
     mod cloud_scene;
     mod commit_faults;
+    mod descriptions;
     mod devnet_chain;
     mod hostile_cloud;
     mod intake;

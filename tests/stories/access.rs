@@ -1,9 +1,6 @@
 //! Who may do what, and in what words everybody else is turned away.
 
-use countersign::{
-    clock::Clock,
-    store::{Store, journal::Verdict},
-};
+use countersign::store::{Store, journal::Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -2,7 +2,6 @@
 
 use chrono::TimeDelta;
 use countersign::{
-    clock::Clock,
     flow::Service,
     request::ids::RequestId,
     store::requests::Filter,
