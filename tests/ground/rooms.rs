@@ -56,7 +56,7 @@ fn sources() -> Vec<Source> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources.push(Source::read(&root, path));
+                sources.push(Source::read(&root, &path));
             }
         }
     }
@@ -66,11 +66,11 @@ fn sources() -> Vec<Source> {
 }
 
 impl Source {
-    fn read(root: &Path, path: PathBuf) -> Self {
-        let text = fs::read_to_string(&path).unwrap();
-        let path = path.strip_prefix(root).unwrap().to_owned();
-        let room = path.components().next().unwrap().as_os_str().to_string_lossy();
-        let room = room.trim_end_matches(".rs").to_owned();
+    fn read(src: &Path, path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap();
+        let path = path.strip_prefix(src).unwrap().to_owned();
+        let first = path.components().next().unwrap().as_os_str().to_string_lossy();
+        let room = first.trim_end_matches(".rs").to_owned();
         let text = text.split("\n#[cfg(test)]").next().unwrap();
         let is_code = |line: &&str| !line.trim_start().starts_with("//");
         let code = text.lines().filter(is_code).collect::<Vec<_>>().join("\n");

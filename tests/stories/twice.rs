@@ -86,15 +86,15 @@ async fn every_tick_and_every_step_taken_twice_leads_to_the_same_end() {
     let service = world.service().await;
     world.send(&call).await;
     let request: RequestId = id.parse().unwrap();
-    for _ in 0..DEPTH + 1 {
+    for _ in 0..=DEPTH {
         tick(&service).await;
-        work(&service).await;
+        Box::pin(work(&service)).await;
         world.mine(1).await;
     }
     let status = async || service.store.request(request).await.unwrap().status().as_str();
     while status().await != "running" {
         world.clock.pass(TimeDelta::seconds(1));
-        work(&service).await;
+        Box::pin(work(&service)).await;
     }
     assert_eq!((world.replicas(), world.town.cloud.commit_log().len()), (1, 1));
     assert_eq!(service.store.requests(&Filter::default(), 10).await.unwrap().len(), 1);
