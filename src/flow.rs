@@ -34,7 +34,11 @@ use crate::{
         status::Status,
         step::{Pace, Step},
     },
-    store::{Store, StoreError, journal::Actor, lease::Lease},
+    store::{
+        Store, StoreError,
+        journal::Actor,
+        lease::{Lease, Rest},
+    },
     vault::Vault,
     watch::{
         WatchError,
@@ -199,9 +203,8 @@ impl Service {
             Ok(Err(_)) => Err(StepError::TimedOut),
             Err(_) => Err(StepError::Panicked),
         };
-        let (next_try_at, reason) = self.next_look(&request, result);
-        let Some(next_try_at) = next_try_at else { return Ok(true) };
-        match self.store.release(&lease, next_try_at, reason.as_deref()).await {
+        let Some(rest) = self.rest(&request, result) else { return Ok(true) };
+        match self.store.release(&lease, &rest).await {
             Err(StoreError::LeaseLost) => {
                 tracing::warn!(request.id = %request.id, "another worker took over");
                 Ok(true)
@@ -211,27 +214,25 @@ impl Service {
     }
 
     /// When to look at a request again, and why it waits; none when it is not ours any more.
-    fn next_look(
-        &self,
-        request: &Request,
-        result: Result<Step, StepError>,
-    ) -> (Option<Time>, Option<String>) {
+    fn rest(&self, request: &Request, result: Result<Step, StepError>) -> Option<Rest> {
         let now = self.clock.now();
-        let backoff = || now + backoff(request);
+        let failing = |reason| Rest { until: now + backoff(request), reason, failing: true };
         match result {
-            Ok(Step::Changed) => (Some(now), None),
+            // Many steps in a row may be one try, such as a commit that is refused again and again.
+            Ok(Step::Changed) => Some(Rest { until: now, reason: None, failing: true }),
             Ok(Step::Wait { reason, pace }) => {
                 tracing::debug!(request.id = %request.id, status = %request.status(), %reason, "waits");
-                let at = match pace {
-                    Pace::Woken => now + LOOK_ANYWAY,
-                    Pace::After(pause) => now + pause,
-                    Pace::Backoff => backoff(),
+                let calm = |pause| Rest { until: now + pause, reason: None, failing: false };
+                let rest = match pace {
+                    Pace::Woken => calm(LOOK_ANYWAY),
+                    Pace::After(pause) => calm(pause),
+                    Pace::Backoff => failing(None),
                 };
-                (Some(at), Some(reason))
+                Some(Rest { reason: Some(reason), ..rest })
             }
             Err(error) if error.is_lost_lease() => {
                 tracing::warn!(request.id = %request.id, "another worker took over");
-                (None, None)
+                None
             }
             Err(error) => {
                 metrics::counter!("countersign_step_failures_total").increment(1);
@@ -240,7 +241,7 @@ impl Service {
                     request.id = %request.id, status = %request.status(), error = %reason,
                     "a step failed and is tried again"
                 );
-                (Some(backoff()), Some(reason))
+                Some(failing(Some(reason)))
             }
         }
     }

@@ -19,6 +19,7 @@ mod stories {
     mod commit_faults;
     mod descriptions;
     mod devnet_chain;
+    mod endurance;
     mod hostile_cloud;
     mod intake;
     mod journal;

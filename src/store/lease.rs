@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, request_rows::load, signed};
+use super::{During, Store, StoreError, signed};
 use crate::{
     clock::Time,
     request::{
@@ -18,6 +18,17 @@ pub struct Lease {
     pub request: RequestId,
     pub token: Uuid,
     pub until: Time,
+}
+
+/// How a worker gives a request back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// When to look again, unless something wakes it earlier.
+    pub until: Time,
+    /// Why it waits, in words.
+    pub reason: Option<String>,
+    /// Whether it waits because something failed: then pauses keep growing.
+    pub failing: bool,
 }
 
 /// Insists that the lease is still held.
@@ -45,7 +56,6 @@ impl Store {
         now: Time,
         until: Time,
     ) -> Result<Option<(Lease, Request)>, StoreError> {
-        let mut tx = self.begin().await?;
         let token = Uuid::new_v4();
         let claimed = sqlx::query_scalar!(
             "update requests
@@ -61,32 +71,28 @@ impl Store {
             until,
             now,
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&self.pool)
         .await
         .during("claim a request")?;
         let Some(id) = claimed else { return Ok(None) };
-        let request = load(&mut tx, &[id]).await?.pop().ok_or(StoreError::NotFound("request"))?;
-        super::commit(tx).await?;
+        // Read after the claim is kept: a row that does not read must not be the next one again.
+        let request = self.request(RequestId(id)).await?;
         Ok(Some((Lease { request: request.id, token, until }, request)))
     }
 
-    /// Gives a request back, to be looked at again at `next_try_at` or as soon as something woke
-    /// it meanwhile.
-    pub async fn release(
-        &self,
-        lease: &Lease,
-        next_try_at: Time,
-        reason: Option<&str>,
-    ) -> Result<(), StoreError> {
+    /// Gives a request back.
+    pub async fn release(&self, lease: &Lease, rest: &Rest) -> Result<(), StoreError> {
         let result = sqlx::query!(
             "update requests
              set lease_token = null, lease_until = null, reason = $4,
+                 attempts = case when $5 then attempts else 0 end,
                  next_try_at = case when next_try_at < lease_until then next_try_at else $3 end
              where id = $1 and lease_token = $2",
             lease.request.0,
             lease.token,
-            next_try_at,
-            reason,
+            rest.until,
+            rest.reason,
+            rest.failing,
         )
         .execute(&self.pool)
         .await
