@@ -14,7 +14,7 @@ use crate::world::{Api, Database, World, process::Process};
 /// The spellings that a secret could hide in.
 fn spellings(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
-    let percent: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
+    let percent = bytes.iter().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
     let mut spellings = vec![
         secret.to_lowercase(),
         secret.replace('-', "").to_lowercase(),
