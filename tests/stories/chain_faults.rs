@@ -1,7 +1,6 @@
 //! The chain reorganises, lags, lies and falls silent: nothing is committed that is not registered,
 //! and what is not readable is never "no" (invariants I1 and I5).
 
-use chrono::TimeDelta;
 use countersign::config::DepthPolicy;
 use serde_json::json;
 
@@ -28,11 +27,6 @@ async fn assert_runs_once(world: &World, api: &Api, id: &str) {
     assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
 }
 
-/// Lets the next look come at once instead of in a minute.
-fn look_again(world: &World) {
-    world.clock.pass(TimeDelta::minutes(6));
-}
-
 #[tokio::test]
 async fn an_execution_that_a_reorganisation_took_is_retracted_and_can_be_repeated() {
     let world = World::new().await;
@@ -52,7 +46,7 @@ async fn an_execution_that_a_reorganisation_took_is_retracted_and_can_be_repeate
     );
 
     world.mine(DEPTH).await;
-    look_again(&world);
+    world.look_again().await;
     api.wait_for_reason(&id, "anyone may execute").await;
     assert_eq!(world.town.cloud.commit_log().len(), 0, "what is gone is not committed");
     world.execute(api, &id).await;
@@ -68,7 +62,7 @@ async fn a_head_that_goes_back_is_a_node_that_lags_until_the_chain_differs() {
     let api = &running.api;
     let id = executed(&world, api).await;
     world.town.chain.rpc.rollback(1).await.unwrap();
-    look_again(&world);
+    world.look_again().await;
     api.wait_for_reason(&id, "cannot read").await;
     assert_eq!(api.request(&id).await["status"], "executed", "a lagging node takes nothing back");
 
@@ -99,7 +93,8 @@ async fn waits_and_recovers(fault: Fault, reason: &str) {
     line.set(fault);
     world.send(&call).await;
     world.mine(DEPTH).await;
-    look_again(&world);
+    world.clock.pass(chrono::TimeDelta::minutes(2));
+    world.look_again().await;
     let request = api.wait_for_reason(&id, reason).await;
     assert_eq!(request["status"], "approved", "{request:#}");
     let ready = api.get("/readyz").await;
@@ -136,12 +131,12 @@ async fn an_endpoint_that_comes_back_on_another_chain_is_refused() {
     let call = api.proposal(&id).await["execution"].clone();
     world.send(&call).await;
     line.set(Fault::Cut);
-    look_again(&world);
+    world.look_again().await;
     api.wait_for_reason(&id, "does not answer").await;
     world.town.chain.rpc.set_chain_id(1).await.unwrap();
     world.mine(DEPTH).await;
     line.set(Fault::None);
-    look_again(&world);
+    world.look_again().await;
     api.wait_for_reason(&id, "is on chain 1, not on").await;
     assert_eq!(world.town.cloud.commit_log().len(), 0);
 
@@ -163,7 +158,7 @@ async fn two_endpoints_must_agree_and_one_is_not_two() {
     line.set(Fault::Cut);
     world.execute(api, &id).await;
     world.mine(DEPTH).await;
-    look_again(&world);
+    world.look_again().await;
     api.wait_for_reason(&id, "1 of 2 endpoints answered, 2 must agree").await;
     assert_eq!(world.town.cloud.commit_log().len(), 0);
     line.set(Fault::None);

@@ -98,8 +98,7 @@ async fn a_node_without_room_is_waited_for() {
     scene.running.api.wait_for_reason(&scene.id, "no room").await;
     assert_eq!(scene.world.replicas(), 0);
     switch(&scene.world, json!({ "capacity": 1 }));
-    // Room is asked for every other minute.
-    scene.world.clock.pass(chrono::TimeDelta::minutes(3));
+    scene.world.look_again().await;
     scene.runs().await;
     scene.running.stop().await;
 }

@@ -45,7 +45,7 @@ async fn a_long_wait_for_signatures_is_no_failure() {
         looked_at_after(world.clock.now()).await;
     }
     line.set(Fault::Cut);
-    world.clock.pass(TimeDelta::minutes(2));
+    world.look_again().await;
     let now = world.clock.now();
     api.wait_for_reason(&id, "does not answer").await;
     let next = looked_at_after(now).await.next_try_at;
@@ -79,6 +79,7 @@ async fn without_an_api_key_a_dead_token_ends_the_request() {
     let id = api.submit(&world.submission(&world.prepare().await)).await;
     api.wait_for(&id, "proposed").await;
     world.clock.pass(TimeDelta::days(15));
+    world.look_again().await;
     let request = api.wait_for(&id, "expired").await;
     assert!(request["reason"].as_str().unwrap().contains("PHALA_CLOUD_API_KEY"), "{request:#}");
     running.stop().await;

@@ -229,6 +229,12 @@ impl World {
         self.database.execute(now).await;
     }
 
+    /// Lets every request be looked at now, instead of when it is due. One that is being looked at
+    /// is looked at again.
+    pub async fn look_again(&self) {
+        self.database.execute("update requests set next_try_at = '2001-01-01'").await;
+    }
+
     /// Waits until so many commits came in.
     pub async fn commits_arrived(&self, count: usize) {
         eventually("a commit to arrive", async || {
