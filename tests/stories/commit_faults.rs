@@ -247,10 +247,15 @@ async fn two_replicas_of_one_source_void_each_others_tokens_and_both_run() {
         let prepared = world.prepare_on(node).await;
         ids.push(api.submit(&world.submission_on(&prepared, node)).await);
     }
+    let mut in_order = vec![];
     for id in &ids {
         world.sign(api, id).await;
+        let nonce = api.proposal(id).await["safe_tx"]["nonce"].as_str().unwrap().to_owned();
+        in_order.push((nonce, id));
     }
-    for id in &ids {
+    // Either may have got the first nonce, and a Safe executes them one after the other.
+    in_order.sort();
+    for (_, id) in in_order {
         world.execute(api, id).await;
     }
     world.mine(DEPTH).await;
