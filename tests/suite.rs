@@ -20,6 +20,7 @@ mod stories {
     mod descriptions;
     mod devnet_chain;
     mod endurance;
+    mod fencing;
     mod hostile_cloud;
     mod intake;
     mod journal;
