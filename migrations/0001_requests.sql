@@ -149,7 +149,8 @@ create table commit_attempts (
     id uuid primary key,
     request_id uuid not null references requests (id),
     preparation_id uuid not null references preparations (id),
-    source_cvm text not null,
+    chain_id bigint not null,
+    app bytea not null check (octet_length(app) = 20),
     transaction_hash bytea check (octet_length(transaction_hash) = 32),
     instances_before text[] not null,
     started_at timestamptz not null,
@@ -159,7 +160,8 @@ create table commit_attempts (
 );
 
 create unique index commit_attempts_unsettled on commit_attempts (request_id) where settled_at is null;
--- Commits are serialised per source CVM: a newer prepare there would void a token in use.
-create unique index commit_attempts_per_source on commit_attempts (source_cvm) where settled_at is null;
+-- Commits are serialised per app: whose a new instance is can only be told when no other commit may
+-- have made it. It covers each source CVM too, where a newer prepare would void a token in use.
+create unique index commit_attempts_per_app on commit_attempts (chain_id, app) where settled_at is null;
 
 alter table requests add foreign key (attempt_id) references commit_attempts (id);

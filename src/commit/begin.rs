@@ -33,7 +33,7 @@ use super::{
 const LEASE_MARGIN: Duration = Duration::from_secs(40);
 /// How often the same transaction is named to a cloud that cannot verify it.
 const UNVERIFIED_MAX: u64 = 3;
-const SOURCE_BUSY_PAUSE: Duration = Duration::from_secs(2);
+const APP_BUSY_PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) fn actor() -> Actor {
     Actor::service("commit")
@@ -76,9 +76,9 @@ pub async fn begin(
     let started = store.start_attempt(lease, request, &intent, &actor(), now).await;
     let attempt = match started {
         Ok(attempt) => attempt,
-        Err(StartError::SourceBusy) => {
-            let reason = "another commit of the same source CVM is under way";
-            return Ok(Step::wait(reason, Pace::After(SOURCE_BUSY_PAUSE)));
+        Err(StartError::AppBusy) => {
+            let reason = "another commit of the same app is under way";
+            return Ok(Step::wait(reason, Pace::After(APP_BUSY_PAUSE)));
         }
         Err(error) => return Err(error.into()),
     };

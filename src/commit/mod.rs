@@ -46,7 +46,7 @@ impl From<StartError> for CommitError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Store(error) => Self::Store(error),
-            StartError::SourceBusy => unreachable!("handled where attempts are started"),
+            StartError::AppBusy => unreachable!("handled where attempts are started"),
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::{
 
 /// A server's clock may be off by this much when it dates an instance.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
+/// Shorter pauses than this are not taken from a server; ours grow.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 /// How long to wait for room on a node.
 const RETRY_LATER: Duration = Duration::from_mins(2);
 
@@ -49,16 +51,23 @@ pub fn outcome(answer: Result<Instance, PhalaError>) -> Outcome {
     let meaning = answer.meaning();
     let code = answer.code.clone().unwrap_or_else(|| format!("http-{}", answer.status));
     let reason = format!("{answer}. {} {}", meaning.text, meaning.advice);
-    let pace = answer.retry_after.map_or(Pace::Backoff, Pace::After);
+    // A server that says "now" again and again is not asked in a circle.
+    let asked = answer.retry_after.filter(|pause| *pause >= RETRY_AFTER_MIN);
+    let pace = asked.map_or(Pace::Backoff, Pace::After);
     match meaning.class {
+        // A key can be replaced, and the commit was not let in.
+        _ if matches!(answer.status, 401 | 403) => Outcome::NoEffect { code, reason, pace },
         Class::RetrySoon | Class::WaitForChain | Class::Verification => {
             Outcome::NoEffect { code, reason, pace }
         }
         Class::RetryLater => {
-            let pace = answer.retry_after.map_or(Pace::After(RETRY_LATER), Pace::After);
+            let pace = asked.map_or(Pace::After(RETRY_LATER), Pace::After);
             Outcome::NoEffect { code, reason, pace }
         }
         Class::TokenDead => Outcome::TokenDead { reason },
+        // Only Phala Cloud itself, by one of its codes, can say that nothing was done: a status
+        // alone may come from something in between, after the work was handed over.
+        Class::AskHuman | Class::GiveUp if answer.code.is_none() => Outcome::Ambiguous { reason },
         Class::AskHuman | Class::GiveUp => Outcome::Final { code, reason },
     }
 }
@@ -76,6 +85,7 @@ pub fn candidates(
         .filter(|instance| !baseline.instances.contains(&instance.id))
         .filter(|instance| !claimed.contains(&instance.id))
         .filter(|instance| instance.compose_hash.is_none_or(|hash| hash == request.compose))
+        .filter(|instance| instance.device_id.is_none_or(|device| device == request.device))
         .filter(|instance| match (&request.node, &instance.node_id) {
             (Some(asked), Some(shown)) => asked == shown,
             _ => true,
@@ -163,10 +173,13 @@ mod tests {
         for (status, code) in [(467, Some("ERR-01-007")), (400, Some("ERR-02-005"))] {
             assert!(matches!(outcome(refused(status, code)), NoEffect { .. }), "{status}");
         }
-        for (status, code) in [(400, Some("ERR-04-001")), (404, Some("ERR-03-001")), (418, None)] {
+        for (status, code) in [(400, Some("ERR-04-001")), (404, Some("ERR-03-001"))] {
             assert!(matches!(outcome(refused(status, code)), Final { .. }), "{status}");
         }
-        for status in [500, 502, 504] {
+        for status in [401, 403] {
+            assert!(matches!(outcome(refused(status, None)), NoEffect { .. }), "{status}");
+        }
+        for status in [301, 400, 404, 413, 418, 499, 500, 502, 504, 530] {
             assert!(matches!(outcome(refused(status, None)), Ambiguous { .. }), "{status}");
         }
         assert!(matches!(outcome(refused(466, Some("ERR-01-006"))), TokenDead { .. }));
@@ -188,6 +201,7 @@ mod tests {
         assert_eq!(found(&strange(|one| one.compose_hash = None)), 1, "unknown is not another");
         assert_eq!(found(&strange(|one| one.node_id = Some("6".parse().unwrap()))), 0);
         assert_eq!(found(&strange(|one| one.compose_hash = Some(ComposeHash(B256::ZERO)))), 0);
+        assert_eq!(found(&strange(|one| one.device_id = Some(DeviceId(B256::ZERO)))), 0);
         assert_eq!(found(&strange(|one| one.created_at = Some(at() - TimeDelta::hours(1)))), 0);
         let claimed = ["new".parse().unwrap()];
         assert_eq!(candidates(&request(), &baseline, &[instance("new")], &claimed).len(), 0);

@@ -3,6 +3,7 @@
 //! Every refusal names the field, and never repeats what stood in it.
 
 use alloy::primitives::{B256, b256};
+use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -75,6 +76,8 @@ pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, F
     let source = one(fields, "source_cvm", prepared.and_then(|one| one.source_cvm.clone()))?;
     let compose = required(fields, "compose_hash", prepared.map(|one| one.compose_hash))?;
     let device = required(fields, "device_id", prepared.map(|one| one.device_id))?;
+    let token = read_token(fields, prepared)?;
+    refuse_token_elsewhere(fields, &token)?;
     let (prepared_at, expires_at) = read_dates(fields, now)?;
     check_compose(compose)?;
     check_device(device)?;
@@ -89,7 +92,7 @@ pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, F
         node: one(fields, "node_id", None)?,
         compose,
         device,
-        token: read_token(fields, prepared)?,
+        token,
         prepared_at,
         expires_at,
         note: read_note(fields)?,
@@ -201,6 +204,22 @@ fn read_token(
         }
         (Some(_), None) => Err(problem("commit_token", "expected text")),
     }
+}
+
+/// Fields that are kept and shown as they come must not hold the token.
+fn refuse_token_elsewhere(
+    fields: &Map<String, Value>,
+    token: &CommitToken,
+) -> Result<(), FieldProblem> {
+    let plain = |text: &str| text.replace('-', "").to_lowercase();
+    let secret = plain(token.secret().expose_secret());
+    for field in ["source_cvm", "node_id", "note"] {
+        let text = fields.get(field).and_then(Value::as_str).unwrap_or_default();
+        if plain(text).contains(&secret) {
+            return Err(problem(field, "contains the commit token, which is kept sealed only"));
+        }
+    }
+    Ok(())
 }
 
 fn read_dates(fields: &Map<String, Value>, now: Time) -> Result<(Time, Time), FieldProblem> {
@@ -324,6 +343,18 @@ mod tests {
             assert!(!error.problem.contains("f3b0c6f2"), "the token is not repeated");
         }
         assert_eq!(try_read(&json!([])).unwrap_err().field, "body");
+    }
+
+    #[test]
+    fn the_token_may_stand_nowhere_else() {
+        for field in ["source_cvm", "node_id", "note"] {
+            for text in ["f3b0c6f2-0000-4000-8000-000000000001", "F3B0C6F2000040008000000000000001"]
+            {
+                let mut body = good();
+                body[field] = json!(text);
+                assert_eq!(try_read(&body).unwrap_err().field, field);
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, journal::Actor, lease::Lease, requests::record, unsigned};
+use super::{
+    During, Store, StoreError, journal::Actor, lease::Lease, requests::record, signed, unsigned,
+};
 use crate::{
     clock::Time,
     request::{
@@ -44,9 +46,10 @@ pub struct Baseline {
 pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Commits are serialised per source CVM.
-    #[error("another commit of the same source CVM is under way")]
-    SourceBusy,
+    /// Commits are serialised per app: whose a new instance is can only be told when no other
+    /// commit may have made it. That covers each source CVM too, by whatever name it goes.
+    #[error("another commit of the same app is under way")]
+    AppBusy,
 }
 
 impl Store {
@@ -64,14 +67,15 @@ impl Store {
         let Intent { preparation, transaction, .. } = *intent;
         let instances: Vec<String> = intent.instances.iter().map(ToString::to_string).collect();
         let inserted = sqlx::query!(
-            "insert into commit_attempts (id, request_id, preparation_id, source_cvm,
+            "insert into commit_attempts (id, request_id, preparation_id, chain_id, app,
                 transaction_hash, instances_before, started_at)
-             values ($1, $2, $3, $4, $5, $6, $7)
-             on conflict (source_cvm) where settled_at is null do nothing",
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
+             on conflict (chain_id, app) where settled_at is null do nothing",
             id,
             request.id.0,
             preparation,
-            request.source.as_str(),
+            signed(request.chain.get()),
+            request.app.0.as_slice(),
             transaction.map(|transaction| transaction.0.to_vec()),
             &instances,
             now,
@@ -80,7 +84,7 @@ impl Store {
         .await
         .during("write the intent to commit")?;
         if inserted.rows_affected() == 0 {
-            return Err(StartError::SourceBusy);
+            return Err(StartError::AppBusy);
         }
         let evidence =
             transaction.map_or_else(|| "already-registered".to_owned(), |t| t.to_string());
@@ -116,14 +120,18 @@ impl Store {
         .transpose()
     }
 
-    /// What the first attempt of this request saw; none when there was no attempt yet.
+    /// What the first attempt of this request saw that may have had an effect; none when there is
+    /// no such attempt. One that was clearly refused made nothing, so what appeared since is not
+    /// ours.
     ///
     /// Later attempts keep comparing with the first: a replica that an earlier attempt created
     /// late must not hide in a later attempt's list.
     pub async fn baseline(&self, request: RequestId) -> Result<Option<Baseline>, StoreError> {
         let row = sqlx::query!(
             "select started_at, instances_before from commit_attempts
-             where request_id = $1 order by started_at, id limit 1",
+             where request_id = $1
+               and (settled_at is null or outcome = 'refused no-effect-seen')
+             order by started_at, id limit 1",
             request.0
         )
         .fetch_optional(&self.pool)

@@ -154,6 +154,7 @@ impl Store {
                 select 1 from requests r
                 join preparations p on p.request_id = r.id and p.ended_at is null
                 where r.source_cvm = $1 and r.id <> $2
+                  and r.attention is null
                   and (r.status = 'committing' or (r.status = 'registered' and p.received_at > $3))
             ) as "busy!""#,
             request.source.as_str(),
@@ -212,10 +213,10 @@ async fn live_holder(
     .fetch_optional(&mut *tx)
     .await
     .during("look for a live preparation")?;
-    match holder {
-        Some(id) => get_locked(tx, RequestId(id)).await.map(Some),
-        None => Ok(None),
-    }
+    let Some(id) = holder else { return Ok(None) };
+    // Its preparation may have been used while we waited for the row.
+    let request = get_locked(tx, RequestId(id)).await?;
+    Ok(request.preparation.is_some().then_some(request))
 }
 
 async fn note_app(

@@ -196,6 +196,18 @@ async fn write_dependents(
         .await
         .during("retire a proposal")?;
     }
+    if matches!(event, Event::AttentionNeeded { .. }) {
+        // A person has the word; other commits of the app need not wait for it.
+        sqlx::query!(
+            "update commit_attempts set settled_at = $2, outcome = 'asked a person'
+             where request_id = $1 and settled_at is null",
+            id.0,
+            at
+        )
+        .execute(&mut *tx)
+        .await
+        .during("hand a commit attempt to a person")?;
+    }
     if event.ends() {
         // The nonce is free for another proposal.
         sqlx::query!(

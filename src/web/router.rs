@@ -4,7 +4,7 @@ use std::{any::Any, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, MatchedPath, Request},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::map_response,
     response::{IntoResponse, Response},
@@ -138,7 +138,8 @@ async fn in_our_words(response: Response) -> Response {
 /// What a log line says about a request: never its query, headers or body.
 fn span(request: &Request) -> tracing::Span {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    tracing::info_span!("http", http.method = %request.method(), http.path = request.uri().path(), http.request_id = id)
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    tracing::info_span!("http", http.method = %request.method(), http.route = route, http.request_id = id)
 }
 
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {

@@ -259,7 +259,10 @@ impl ListQuery {
 fn read_cursor(text: &str) -> Result<(Time, RequestId), Problem> {
     let wrong = || Problem::of_field("cursor", "expected `next_cursor` of the page before");
     let (micros, id) = text.split_once('_').ok_or_else(wrong)?;
-    let at = Time::from_timestamp_micros(micros.parse().map_err(|_| wrong())?).ok_or_else(wrong)?;
+    let micros: i64 = micros.parse().map_err(|_| wrong())?;
+    // From 1970 to 9999, which the database can keep.
+    let at = Some(micros).filter(|micros| (0..253_402_300_800_000_000).contains(micros));
+    let at = at.and_then(Time::from_timestamp_micros).ok_or_else(wrong)?;
     Ok((at, id.parse().map_err(|_| wrong())?))
 }
 
