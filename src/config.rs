@@ -197,6 +197,10 @@ impl ChainFile {
         if rpc.is_empty() {
             return Err(wrong(name("rpc"), "give at least one endpoint"));
         }
+        // One endpoint under two lines would agree with itself.
+        if rpc.iter().enumerate().any(|(place, url)| rpc[..place].contains(url)) {
+            return Err(wrong(name("rpc"), "the same endpoint stands there twice"));
+        }
         // A majority, unless said otherwise: a single endpoint decides alone.
         let quorum = self.quorum.unwrap_or(rpc.len() / 2 + 1);
         if quorum == 0 || quorum > rpc.len() {
@@ -300,6 +304,7 @@ mod tests {
             ("[chains.zero]\nrpc = ['http://x']", "chains.zero"),
             ("[chains.1]\nrpc = []", "chains.1.rpc"),
             ("[chains.1]\nrpc = ['http://x']\nquorum = 2", "chains.1.quorum"),
+            ("[chains.1]\nrpc = ['http://x', 'http://x/']", "chains.1.rpc"),
             ("[chains.1]\nrpc = ['http://x']\ndepth = 'deep'", "chains.1.depth"),
             ("[chains.1]\nrpc = ['http://x']\npoll_ms = 1", "chains.1.poll_ms"),
         ] {

@@ -49,7 +49,7 @@ use print::Answer;
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "Examples:
-  phala cvms replicate my-cvm --node-id 5 --prepare-only --json | countersign import --source-cvm my-cvm
+  phala cvms replicate my-cvm --node-id 5 --prepare-only --json | countersign import --source-cvm my-cvm --node 5
   countersign list --status proposed
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11
 

@@ -78,6 +78,11 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     if settings.chains.is_empty() {
         bail!("no chain to follow: give --chain, such as --chain 8453=https://mainnet.base.org");
     }
+    if args.phala_api_key.is_none() {
+        tracing::warn!(
+            "no PHALA_CLOUD_API_KEY: requests are collected and approved, but nothing is committed"
+        );
+    }
     let database = database::open(&args.database).await?;
     let listener = TcpListener::bind(settings.listen)
         .await
