@@ -72,7 +72,7 @@ pub fn outcome(answer: Result<Instance, PhalaError>) -> Outcome {
     }
 }
 
-/// The instances that may be the replica of this request: new since its first attempt, of nobody
+/// The instances that may be the replica of this request: new since its baseline, of nobody
 /// else, and not contradicting what was asked for. What the cloud does not show cannot rule an
 /// instance out.
 pub fn candidates(

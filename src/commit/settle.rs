@@ -54,7 +54,7 @@ pub async fn settle(
     record_verdict(store, clock, request, lease, &attempt, verdict).await
 }
 
-/// Compares the app's instances with what the first attempt saw.
+/// Compares the app's instances with what the first attempt saw that may have acted.
 pub(super) async fn found(
     store: &Store,
     request: &Request,

@@ -34,7 +34,7 @@ pub struct Intent {
     pub instances: Vec<ReplicaId>,
 }
 
-/// What the first attempt of a request saw, by which a later look tells a new instance.
+/// What the first attempt of a request that may have acted saw, by which a later look tells a new instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Baseline {
     pub started_at: Time,
