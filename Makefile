@@ -55,8 +55,8 @@ contracts/out/.built: node_modules/.installed foundry.toml contracts/tools/solc-
 sqlx: ## Renew the query descriptions in .sqlx (needs an installed PostgreSQL with psql)
 	scripts/renew-sqlx
 
-fixtures: tools ## Renew the Safe transactions that the contract tests execute
-	UPDATE_FIXTURES=1 $(CARGO) test --locked --test suite safe_fixtures
+fixtures: tools ## Renew what one side makes for the other: Safe transactions, the word reader
+	UPDATE_FIXTURES=1 $(CARGO) test --locked --test suite ground::
 
 clean: ## Remove everything that was built or installed here
 	rm -rf target node_modules contracts/out contracts/cache

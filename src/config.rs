@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, time::Durat
 use serde::Deserialize;
 use url::Url;
 
-use crate::request::ids::ChainId;
+use crate::request::ids::{AppId, ChainId};
 
 /// How deep an execution must lie before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +66,13 @@ pub struct ChainSettings {
     pub quorum: usize,
     pub depth: DepthPolicy,
     pub poll: Duration,
-    /// How far back the ledger of a newly seen app is read, in blocks.
+    /// How far back the history of a contract is read, in blocks, when no endpoint can tell when
+    /// it was deployed.
     pub backfill_blocks: u64,
+    /// Apps that are watched although nobody made a request for them.
+    pub apps: Vec<AppId>,
+    /// KMS contracts whose apps are watched from their deployment on.
+    pub kms: Vec<AppId>,
     /// Prefix of links to transactions, such as `https://basescan.org/tx/`.
     pub explorer: Option<Url>,
 }
@@ -122,6 +127,10 @@ struct ChainFile {
     depth: Option<String>,
     poll_ms: Option<u64>,
     backfill_blocks: Option<u64>,
+    #[serde(default)]
+    apps: Vec<String>,
+    #[serde(default)]
+    kms: Vec<String>,
     explorer: Option<String>,
 }
 
@@ -193,7 +202,7 @@ impl ChainFile {
         let name = |key: &str| format!("chains.{id}.{key}");
         let chain: ChainId = id.parse().map_err(|error| wrong(format!("chains.{id}"), error))?;
         let rpc: Vec<Url> =
-            self.rpc.iter().map(|url| http_url(&name("rpc"), url)).collect::<Result<_, _>>()?;
+            self.rpc.iter().map(|url| rpc_url(&name("rpc"), url)).collect::<Result<_, _>>()?;
         if rpc.is_empty() {
             return Err(wrong(name("rpc"), "give at least one endpoint"));
         }
@@ -217,7 +226,15 @@ impl ChainFile {
         if !(50..=60_000).contains(&poll_ms) {
             return Err(wrong(name("poll_ms"), "expected 50 to 60000"));
         }
+        let contracts = |key: &str, texts: &[String]| {
+            let parse = |text: &String| {
+                text.parse().map_err(|_| wrong(name(key), "expected addresses of contracts"))
+            };
+            texts.iter().map(parse).collect::<Result<Vec<AppId>, _>>()
+        };
         Ok(ChainSettings {
+            apps: contracts("apps", &self.apps)?,
+            kms: contracts("kms", &self.kms)?,
             id: chain,
             rpc,
             quorum,
@@ -247,6 +264,8 @@ fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
             "depth" => chain.depth = Some(value.into()),
             "poll_ms" => chain.poll_ms = Some(number()?),
             "backfill_blocks" => chain.backfill_blocks = Some(number()?),
+            "apps" => chain.apps = value.split(',').map(str::to_owned).collect(),
+            "kms" => chain.kms = value.split(',').map(str::to_owned).collect(),
             "explorer" => chain.explorer = Some(value.into()),
             _ => return Err(wrong(format!("chains.{id}.{key}"), "no such setting")),
         }
@@ -254,14 +273,24 @@ fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
     Ok((id.trim().to_owned(), chain))
 }
 
-/// The text is not repeated: an endpoint often carries an API key.
 fn http_url(setting: &str, text: &str) -> Result<Url, ConfigError> {
+    url(setting, text, &["http", "https"], "expected an http:// or https:// URL")
+}
+
+/// A websocket announces heads and carries calls too.
+fn rpc_url(setting: &str, text: &str) -> Result<Url, ConfigError> {
+    let expected = "expected an http://, https://, ws:// or wss:// URL";
+    url(setting, text, &["http", "https", "ws", "wss"], expected)
+}
+
+/// The text is not repeated: an endpoint often carries an API key.
+fn url(setting: &str, text: &str, schemes: &[&str], expected: &str) -> Result<Url, ConfigError> {
     let url =
         Url::parse(text.trim()).map_err(|error| wrong(setting, format!("not a URL: {error}")))?;
-    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+    if schemes.contains(&url.scheme()) && url.has_host() {
         Ok(url)
     } else {
-        Err(wrong(setting, "expected an http:// or https:// URL"))
+        Err(wrong(setting, expected))
     }
 }
 
@@ -307,6 +336,7 @@ mod tests {
             ("[chains.1]\nrpc = ['http://x', 'http://x/']", "chains.1.rpc"),
             ("[chains.1]\nrpc = ['http://x']\ndepth = 'deep'", "chains.1.depth"),
             ("[chains.1]\nrpc = ['http://x']\npoll_ms = 1", "chains.1.poll_ms"),
+            ("[chains.1]\nrpc = ['http://x']\nkms = ['0x12']", "chains.1.kms"),
         ] {
             let error = read(file).unwrap_err().to_string();
             assert!(error.contains(names), "{error:?} should name {names}");
@@ -315,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_wrong_endpoint_is_not_repeated() {
-        let error = read("[chains.1]\nrpc = ['wss://x/secret-key']").unwrap_err().to_string();
+        let error = read("[chains.1]\nrpc = ['ftp://x/secret-key']").unwrap_err().to_string();
         assert!(!error.contains("secret-key"), "{error}");
     }
 }

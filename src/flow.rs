@@ -11,6 +11,7 @@
 //! next look. Whatever fails is tried again with growing pauses; nothing is dropped silently.
 
 mod beside;
+mod lead;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -23,7 +24,7 @@ use crate::{
     chain::Chains,
     clock::{Clock, Time},
     commit::{self, CommitError},
-    config::Settings,
+    config::{ChainSettings, Settings},
     intake::prepare::{self, PrepareError},
     notify::Webhooks,
     phala::{self, PhalaCloud},
@@ -54,8 +55,9 @@ const STEP_MAX: Duration = Duration::from_secs(110);
 const WORKERS: usize = 4;
 /// Longest sleep of an idle worker: wake-ups can be lost.
 const IDLE: Duration = Duration::from_secs(1);
-/// A request that waits to be woken is looked at this often all the same.
-const LOOK_ANYWAY: Duration = Duration::from_mins(1);
+/// A request that waits to be woken is looked at this often all the same. What it waits for is on
+/// the chain, and the follower reads that again for many requests in one call.
+const LOOK_ANYWAY: Duration = Duration::from_hours(6);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_mins(5);
 
@@ -151,6 +153,7 @@ impl Service {
 
     /// Runs workers, followers and deliveries until `stop`; steps under way are finished.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        self.watch_configured(&stop).await;
         let (wake, woken) = channel::channel(());
         let workers = (0..WORKERS).map(|_| self.work(woken.clone(), stop.clone()));
         let followers = self.chains.iter().map(|chain| self.follow(chain, stop.clone()));
@@ -161,6 +164,22 @@ impl Service {
             self.remind(stop.clone()),
             self.deliver(stop.clone()),
         );
+    }
+
+    /// Watches what the settings name, whatever requests there are.
+    async fn watch_configured(&self, stop: &CancellationToken) {
+        for chain in self.chains.iter() {
+            let ChainSettings { apps, kms, .. } = chain.settings();
+            let kms: Vec<_> = kms.iter().map(|kms| kms.0).collect();
+            let now = self.clock.now();
+            while let Err(error) = self.store.watch(chain.id(), apps, &kms, now).await {
+                tracing::warn!(error = chain_of(&error), "cannot note what is to be watched");
+                pause(IDLE, stop).await;
+                if stop.is_cancelled() {
+                    return;
+                }
+            }
+        }
     }
 
     async fn work(&self, mut woken: channel::Receiver<()>, stop: CancellationToken) {
@@ -224,7 +243,7 @@ impl Service {
                 tracing::debug!(request.id = %request.id, status = %request.status(), %reason, "waits");
                 let calm = |pause| Rest { until: now + pause, reason: None, failing: false };
                 let rest = match pace {
-                    Pace::Woken => calm(LOOK_ANYWAY),
+                    Pace::Woken => Rest { until: woken_by_time(request, now), ..calm(LOOK_ANYWAY) },
                     Pace::After(pause) => calm(pause),
                     Pace::Backoff => failing(None),
                 };
@@ -327,6 +346,13 @@ fn has_usable_token(request: &Request, now: Time) -> bool {
         .preparation
         .as_ref()
         .is_some_and(|preparation| deadline::commit_fits(preparation.expires_at, now))
+}
+
+/// When a request that waits to be woken is looked at all the same: its token may have died by then.
+fn woken_by_time(request: &Request, now: Time) -> Time {
+    let anyway = now + LOOK_ANYWAY;
+    let expires = request.preparation.as_ref().map(|preparation| preparation.expires_at);
+    expires.filter(|expires| *expires > now).map_or(anyway, |expires| expires.min(anyway))
 }
 
 /// Doubling pauses, each cut by up to a quarter, differently for each request, so that many do not

@@ -6,6 +6,7 @@ mod ground {
     mod openapi;
     mod rooms;
     mod safe_fixtures;
+    mod word_reader;
 }
 
 /// Flows told as stories.

@@ -1,29 +1,29 @@
-//! One RPC endpoint: transport and retries are alloy's; the chain id is checked before the first
-//! answer is believed, and again after every failure.
+//! One RPC endpoint: its chain id is checked before the first answer of a connection is believed,
+//! and what it gave is checked for being what was asked.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use alloy::{
     eips::{BlockId, BlockNumberOrTag, RpcBlockHash},
     network::TransactionBuilder,
     primitives::{Address, B256, Bytes},
-    providers::{DynProvider, Provider, ProviderBuilder},
-    rpc::{
-        client::RpcClient,
-        types::{Block, Filter, Log, TransactionRequest},
-    },
-    transports::{RpcError, TransportErrorKind, http::Http},
+    providers::{DynProvider, Provider},
+    rpc::types::{Block, Filter, Log, TransactionReceipt, TransactionRequest},
+    transports::{RpcError, TransportErrorKind, TransportResult},
 };
 use chrono::DateTime;
 use url::Url;
 
-use super::{CallAnswer, Header};
+use super::{CallAnswer, Header, connection::Connection, health::Health};
 use crate::request::{
     facts::BlockRef,
-    ids::{BlockHash, ChainId},
+    ids::{BlockHash, ChainId, TxHash},
 };
 
 /// Why one endpoint gave no usable answer. Endpoints are named by host alone: their URLs often
@@ -52,10 +52,13 @@ pub enum Tag {
 pub struct Endpoint {
     name: Arc<str>,
     chain: ChainId,
-    provider: DynProvider,
+    connection: Connection,
     chain_checked: AtomicBool,
+    pub health: Health,
 }
 
+/// An endpoint that has not answered by then does not count.
+const RPC_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest message of a node that is repeated, in characters.
 const MESSAGE_MAX: usize = 200;
 
@@ -65,22 +68,29 @@ impl Endpoint {
     pub fn new(chain: ChainId, url: Url, http: &reqwest::Client) -> Self {
         let host = url.host_str().unwrap_or("endpoint").to_owned();
         let name = url.port().map_or(host.clone(), |port| format!("{host}:{port}"));
-        let client = RpcClient::new(Http::with_client(http.clone(), url), false);
-        let provider = ProviderBuilder::new().connect_client(client).erased();
-        Self { name: name.into(), chain, provider, chain_checked: AtomicBool::new(false) }
+        Self::over(chain, &name, Connection::to(url, http))
     }
 
-    fn failed(&self, failure: &Failure) -> EndpointError {
-        if let Some(error) = failure.as_error_resp() {
-            let message = error.message.chars().take(MESSAGE_MAX).collect();
-            return EndpointError::Refused {
-                endpoint: self.name.clone(),
-                code: error.code,
-                message,
-            };
+    /// An endpoint over a connection that somebody else made.
+    pub fn over(chain: ChainId, name: &str, connection: Connection) -> Self {
+        Self {
+            name: name.into(),
+            chain,
+            connection,
+            chain_checked: AtomicBool::new(false),
+            health: Health::default(),
         }
-        // The next connection may lead somewhere else.
-        self.chain_checked.store(false, Ordering::Relaxed);
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn announces_heads(&self) -> bool {
+        self.connection.announces_heads()
+    }
+
+    fn silent(&self) -> EndpointError {
         EndpointError::Silent { endpoint: self.name.clone() }
     }
 
@@ -88,29 +98,116 @@ impl Endpoint {
         EndpointError::Missing { endpoint: self.name.clone(), what: what.into() }
     }
 
+    pub fn differs(&self, number: u64) -> EndpointError {
+        self.missing(format!("our block {number}: it follows another chain, or is behind"))
+    }
+
+    pub fn cut_off(&self, from: u64, to: u64) -> EndpointError {
+        self.missing(format!("all logs of blocks {from} to {to}: it cut its answer off"))
+    }
+
+    /// A broken connection is given up: the next one may lead somewhere else.
+    async fn broken(&self) -> EndpointError {
+        self.chain_checked.store(false, Ordering::Relaxed);
+        self.connection.drop_open().await;
+        self.silent()
+    }
+
+    async fn failed(&self, failure: &Failure) -> EndpointError {
+        match failure.as_error_resp() {
+            Some(error) => EndpointError::Refused {
+                endpoint: self.name.clone(),
+                code: error.code,
+                message: error.message.chars().take(MESSAGE_MAX).collect(),
+            },
+            None => self.broken().await,
+        }
+    }
+
     /// The provider, once it has shown that it is on our chain.
-    async fn provider(&self) -> Result<&DynProvider, EndpointError> {
-        if !self.chain_checked.load(Ordering::Relaxed) {
-            let found = self.provider.get_chain_id().await.map_err(|error| self.failed(&error))?;
+    async fn provider(&self) -> Result<DynProvider, EndpointError> {
+        let (provider, is_new) = match self.connection.get().await {
+            Ok(connected) => connected,
+            Err(error) => return Err(self.failed(&error).await),
+        };
+        if is_new || !self.chain_checked.load(Ordering::Relaxed) {
+            let found = match provider.get_chain_id().await {
+                Ok(found) => found,
+                Err(error) => return Err(self.failed(&error).await),
+            };
             if found != self.chain.get() {
+                self.broken().await;
                 let endpoint = self.name.clone();
                 return Err(EndpointError::WrongChain { endpoint, expected: self.chain, found });
             }
             self.chain_checked.store(true, Ordering::Relaxed);
         }
-        Ok(&self.provider)
+        Ok(provider)
     }
 
-    fn read_header(&self, block: &Block) -> Result<Header, EndpointError> {
-        let time = i64::try_from(block.header.timestamp)
+    /// Asks one thing, within [`RPC_TIMEOUT`], and notes how it went.
+    async fn ask<T, F>(
+        &self,
+        question: impl FnOnce(DynProvider) -> F,
+    ) -> Result<Result<T, Failure>, EndpointError>
+    where
+        F: Future<Output = TransportResult<T>>,
+    {
+        let asked =
+            tokio::time::timeout(RPC_TIMEOUT, async { Ok(question(self.provider().await?).await) });
+        let outcome = match asked.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.broken().await),
+        };
+        match &outcome {
+            Ok(Err(failure)) if failure.as_error_resp().is_none() => {
+                self.health.failed(&self.silent());
+            }
+            Err(error) => self.health.failed(error),
+            Ok(_) => self.health.answered(),
+        }
+        outcome
+    }
+
+    /// Asks something that no contract can refuse.
+    async fn tell<T, F>(&self, question: impl FnOnce(DynProvider) -> F) -> Result<T, EndpointError>
+    where
+        F: Future<Output = TransportResult<T>>,
+    {
+        match self.ask(question).await? {
+            Ok(answer) => Ok(answer),
+            Err(failure) => Err(self.failed(&failure).await),
+        }
+    }
+
+    fn read_header(&self, header: &alloy::rpc::types::Header) -> Result<Header, EndpointError> {
+        let time = i64::try_from(header.timestamp)
             .ok()
             .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
             .ok_or_else(|| self.missing("a readable block time"))?;
+        // Far beyond any chain, and what the database can hold.
+        if i64::try_from(header.number).is_err() {
+            return Err(self.missing("a readable block number"));
+        }
         Ok(Header {
-            block: BlockRef { number: block.header.number, hash: BlockHash(block.header.hash) },
-            parent: BlockHash(block.header.parent_hash),
+            block: BlockRef { number: header.number, hash: BlockHash(header.hash) },
+            parent: BlockHash(header.parent_hash),
             time,
         })
+    }
+
+    fn read_block(&self, block: Option<Block>, what: &str) -> Result<Header, EndpointError> {
+        self.read_header(&block.ok_or_else(|| self.missing(what))?.header)
+    }
+
+    /// The newest block: as announced while announcements come, as asked otherwise.
+    pub async fn latest(&self) -> Result<Header, EndpointError> {
+        if let Some(header) = self.health.announced() {
+            return Ok(header);
+        }
+        let header = self.tagged(Tag::Latest).await?;
+        self.health.found(header);
+        Ok(header)
     }
 
     pub async fn tagged(&self, tag: Tag) -> Result<Header, EndpointError> {
@@ -119,16 +216,16 @@ impl Endpoint {
             Tag::Safe => BlockNumberOrTag::Safe,
             Tag::Finalized => BlockNumberOrTag::Finalized,
         };
-        let block = self.provider().await?.get_block_by_number(tag).await;
-        let block = block.map_err(|error| self.failed(&error))?;
-        self.read_header(&block.ok_or_else(|| self.missing(format!("a {tag} block")))?)
+        let block =
+            self.tell(|provider| async move { provider.get_block_by_number(tag).await }).await?;
+        self.read_block(block, &format!("a {tag} block"))
     }
 
     pub async fn header(&self, number: u64) -> Result<Header, EndpointError> {
-        let block = self.provider().await?.get_block_by_number(number.into()).await;
-        let block = block.map_err(|error| self.failed(&error))?;
-        let header =
-            self.read_header(&block.ok_or_else(|| self.missing(format!("block {number}")))?)?;
+        let block = self
+            .tell(|provider| async move { provider.get_block_by_number(number.into()).await })
+            .await?;
+        let header = self.read_block(block, &format!("block {number}"))?;
         if header.block.number == number {
             Ok(header)
         } else {
@@ -136,23 +233,59 @@ impl Endpoint {
         }
     }
 
+    /// Passes on heads as they are announced, until the connection or the announcements end.
+    pub async fn announce(&self, told: impl Fn()) -> Result<(), EndpointError> {
+        let mut heads =
+            self.tell(|provider| async move { provider.subscribe_blocks().await }).await?;
+        loop {
+            let header = tokio::select! {
+                header = heads.recv() => header,
+                () = self.health.fell_silent() => return Err(self.broken().await),
+            };
+            match header {
+                Ok(header) => self.health.announce(self.read_header(&header)?),
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
+                Err(_) => return Err(self.broken().await),
+            }
+            told();
+        }
+    }
+
+    /// What a contract answers at one block; without `to`, what this creation code returns.
     pub async fn call(
         &self,
-        to: Address,
+        to: Option<Address>,
         data: &Bytes,
         at: BlockHash,
     ) -> Result<CallAnswer, EndpointError> {
-        let request = TransactionRequest::default().with_to(to).with_input(data.clone());
-        match self.provider().await?.call(request).block(pinned(at)).await {
+        let mut request = TransactionRequest::default().with_input(data.clone());
+        match to {
+            Some(to) => request.set_to(to),
+            None => request.set_create(),
+        }
+        let answer =
+            self.ask(|provider| async move { provider.call(request).block(pinned(at)).await });
+        match answer.await? {
             Ok(bytes) => Ok(CallAnswer::Returned(bytes)),
-            Err(error) if is_revert(&error) => Ok(CallAnswer::Reverted),
-            Err(error) => Err(self.failed(&error)),
+            Err(failure) if is_revert(&failure) => Ok(CallAnswer::Reverted),
+            Err(failure) => Err(self.failed(&failure).await),
         }
     }
 
     pub async fn code(&self, address: Address, at: BlockHash) -> Result<Bytes, EndpointError> {
-        let code = self.provider().await?.get_code_at(address).block_id(pinned(at)).await;
-        code.map_err(|error| self.failed(&error))
+        self.tell(
+            |provider| async move { provider.get_code_at(address).block_id(pinned(at)).await },
+        )
+        .await
+    }
+
+    /// Whether there was code at an address after block `number`. Only nodes that keep old state
+    /// can tell.
+    pub async fn had_code(&self, address: Address, number: u64) -> Result<bool, EndpointError> {
+        let code = self
+            .tell(|provider| async move { provider.get_code_at(address).number(number).await })
+            .await?;
+        Ok(!code.is_empty())
     }
 
     pub async fn storage(
@@ -161,14 +294,23 @@ impl Endpoint {
         slot: B256,
         at: BlockHash,
     ) -> Result<B256, EndpointError> {
-        let word =
-            self.provider().await?.get_storage_at(address, slot.into()).block_id(pinned(at)).await;
-        word.map(B256::from).map_err(|error| self.failed(&error))
+        let word = self.tell(|provider| async move {
+            provider.get_storage_at(address, slot.into()).block_id(pinned(at)).await
+        });
+        word.await.map(B256::from)
+    }
+
+    pub async fn receipt(&self, tx: TxHash) -> Result<TransactionReceipt, EndpointError> {
+        let receipt = self
+            .tell(|provider| async move { provider.get_transaction_receipt(tx.0).await })
+            .await?;
+        receipt
+            .filter(|receipt| receipt.transaction_hash == tx.0)
+            .ok_or_else(|| self.missing(format!("transaction {tx}")))
     }
 
     pub async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, EndpointError> {
-        let logs = self.provider().await?.get_logs(filter).await;
-        logs.map_err(|error| self.failed(&error))
+        self.tell(|provider| async move { provider.get_logs(filter).await }).await
     }
 }
 

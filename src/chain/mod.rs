@@ -5,16 +5,23 @@
 //! an error; it never becomes "no".
 
 mod agreement;
+mod connection;
 mod endpoint;
+mod health;
+mod history;
 mod reads;
+mod wanted;
+mod words;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::{
     primitives::{Address, B256, Bytes},
-    rpc::types::{Filter, Log},
+    rpc::{client::RpcClient, types::Log},
 };
-use futures::future::join_all;
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::watch;
 
 use crate::{
     clock::Time,
@@ -24,13 +31,21 @@ use crate::{
         ids::{BlockHash, ChainId},
     },
 };
-use agreement::agree;
+use agreement::Quorum;
+use connection::Connection;
 use endpoint::Endpoint;
-pub use endpoint::EndpointError;
+pub use endpoint::{EndpointError, Tag};
+pub use health::State;
 pub use reads::{ContractKind, OwnerKind, SafeState};
+pub use wanted::Wanted;
+use wanted::normal;
+pub use words::{Question, creation_code as word_reader_code};
 
-/// An endpoint that has not answered by then does not count.
-const RPC_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest a call over HTTP may take.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
+/// First pause before a broken announcement of heads is asked for again; doubled up to the last.
+const RESUBSCRIBE_FIRST: Duration = Duration::from_millis(500);
+const RESUBSCRIBE_MAX: Duration = Duration::from_secs(30);
 
 /// What an endpoint says about a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +75,9 @@ pub enum ChainError {
     Unreadable { what: String, problem: String },
     #[error("the endpoint's logs cannot be used: {0}")]
     Logs(String),
+    /// Reading it again may well succeed.
+    #[error("the chain moved while it was read: {0}")]
+    Moved(&'static str),
 }
 
 /// One chain.
@@ -67,6 +85,24 @@ pub enum ChainError {
 pub struct Chain {
     settings: ChainSettings,
     endpoints: Arc<[Endpoint]>,
+    /// Told whenever an endpoint announces a head.
+    announced: Arc<watch::Sender<()>>,
+}
+
+/// What is known of one endpoint of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct EndpointReport {
+    /// Host and port; the rest of an endpoint's URL is often secret.
+    pub name: String,
+    pub state: State,
+    /// Newest block it has told of.
+    pub head: Option<u64>,
+    /// Blocks behind the furthest endpoint.
+    pub lag: Option<u64>,
+    /// Whether it announces heads over a websocket at the moment.
+    pub announces: bool,
+    /// Why it fails.
+    pub problem: Option<String>,
 }
 
 /// All configured chains.
@@ -75,7 +111,11 @@ pub struct Chains(Vec<Chain>);
 
 impl Chains {
     pub fn new(settings: &[ChainSettings]) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder().timeout(RPC_TIMEOUT).build()?;
+        // A redirect would lead to an endpoint that nobody configured.
+        let http = reqwest::Client::builder()
+            .timeout(HTTP_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
         Ok(Self(settings.iter().map(|settings| Chain::new(settings.clone(), &http)).collect()))
     }
 
@@ -92,11 +132,22 @@ impl Chain {
     pub fn new(settings: ChainSettings, http: &reqwest::Client) -> Self {
         let endpoints =
             settings.rpc.iter().map(|url| Endpoint::new(settings.id, url.clone(), http)).collect();
-        Self { settings, endpoints }
+        Self { settings, endpoints, announced: Arc::default() }
+    }
+
+    /// A chain over transports that somebody else made, each with a name.
+    pub fn over(settings: ChainSettings, clients: Vec<(&str, RpcClient)>) -> Self {
+        let endpoint = |(name, client)| Endpoint::over(settings.id, name, Connection::over(client));
+        let endpoints = clients.into_iter().map(endpoint).collect();
+        Self { settings, endpoints, announced: Arc::default() }
     }
 
     pub fn id(&self) -> ChainId {
         self.settings.id
+    }
+
+    pub fn settings(&self) -> &ChainSettings {
+        &self.settings
     }
 
     pub fn depth(&self) -> DepthPolicy {
@@ -107,15 +158,34 @@ impl Chain {
         self.settings.poll
     }
 
-    pub fn backfill_blocks(&self) -> u64 {
-        self.settings.backfill_blocks
-    }
-
     pub fn explorer(&self) -> Option<&url::Url> {
         self.settings.explorer.as_ref()
     }
 
-    /// Asks every endpoint the same and takes the answer that enough of them give.
+    fn quorum(&self) -> Quorum {
+        Quorum { needed: self.settings.quorum, endpoints: self.endpoints.len() }
+    }
+
+    /// How the endpoints do.
+    pub fn endpoints(&self) -> Vec<EndpointReport> {
+        let reports: Vec<_> =
+            self.endpoints.iter().map(|one| (one.name(), one.health.report())).collect();
+        let furthest = reports.iter().filter_map(|(_, report)| report.head).max();
+        reports
+            .into_iter()
+            .map(|(name, report)| EndpointReport {
+                name: name.to_owned(),
+                state: report.state,
+                head: report.head,
+                lag: furthest.zip(report.head).map(|(furthest, head)| furthest - head),
+                announces: report.announces,
+                problem: report.problem,
+            })
+            .collect()
+    }
+
+    /// Asks the endpoints the same and takes the answer that enough of them give. Endpoints that
+    /// fail all the time are left out while enough others are there.
     async fn ask<'a, T, F>(
         &'a self,
         what: &str,
@@ -125,13 +195,68 @@ impl Chain {
         T: PartialEq + Clone,
         F: Future<Output = Result<T, EndpointError>>,
     {
-        let answers = join_all(self.endpoints.iter().map(question)).await;
-        agree(what, self.settings.quorum, &answers)
+        let quorum = self.quorum();
+        let answers = self.collect(question, |answers| {
+            quorum.is_majority() && quorum.agree(what, answers).is_ok()
+        });
+        quorum.agree(what, &answers.await)
+    }
+
+    /// The answers of the endpoints, until `enough` or all.
+    async fn collect<'a, T, F>(
+        &'a self,
+        question: impl Fn(&'a Endpoint) -> F,
+        enough: impl Fn(&[Result<T, EndpointError>]) -> bool,
+    ) -> Vec<Result<T, EndpointError>>
+    where
+        F: Future<Output = Result<T, EndpointError>>,
+    {
+        let mut asked: Vec<&Endpoint> =
+            self.endpoints.iter().filter(|one| !one.health.rests()).collect();
+        if asked.len() < self.settings.quorum {
+            asked = self.endpoints.iter().collect();
+        }
+        let mut pending: FuturesUnordered<F> = asked.into_iter().map(question).collect();
+        let mut answers = vec![];
+        while let Some(answer) = pending.next().await {
+            answers.push(answer);
+            if enough(&answers) {
+                break;
+            }
+        }
+        answers
+    }
+
+    /// Listens to the endpoints that announce heads, for ever. Endpoints that do not are asked.
+    pub async fn listen(&self) {
+        futures::future::join_all(
+            self.endpoints.iter().filter(|one| one.announces_heads()).map(|one| self.hear(one)),
+        )
+        .await;
+        std::future::pending::<()>().await;
+    }
+
+    async fn hear(&self, endpoint: &Endpoint) {
+        let mut pause = RESUBSCRIBE_FIRST;
+        loop {
+            let began = std::time::Instant::now();
+            if let Err(error) = endpoint.announce(|| self.announced.send_replace(())).await {
+                tracing::info!(chain.id = %self.id(), %error, "heads are not announced for now");
+            }
+            pause = if began.elapsed() > RESUBSCRIBE_MAX { RESUBSCRIBE_FIRST } else { pause };
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RESUBSCRIBE_MAX);
+        }
+    }
+
+    /// Tells when an endpoint has announced a head.
+    pub fn announcements(&self) -> watch::Receiver<()> {
+        self.announced.subscribe()
     }
 
     /// The highest block that enough endpoints have reached, and the same for all of them.
     pub async fn head(&self) -> Result<Header, ChainError> {
-        self.tagged("the head", endpoint::Tag::Latest).await
+        self.furthest("the head", Endpoint::latest).await
     }
 
     /// The block at `number`.
@@ -147,24 +272,42 @@ impl Chain {
                 Some(number) => self.header(number).await.map(Some),
                 None => Ok(None),
             },
-            DepthPolicy::Safe => self.tagged("the safe block", endpoint::Tag::Safe).await.map(Some),
-            DepthPolicy::Finalized => {
-                self.tagged("the finalized block", endpoint::Tag::Finalized).await.map(Some)
-            }
+            DepthPolicy::Safe => self.tagged(Tag::Safe).await.map(Some),
+            DepthPolicy::Finalized => self.tagged(Tag::Finalized).await.map(Some),
         }
     }
 
-    async fn tagged(&self, what: &str, tag: endpoint::Tag) -> Result<Header, ChainError> {
-        let answers = join_all(self.endpoints.iter().map(|one| one.tagged(tag))).await;
-        if let [Ok(only)] = answers.as_slice() {
-            return Ok(*only);
+    /// The newest block that the chain calls safe or finalized.
+    pub async fn tagged(&self, tag: Tag) -> Result<Header, ChainError> {
+        let what = match tag {
+            Tag::Latest => "the head",
+            Tag::Safe => "the safe block",
+            Tag::Finalized => "the finalized block",
+        };
+        self.furthest(what, |endpoint| endpoint.tagged(tag)).await
+    }
+
+    /// The highest block that enough endpoints give as their newest of a kind.
+    async fn furthest<'a, F>(
+        &'a self,
+        what: &str,
+        newest: impl Fn(&'a Endpoint) -> F,
+    ) -> Result<Header, ChainError>
+    where
+        F: Future<Output = Result<Header, EndpointError>>,
+    {
+        let quorum = self.quorum();
+        // Enough to know a block that enough have reached; waiting for the slowest gains nothing.
+        let answers = self
+            .collect(newest, |answers| quorum.is_majority() && quorum.agree(what, answers).is_ok());
+        let answers = answers.await;
+        if let Ok(header) = quorum.agree(what, &answers) {
+            return Ok(header);
         }
-        let mut reached: Vec<u64> =
-            answers.iter().flatten().map(|header| header.block.number).collect();
-        reached.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
-        match reached.get(self.settings.quorum - 1) {
-            Some(&number) => self.header(number).await,
-            None => agree(what, self.settings.quorum, &answers),
+        let numbers = answers.iter().flatten().map(|header| header.block.number).collect();
+        match quorum.reached(numbers) {
+            Some(number) => self.header(number).await,
+            None => quorum.agree(what, &answers),
         }
     }
 
@@ -176,7 +319,7 @@ impl Chain {
         data: &Bytes,
         at: BlockRef,
     ) -> Result<CallAnswer, ChainError> {
-        self.ask(what, |endpoint| endpoint.call(to, data, at.hash)).await
+        self.ask(what, |endpoint| endpoint.call(Some(to), data, at.hash)).await
     }
 
     /// The code at an address at one block, empty for an account without code.
@@ -198,56 +341,11 @@ impl Chain {
         .await
     }
 
-    /// Logs of these addresses with one of these first topics. One endpoint's word: logs say when
-    /// to look and which transaction did it, never that something is so.
-    pub async fn logs(
-        &self,
-        addresses: &[Address],
-        topics: &[B256],
-        from: u64,
-        to: u64,
-    ) -> Result<Vec<Log>, ChainError> {
-        let filter = Filter::new()
-            .address(addresses.to_vec())
-            .event_signature(topics.to_vec())
-            .from_block(from)
-            .to_block(to);
-        let mut last = None;
-        for endpoint in self.endpoints.iter() {
-            match endpoint.logs(&filter).await {
-                Ok(logs) => return check_logs(logs, addresses, from, to),
-                Err(error) => last = Some(error),
-            }
-        }
-        let problem = last.map_or_else(String::new, |error| error.to_string());
-        Err(ChainError::Logs(problem))
-    }
-}
-
-/// Refuses logs that were not asked for or that do not say where they stand.
-fn check_logs(
-    logs: Vec<Log>,
-    addresses: &[Address],
-    from: u64,
-    to: u64,
-) -> Result<Vec<Log>, ChainError> {
-    let problem = logs.iter().find_map(|log| {
-        let placed = log.block_hash.is_some()
-            && log.log_index.is_some()
-            && log.transaction_hash.is_some()
-            && log.block_number.is_some_and(|number| (from..=to).contains(&number));
-        if !placed {
-            Some("a log without its place, or outside the range")
-        } else if log.removed {
-            Some("a log of a block that is no longer part of the chain")
-        } else if !addresses.contains(&log.address()) {
-            Some("a log of an address that was not asked for")
-        } else {
-            None
-        }
-    });
-    match problem {
-        Some(problem) => Err(ChainError::Logs(problem.into())),
-        None => Ok(logs),
+    /// Logs of exactly this block, on which enough endpoints agree.
+    pub async fn block_logs(&self, wanted: &Wanted, at: BlockRef) -> Result<Vec<Log>, ChainError> {
+        let filter = wanted.filter().at_block_hash(at.hash.0);
+        let what = format!("the logs of block {}", at.number);
+        let logs = self.ask(&what, |endpoint| async { endpoint.logs(&filter).await.map(normal) });
+        wanted.check(logs.await?, at.number, at.number)
     }
 }

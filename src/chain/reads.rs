@@ -5,7 +5,10 @@ use alloy::{
     sol_types::SolCall,
 };
 
-use super::{CallAnswer, Chain, ChainError};
+use super::{
+    CallAnswer, Chain, ChainError,
+    words::{self, Question},
+};
 use crate::{
     dstack::{
         Generation, Read,
@@ -87,10 +90,21 @@ impl Chain {
         }
     }
 
-    async fn read_bool(&self, app: AppId, read: Read, at: BlockRef) -> Result<bool, ChainError> {
-        let what = format!("{} of app {app}", question(read));
-        let answer = self.read(&what, app.0, &read.calldata(), at).await?;
-        decode_bool(&answer).map_err(|problem| unreadable(&what, problem))
+    /// What contracts answer to questions, at one block; an answer that does not read is in its
+    /// place, and does not hold up the others.
+    pub async fn words(
+        &self,
+        questions: &[Question],
+        at: BlockRef,
+    ) -> Result<Vec<CallAnswer>, ChainError> {
+        let mut answers = vec![];
+        for batch in questions.chunks(words::QUESTIONS_MAX) {
+            let what = format!("the state at block {}", at.number);
+            answers.extend(
+                self.ask(&what, |endpoint| words::answers(endpoint, batch, at.hash)).await?,
+            );
+        }
+        Ok(answers)
     }
 
     /// What an app allows of one compose hash and one device, at one block.
@@ -101,16 +115,52 @@ impl Chain {
         device: DeviceId,
         at: BlockRef,
     ) -> Result<Allowed, ChainError> {
-        let (compose, device_listed, any_device) = futures::try_join!(
-            self.read_bool(app, Read::AllowedComposeHash(compose), at),
-            self.read_bool(app, Read::AllowedDevice(device), at),
-            self.read_bool(app, Read::AllowAnyDevice, at),
-        )?;
-        Ok(Allowed { compose, device_listed, any_device })
+        let mut allowed = self.allowed_each(&[(app, compose, device)], at).await?;
+        allowed.pop().unwrap_or_else(|| Err(unreadable("the state", "there is no answer")))
+    }
+
+    /// The same for many, each with its own answer.
+    pub async fn allowed_each(
+        &self,
+        entries: &[(AppId, ComposeHash, DeviceId)],
+        at: BlockRef,
+    ) -> Result<Vec<Result<Allowed, ChainError>>, ChainError> {
+        let questions: Vec<Question> = entries
+            .iter()
+            .flat_map(|(app, compose, device)| {
+                let reads = [
+                    Read::AllowedComposeHash(*compose),
+                    Read::AllowedDevice(*device),
+                    Read::AllowAnyDevice,
+                ];
+                reads.map(|read| (app.0, read))
+            })
+            .collect();
+        let answers = self.words(&questions, at).await?;
+        let read = |place: usize| -> Result<bool, ChainError> {
+            let (app, read) = &questions[place];
+            let what = || format!("{} of app {app}", question(*read));
+            match &answers[place] {
+                CallAnswer::Returned(bytes) => {
+                    decode_bool(bytes).map_err(|problem| unreadable(&what(), problem))
+                }
+                CallAnswer::Reverted => Err(unreadable(&what(), "the contract refused the call")),
+            }
+        };
+        let allowed = |first: usize| {
+            Ok(Allowed {
+                compose: read(first)?,
+                device_listed: read(first + 1)?,
+                any_device: read(first + 2)?,
+            })
+        };
+        Ok((0..entries.len()).map(|entry| allowed(entry * 3)).collect())
     }
 
     pub async fn allow_any_device(&self, app: AppId, at: BlockRef) -> Result<bool, ChainError> {
-        self.read_bool(app, Read::AllowAnyDevice, at).await
+        let what = format!("{} of app {app}", question(Read::AllowAnyDevice));
+        let answer = self.read(&what, app.0, &Read::AllowAnyDevice.calldata(), at).await?;
+        decode_bool(&answer).map_err(|problem| unreadable(&what, problem))
     }
 
     pub async fn owner(&self, app: AppId, at: BlockRef) -> Result<Address, ChainError> {

@@ -3,6 +3,7 @@
 
 mod apps;
 mod audit;
+mod chain;
 mod client;
 mod compose;
 mod confirm;
@@ -93,6 +94,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Journal(journal::JournalArgs),
     Compose(compose::ComposeArgs),
+    Chain(chain::ChainArgs),
     Token(token::TokenArgs),
     Doctor(doctor::DoctorArgs),
     Completion(manual::CompletionArgs),
@@ -129,6 +131,7 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
         Command::Audit(args) => audit::run(&args, globals).await,
         Command::Journal(args) => journal::run(args, globals).await,
         Command::Compose(args) => compose::run(&args),
+        Command::Chain(args) => chain::run(args, globals).await,
         Command::Token(args) => token::run(args).await,
         Command::Doctor(args) => doctor::run(args, globals).await,
         Command::Completion(args) => Ok(manual::completion(&args)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     chain::Chain,
-    clock::Clock,
+    clock::{Clock, Time},
     phala::{CommitEvidence, CommitToken, Instance, PhalaCloud},
     request::{
         Request,
@@ -33,6 +33,9 @@ use super::{
 const LEASE_MARGIN: Duration = Duration::from_secs(40);
 /// How often the same transaction is named to a cloud that cannot verify it.
 const UNVERIFIED_MAX: u64 = 3;
+/// How long a commit waits for the history that may hold the transaction to name.
+const HISTORY_PATIENCE: Duration = Duration::from_mins(1);
+const HISTORY_PAUSE: Duration = Duration::from_millis(500);
 const APP_BUSY_PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) fn actor() -> Actor {
@@ -65,6 +68,10 @@ pub async fn begin(
     let before = cloud.instances(request.app).await?;
     let transaction = evidence(store, request).await?;
     let now = clock.now();
+    if transaction.is_none() && history_may_tell(store, request, now).await? {
+        let reason = "reading the app's history for the transaction that added the compose hash";
+        return Ok(Step::wait(reason, Pace::After(HISTORY_PAUSE)));
+    }
     if (lease.until - now).to_std().unwrap_or_default() < LEASE_MARGIN {
         return Ok(Step::wait(
             "too little time left to commit in this turn",
@@ -98,6 +105,18 @@ async fn evidence(store: &Store, request: &Request) -> Result<Option<TxHash>, Co
         return Ok(None);
     }
     Ok(store.compose_tx(request).await?)
+}
+
+/// Whether the transaction to name may still be found, and is worth waiting for.
+async fn history_may_tell(
+    store: &Store,
+    request: &Request,
+    now: Time,
+) -> Result<bool, CommitError> {
+    let registered = request.facts.registration.as_ref().map(|registration| registration.at);
+    let is_recent = registered
+        .is_some_and(|at| (now - at).to_std().is_ok_and(|since| since < HISTORY_PATIENCE));
+    Ok(is_recent && !store.history_is_read(request.chain, request.app).await?)
 }
 
 /// Both entries at the depth of the policy, read now from agreeing endpoints (invariant I1).

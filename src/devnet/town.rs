@@ -136,6 +136,8 @@ impl Town {
             depth,
             poll,
             backfill_blocks: 10_000,
+            apps: vec![],
+            kms: vec![],
             explorer: None,
         }
     }

@@ -6,7 +6,8 @@
 //!
 //! - [`mod@write`]: the two changes Countersign ever asks for;
 //! - [`read`]: state reads, decoded strictly, because unreadable is never false;
-//! - [`event`]: policy events, from logs to storage and back.
+//! - [`event`]: policy events, from logs to storage and back;
+//! - [`kms`]: how apps become known.
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod abi;
 pub mod event;
+pub mod kms;
 pub mod read;
 pub mod write;
 

@@ -1,4 +1,4 @@
-//! What runs beside the workers: follow the chains, pass on wake-ups, remind, deliver.
+//! What runs beside the workers: pass on wake-ups, remind, deliver.
 
 use std::time::Duration;
 
@@ -6,11 +6,8 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
 use super::{IDLE, Service, chain_of, pause};
-use crate::{chain::Chain, remind, store::StoreError, watch::follow};
+use crate::{remind, store::StoreError};
 
-/// How often another instance tries to take the lead on a chain.
-const LEAD_RETRY: Duration = Duration::from_secs(2);
-const FOLLOW_RETRY: Duration = Duration::from_secs(2);
 const REMIND_EVERY: Duration = Duration::from_mins(1);
 const DELIVER_RETRY: Duration = Duration::from_mins(1);
 const RELISTEN: Duration = Duration::from_secs(1);
@@ -24,6 +21,8 @@ impl Service {
                     tokio::select! {
                         () = stop.cancelled() => return,
                         change = changes.recv() => match change {
+                            // A head alone makes nothing due.
+                            Ok(change) if change.payload().starts_with("head ") => {}
                             Ok(_) => drop(wake.send(())),
                             Err(error) => {
                                 tracing::warn!(%error, "the database stopped announcing changes");
@@ -35,38 +34,6 @@ impl Service {
                 Err(error) => tracing::warn!(error = chain_of(&error), "cannot listen for changes"),
             }
             pause(RELISTEN, &stop).await;
-        }
-    }
-
-    /// Follows one chain whenever this instance has the lead on it.
-    pub(super) async fn follow(&self, chain: &Chain, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            match self.store.lead(chain.id()).await {
-                Ok(Some(mut leadership)) => {
-                    tracing::info!(chain.id = %chain.id(), depth = %chain.depth(), "follows the chain");
-                    while !stop.is_cancelled() && leadership.holds().await {
-                        let tick = follow::tick(&self.store, chain, &leadership, self.clock.now());
-                        match tick.await {
-                            Ok(follow::Tick::More { .. }) => {}
-                            Ok(tick) => {
-                                note_head(chain, tick);
-                                pause(chain.poll(), &stop).await;
-                            }
-                            Err(error) => {
-                                metrics::counter!("countersign_follow_failures_total", "chain" => chain.id().to_string()).increment(1);
-                                tracing::warn!(chain.id = %chain.id(), error = chain_of(&error), "cannot read the chain");
-                                pause(FOLLOW_RETRY.max(chain.poll()), &stop).await;
-                            }
-                        }
-                    }
-                    leadership.resign().await;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(chain.id = %chain.id(), error = chain_of(&error), "cannot take the lead");
-                }
-            }
-            pause(LEAD_RETRY, &stop).await;
         }
     }
 
@@ -106,14 +73,5 @@ impl Service {
         }
         self.store.message_delivered(message.id, self.clock.now()).await?;
         Ok(true)
-    }
-}
-
-fn note_head(chain: &Chain, tick: follow::Tick) {
-    if let follow::Tick::CaughtUp { head } = tick {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge of block numbers below 2^52")]
-        metrics::gauge!("countersign_chain_head_block", "chain" => chain.id().to_string())
-            .set(head.number as f64);
-        tracing::debug!(chain.id = %chain.id(), block = head.number, "read up to the head");
     }
 }

@@ -27,6 +27,32 @@ const TOPICS: &[B256] = &[
     EXECUTION_FAILED_1_0_0,
 ];
 
+mod changes {
+    alloy::sol! {
+        event AddedOwner(address owner);
+        event RemovedOwner(address owner);
+        event ChangedThreshold(uint256 threshold);
+        event EnabledModule(address module);
+        event DisabledModule(address module);
+        event ChangedGuard(address guard);
+        event ChangedFallbackHandler(address handler);
+        event ChangedMasterCopy(address masterCopy);
+    }
+}
+
+/// First topics of the events that tell that a Safe's owners, threshold, modules, guard, handler or
+/// code changed. Some arguments are indexed from 1.4.1 on, which changes no first topic.
+pub const RECONFIGURATIONS: &[B256] = &[
+    changes::AddedOwner::SIGNATURE_HASH,
+    changes::RemovedOwner::SIGNATURE_HASH,
+    changes::ChangedThreshold::SIGNATURE_HASH,
+    changes::EnabledModule::SIGNATURE_HASH,
+    changes::DisabledModule::SIGNATURE_HASH,
+    changes::ChangedGuard::SIGNATURE_HASH,
+    changes::ChangedFallbackHandler::SIGNATURE_HASH,
+    changes::ChangedMasterCopy::SIGNATURE_HASH,
+];
+
 /// The end of a Safe transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SafeEvent {

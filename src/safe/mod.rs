@@ -18,7 +18,7 @@ pub mod version;
 
 pub use batch_file::BatchFile;
 pub use decode::{Decoded, Expected, decode};
-pub use event::SafeEvent;
+pub use event::{RECONFIGURATIONS, SafeEvent};
 pub use hash::{SafeTxHashes, eip712_document, hashes};
 pub use signature::OwnerSignature;
 pub use tx::{Operation, SafeTx};

@@ -1,24 +1,15 @@
-//! The follower's place on each chain, and how it moves on.
+//! The follower's place on each chain.
 
-use alloy::primitives::Address;
 use sqlx::{Connection, PgConnection};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{
-    CHANGES, During, Store, StoreError, hash_of, inconsistent,
-    journal::Actor,
-    lease::wake_apps,
-    ledger::{LedgerEntry, SafeExecution, insert_executions, insert_ledger},
-    one_row,
-    requests::{self, record},
-    signed, unsigned,
-};
+use super::{During, Store, StoreError, hash_of, inconsistent, signed, unsigned};
 use crate::{
     clock::Time,
     request::{
-        event::Event,
         facts::BlockRef,
-        ids::{AppId, BlockHash, ChainId, RequestId},
+        ids::{AppId, BlockHash, ChainId, ComposeHash, DeviceId, RequestId},
     },
 };
 
@@ -32,40 +23,55 @@ pub struct Head {
     pub block_time: Time,
     /// When we last saw the chain move.
     pub seen_at: Time,
+    /// Newest block that is as deep as the policy asks.
+    pub deep: Option<BlockRef>,
+    /// Newest block the chain was seen to call finalized.
+    pub finalized: Option<u64>,
+    /// Usual time between two blocks, in milliseconds.
+    pub block_millis: Option<u64>,
 }
 
-/// One step of the follower: what is new since the last one.
-#[derive(Debug, Clone)]
-pub struct Advance {
-    pub chain: ChainId,
-    /// Where the follower stood when it looked.
-    pub from: Option<BlockRef>,
-    /// Last block that is still part of the chain; rows above it are retracted.
-    pub ancestor: Option<u64>,
-    /// The new blocks to remember, oldest first, ending with the head.
-    pub blocks: Vec<BlockRef>,
-    pub head: BlockRef,
-    pub head_time: Time,
-    pub ledger: Vec<LedgerEntry>,
-    pub executions: Vec<SafeExecution>,
+/// Where the follower stands, and what a tick needs to know beside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub head: Head,
+    /// The block that the next one makes deep enough, when the policy counts blocks.
+    pub next_deep: Option<BlockRef>,
+    /// Changes with what is watched.
+    pub watch_version: i64,
+    /// Whether a request waits for depth.
+    pub is_awaited: bool,
+    /// Why a person must look before this chain is followed on.
+    pub halted: Option<String>,
 }
 
 /// Proof that this instance alone follows a chain, for as long as its connection lives.
 #[derive(Debug)]
 pub struct Leadership {
-    connection: PgConnection,
+    connection: Mutex<PgConnection>,
 }
 
 impl Leadership {
     /// Whether the lock is still held: it goes with the connection.
-    pub async fn holds(&mut self) -> bool {
-        self.connection.ping().await.is_ok()
+    pub async fn holds(&self) -> bool {
+        self.connection.lock().await.ping().await.is_ok()
     }
 
     pub async fn resign(self) {
         // The server frees the lock when the connection ends, however it ends.
-        drop(self.connection.close().await);
+        drop(self.connection.into_inner().close().await);
     }
+}
+
+pub(super) fn block_ref(
+    number: i64,
+    hash: &[u8],
+    table: &'static str,
+) -> Result<BlockRef, StoreError> {
+    Ok(BlockRef {
+        number: unsigned(table, "number", number, number)?,
+        hash: BlockHash(hash_of(hash, table, number)?),
+    })
 }
 
 impl Store {
@@ -80,31 +86,76 @@ impl Store {
         .await
         .during("take the lead on a chain")?;
         if got {
-            return Ok(Some(Leadership { connection }));
+            // A leader whose machine is gone must not hold the lead for hours.
+            sqlx::query!(
+                "select set_config('tcp_keepalives_idle', '5', false) as idle,
+                    set_config('tcp_keepalives_interval', '2', false) as pause,
+                    set_config('tcp_keepalives_count', '3', false) as count"
+            )
+            .fetch_one(&mut connection)
+            .await
+            .during("watch over the lead on a chain")?;
+            return Ok(Some(Leadership { connection: Mutex::new(connection) }));
         }
         drop(connection.close().await);
         Ok(None)
     }
 
     pub async fn head(&self, chain: ChainId) -> Result<Option<Head>, StoreError> {
+        Ok(self.place(chain, None).await?.map(|place| place.head))
+    }
+
+    /// Where the follower of a chain stands; none before its first step. `depth` is the number of
+    /// blocks that the policy counts, if it counts blocks.
+    pub async fn place(
+        &self,
+        chain: ChainId,
+        depth: Option<u64>,
+    ) -> Result<Option<Place>, StoreError> {
         let row = sqlx::query!(
-            "select number, hash, block_time, seen_at from chain_heads where chain_id = $1",
-            signed(chain.get())
+            r#"select number, hash, block_time, seen_at, deep_number, deep_hash, final_number,
+                block_millis,
+                (select hash from chain_blocks b
+                 where b.chain_id = $1 and b.number = h.number + 1 - $2) as next_deep_hash,
+                coalesce((select version from watch_versions where chain_id = $1), 0)
+                    as "watch_version!",
+                exists (select 1 from requests
+                    where chain_id = $1 and executed_at is not null and registered_at is null
+                      and ended_as is null and attempt_id is null and committed_at is null)
+                    as "is_awaited!",
+                (select problem from chain_troubles where chain_id = $1 and halted) as halted
+             from chain_heads h where chain_id = $1"#,
+            signed(chain.get()),
+            depth.map(signed),
         )
         .fetch_optional(&self.pool)
         .await
         .during("read the head of a chain")?;
-        row.map(|row| {
-            Ok(Head {
-                block: BlockRef {
-                    number: unsigned("chain_heads", "number", chain, row.number)?,
-                    hash: BlockHash(hash_of(&row.hash, "chain_heads", row.number)?),
-                },
+        let Some(row) = row else { return Ok(None) };
+        let table = "chain_heads";
+        let number = |column, value: Option<i64>| {
+            value.map(|value| unsigned(table, column, chain, value)).transpose()
+        };
+        let block = block_ref(row.number, &row.hash, table)?;
+        let deep = row.deep_number.zip(row.deep_hash);
+        let next_deep = depth.and_then(|depth| (block.number + 1).checked_sub(depth));
+        let next_deep = next_deep.zip(row.next_deep_hash);
+        Ok(Some(Place {
+            head: Head {
+                block,
                 block_time: row.block_time,
                 seen_at: row.seen_at,
-            })
-        })
-        .transpose()
+                deep: deep.map(|(number, hash)| block_ref(number, &hash, table)).transpose()?,
+                finalized: number("final_number", row.final_number)?,
+                block_millis: number("block_millis", row.block_millis)?,
+            },
+            next_deep: next_deep
+                .map(|(number, hash)| block_ref(signed(number), &hash, table))
+                .transpose()?,
+            watch_version: row.watch_version,
+            is_awaited: row.is_awaited,
+            halted: row.halted,
+        }))
     }
 
     /// Notes that the chain was looked at and stands where it stood.
@@ -120,7 +171,7 @@ impl Store {
         .map(|_| ())
     }
 
-    /// The remembered blocks below `number`, newest first.
+    /// The remembered blocks at or below `number`, newest first.
     pub async fn window(&self, chain: ChainId, number: u64) -> Result<Vec<BlockRef>, StoreError> {
         let rows = sqlx::query!(
             "select number, hash from chain_blocks
@@ -131,226 +182,73 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .during("read the window of blocks")?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(BlockRef {
-                    number: unsigned("chain_blocks", "number", chain, row.number)?,
-                    hash: BlockHash(hash_of(&row.hash, "chain_blocks", row.number)?),
-                })
-            })
-            .collect()
+        rows.into_iter().map(|row| block_ref(row.number, &row.hash, "chain_blocks")).collect()
     }
 
-    /// The apps watched on a chain, and from which block on the ledger has them.
-    pub async fn apps(&self, chain: ChainId) -> Result<Vec<(AppId, Option<u64>)>, StoreError> {
-        let rows = sqlx::query!(
-            "select app, ledger_from from apps where chain_id = $1 order by app",
-            signed(chain.get())
-        )
-        .fetch_all(&self.pool)
-        .await
-        .during("list the apps of a chain")?;
-        rows.into_iter()
-            .map(|row| {
-                let app = row.app.as_slice().try_into();
-                let app = app.map_err(|_| inconsistent("apps", "app", chain))?;
-                let from = row
-                    .ledger_from
-                    .map(|from| unsigned("apps", "ledger_from", chain, from))
-                    .transpose()?;
-                Ok((AppId(app), from))
-            })
-            .collect()
-    }
-
-    /// The Safes whose executions matter on a chain: those with a live proposal.
-    pub async fn safes(&self, chain: ChainId) -> Result<Vec<Address>, StoreError> {
-        let rows = sqlx::query_scalar!(
-            "select distinct owner from proposals
-             where chain_id = $1 and route = 'safe' and replaced_at is null",
-            signed(chain.get())
-        )
-        .fetch_all(&self.pool)
-        .await
-        .during("list the Safes of a chain")?;
-        rows.iter()
-            .map(|safe| {
-                safe.as_slice().try_into().map_err(|_| inconsistent("proposals", "owner", chain))
-            })
-            .collect()
-    }
-
-    /// Moves the follower on, in one transaction: retracts what a reorganisation took, adds what
-    /// is new, takes requests back or wakes them, and moves the head.
-    pub async fn advance(
+    /// The remembered block at `number`.
+    pub async fn block_at(
         &self,
-        _proof: &Leadership,
-        step: &Advance,
-        actor: &Actor,
-        now: Time,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        move_head(&mut tx, step, now).await?;
-        if let Some(ancestor) = step.ancestor {
-            retract(&mut tx, step.chain, ancestor, actor, now).await?;
-        }
-        insert_blocks(&mut tx, step).await?;
-        insert_ledger(&mut tx, step.chain, &step.ledger).await?;
-        insert_executions(&mut tx, step.chain, &step.executions).await?;
-        wake(&mut tx, step, now).await?;
-        super::commit(tx).await
-    }
-
-    /// Adds history of one app from before it was watched, complete from block `from` on.
-    pub async fn backfilled(
-        &self,
-        _proof: &Leadership,
         chain: ChainId,
-        app: AppId,
-        from: u64,
-        entries: &[LedgerEntry],
-    ) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        insert_ledger(&mut tx, chain, entries).await?;
-        let result = sqlx::query!(
-            "update apps set ledger_from = $3 where chain_id = $1 and app = $2",
+        number: u64,
+    ) -> Result<Option<BlockRef>, StoreError> {
+        let row = sqlx::query!(
+            "select number, hash from chain_blocks where chain_id = $1 and number = $2",
             signed(chain.get()),
-            app.0.as_slice(),
-            signed(from),
+            signed(number),
         )
-        .execute(&mut *tx)
+        .fetch_optional(&self.pool)
         .await
-        .during("note how far the ledger reaches")?;
-        one_row("noting how far the ledger reaches", &result)?;
-        super::commit(tx).await
+        .during("read a block of the window")?;
+        row.map(|row| block_ref(row.number, &row.hash, "chain_blocks")).transpose()
+    }
+
+    /// Requests whose execution lies at or below `deep` and that are not registered yet.
+    pub async fn awaiting_depth(
+        &self,
+        chain: ChainId,
+        deep: u64,
+        limit: u32,
+    ) -> Result<Vec<Awaited>, StoreError> {
+        let rows = sqlx::query!(
+            "select id, app, compose_hash, device_id from requests
+             where chain_id = $1 and executed_block <= $2 and executed_at is not null
+               and registered_at is null and ended_as is null and attempt_id is null
+               and committed_at is null
+             order by executed_block, id limit $3",
+            signed(chain.get()),
+            signed(deep),
+            i64::from(limit),
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look for requests that wait for depth")?;
+        rows.into_iter()
+            .map(|row| Awaited::read(row.id, &row.app, &row.compose_hash, &row.device_id))
+            .collect()
     }
 }
 
-async fn move_head(tx: &mut PgConnection, step: &Advance, now: Time) -> Result<(), StoreError> {
-    let result = match step.from {
-        Some(from) => {
-            sqlx::query!(
-                "update chain_heads set number = $2, hash = $3, block_time = $4, seen_at = $5
-                 where chain_id = $1 and number = $6 and hash = $7",
-                signed(step.chain.get()),
-                signed(step.head.number),
-                step.head.hash.0.as_slice(),
-                step.head_time,
-                now,
-                signed(from.number),
-                from.hash.0.as_slice(),
-            )
-            .execute(tx)
-            .await
-        }
-        None => {
-            sqlx::query!(
-                "insert into chain_heads (chain_id, number, hash, block_time, seen_at)
-                 values ($1, $2, $3, $4, $5) on conflict do nothing",
-                signed(step.chain.get()),
-                signed(step.head.number),
-                step.head.hash.0.as_slice(),
-                step.head_time,
-                now,
-            )
-            .execute(tx)
-            .await
-        }
+/// A request that waits for what its app allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Awaited {
+    pub request: RequestId,
+    pub app: AppId,
+    pub compose: ComposeHash,
+    pub device: DeviceId,
+}
+
+impl Awaited {
+    pub(super) fn read(
+        id: Uuid,
+        app: &[u8],
+        compose: &[u8],
+        device: &[u8],
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            request: RequestId(id),
+            app: AppId(app.try_into().map_err(|_| inconsistent("requests", "app", id))?),
+            compose: ComposeHash(hash_of(compose, "requests", id)?),
+            device: DeviceId(hash_of(device, "requests", id)?),
+        })
     }
-    .during("move the head of a chain")?;
-    one_row("moving the head of a chain", &result)
-}
-
-/// Forgets everything above `ancestor` and takes back what requests had from there.
-async fn retract(
-    tx: &mut PgConnection,
-    chain: ChainId,
-    ancestor: u64,
-    actor: &Actor,
-    now: Time,
-) -> Result<(), StoreError> {
-    let (chain_id, above) = (signed(chain.get()), signed(ancestor));
-    sqlx::query!("delete from chain_blocks where chain_id = $1 and number > $2", chain_id, above)
-        .execute(&mut *tx)
-        .await
-        .during("retract blocks")?;
-    sqlx::query!("delete from ledger where chain_id = $1 and block_number > $2", chain_id, above)
-        .execute(&mut *tx)
-        .await
-        .during("retract the ledger")?;
-    sqlx::query!(
-        "delete from safe_executions where chain_id = $1 and block_number > $2",
-        chain_id,
-        above
-    )
-    .execute(&mut *tx)
-    .await
-    .during("retract Safe executions")?;
-    let affected: Vec<Uuid> = sqlx::query_scalar!(
-        "select id from requests
-         where chain_id = $1 and status in ('executed', 'registered')
-           and greatest(executed_block, registered_block) > $2
-         order by id for update",
-        chain_id,
-        above
-    )
-    .fetch_all(&mut *tx)
-    .await
-    .during("look for requests that a reorganisation touches")?;
-    requests::lock(tx, &affected).await?;
-    let reason = format!("the chain reorganised above block {ancestor}");
-    for id in affected {
-        let event = Event::Retracted { reason: reason.clone() };
-        record(tx, RequestId(id), None, actor, &event, now).await?;
-    }
-    Ok(())
-}
-
-async fn insert_blocks(tx: &mut PgConnection, step: &Advance) -> Result<(), StoreError> {
-    let numbers: Vec<i64> = step.blocks.iter().map(|block| signed(block.number)).collect();
-    let hashes: Vec<Vec<u8>> = step.blocks.iter().map(|block| block.hash.0.to_vec()).collect();
-    sqlx::query!(
-        "insert into chain_blocks (chain_id, number, hash)
-         select $1, * from unnest($2::bigint[], $3::bytea[])",
-        signed(step.chain.get()),
-        &numbers,
-        &hashes,
-    )
-    .execute(&mut *tx)
-    .await
-    .during("remember blocks")?;
-    sqlx::query!(
-        "delete from chain_blocks where chain_id = $1 and number <= $2",
-        signed(step.chain.get()),
-        signed(step.head.number) - signed(WINDOW_BLOCKS),
-    )
-    .execute(tx)
-    .await
-    .during("forget old blocks")
-    .map(|_| ())
-}
-
-/// Makes due what this step may have changed: requests of the touched apps and Safes, and those
-/// that wait for depth.
-async fn wake(tx: &mut PgConnection, step: &Advance, now: Time) -> Result<(), StoreError> {
-    let apps: Vec<AppId> = step.ledger.iter().map(|entry| entry.app).collect();
-    wake_apps(tx, step.chain, &apps, now).await?;
-    let safes: Vec<Vec<u8>> = step.executions.iter().map(|one| one.safe.to_vec()).collect();
-    sqlx::query!(
-        "update requests set next_try_at = least(next_try_at, $3)
-         where chain_id = $1 and ended_as is null and committed_at is null
-           and (status = 'executed' or proposal_id in
-                (select id from proposals where owner = any($2) and replaced_at is null))",
-        signed(step.chain.get()),
-        &safes,
-        now,
-    )
-    .execute(&mut *tx)
-    .await
-    .during("wake requests")?;
-    sqlx::query!("select pg_notify($1, $2)", CHANGES, format!("head {}", step.chain))
-        .fetch_one(tx)
-        .await
-        .during("announce a head")
-        .map(|_| ())
 }

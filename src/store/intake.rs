@@ -9,6 +9,7 @@ use super::{
     lease::{self, Lease},
     requests::{self, get_locked, record},
     signed,
+    watched::watch_changed,
 };
 use crate::{
     clock::Time,
@@ -224,17 +225,17 @@ async fn note_app(
     new: &NewPreparation,
     now: Time,
 ) -> Result<(), StoreError> {
-    sqlx::query!(
+    let added = sqlx::query!(
         "insert into apps (chain_id, app, first_seen_at) values ($1, $2, $3)
          on conflict do nothing",
         signed(new.chain.get()),
         new.app.0.as_slice(),
         now,
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .await
-    .during("note an app")
-    .map(|_| ())
+    .during("note an app")?;
+    if added.rows_affected() > 0 { watch_changed(tx, new.chain).await } else { Ok(()) }
 }
 
 async fn insert_request(

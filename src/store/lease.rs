@@ -3,12 +3,12 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, signed};
+use super::{During, Store, StoreError, chain::Awaited, signed};
 use crate::{
     clock::Time,
     request::{
         Request,
-        ids::{AppId, ChainId, RequestId},
+        ids::{ChainId, RequestId},
     },
 };
 
@@ -113,25 +113,51 @@ impl Store {
         .await
         .during("look for due requests")
     }
-}
 
-/// Makes the open requests of these apps due now.
-pub async fn wake_apps(
-    tx: &mut PgConnection,
-    chain: ChainId,
-    apps: &[AppId],
-    now: Time,
-) -> Result<(), StoreError> {
-    let apps: Vec<Vec<u8>> = apps.iter().map(|app| app.0.to_vec()).collect();
-    sqlx::query!(
-        "update requests set next_try_at = least(next_try_at, $3)
-         where chain_id = $1 and app = any($2) and ended_as is null and committed_at is null",
-        signed(chain.get()),
-        &apps,
-        now,
-    )
-    .execute(tx)
-    .await
-    .during("wake requests")
-    .map(|_| ())
+    /// The requests that wait for their owners and whose state was read longest ago.
+    pub async fn longest_unread(
+        &self,
+        chain: ChainId,
+        limit: u32,
+    ) -> Result<Vec<Awaited>, StoreError> {
+        let rows = sqlx::query!(
+            "select id, app, compose_hash, device_id from requests
+             where chain_id = $1 and ended_as is null and executed_at is null
+               and registered_at is null and attempt_id is null and committed_at is null
+               and running_at is null
+             order by looked_at nulls first limit $2",
+            signed(chain.get()),
+            i64::from(limit),
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look for requests to read again")?;
+        rows.into_iter()
+            .map(|row| Awaited::read(row.id, &row.app, &row.compose_hash, &row.device_id))
+            .collect()
+    }
+
+    /// Notes for which requests the state was read, and makes those due that have what they need.
+    pub async fn looked_at(
+        &self,
+        looked: &[(RequestId, bool)],
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let (ids, complete): (Vec<Uuid>, Vec<bool>) =
+            looked.iter().map(|(id, complete)| (id.0, *complete)).unzip();
+        sqlx::query!(
+            "update requests set looked_at = $3,
+                next_try_at = case when complete then least(next_try_at, $3) else next_try_at end
+             from unnest($1::uuid[], $2::boolean[]) as looked (request, complete)
+             where id in (select id from requests where id = any($1) for update skip locked)
+               and id = request",
+            &ids,
+            &complete,
+            now,
+        )
+        .execute(&self.pool)
+        .await
+        .during("note what was looked at")?;
+        Ok(())
+    }
 }

@@ -151,32 +151,58 @@ impl Store {
     }
 }
 
+/// The columns that place a log, as arrays for one statement.
+struct Places {
+    blocks: Vec<i64>,
+    indexes: Vec<i64>,
+    hashes: Vec<Vec<u8>>,
+    txs: Vec<Vec<u8>>,
+}
+
+impl Places {
+    fn of(places: impl Iterator<Item = (BlockRef, u64, TxHash)> + Clone) -> Self {
+        Self {
+            blocks: places.clone().map(|(block, ..)| signed(block.number)).collect(),
+            indexes: places.clone().map(|(_, index, _)| signed(index)).collect(),
+            hashes: places.clone().map(|(block, ..)| block.hash.0.to_vec()).collect(),
+            txs: places.map(|(.., tx)| tx.0.to_vec()).collect(),
+        }
+    }
+}
+
 pub(super) async fn insert_ledger(
     tx: &mut PgConnection,
     chain: ChainId,
     entries: &[LedgerEntry],
 ) -> Result<(), StoreError> {
-    for entry in entries {
-        sqlx::query!(
-            "insert into ledger (chain_id, block_number, log_index, block_hash, block_time,
-                tx_hash, app, kind, value)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-             on conflict (chain_id, block_number, log_index) do nothing",
-            signed(chain.get()),
-            signed(entry.block.number),
-            signed(entry.log_index),
-            entry.block.hash.0.as_slice(),
-            entry.block_time,
-            entry.tx.0.as_slice(),
-            entry.app.0.as_slice(),
-            entry.kind,
-            entry.value,
-        )
-        .execute(&mut *tx)
-        .await
-        .during("write the ledger")?;
+    if entries.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let places = Places::of(entries.iter().map(|entry| (entry.block, entry.log_index, entry.tx)));
+    let times: Vec<Time> = entries.iter().map(|entry| entry.block_time).collect();
+    let apps: Vec<Vec<u8>> = entries.iter().map(|entry| entry.app.0.to_vec()).collect();
+    let kinds: Vec<String> = entries.iter().map(|entry| entry.kind.clone()).collect();
+    let values: Vec<Vec<u8>> = entries.iter().map(|entry| entry.value.clone()).collect();
+    sqlx::query!(
+        "insert into ledger (chain_id, block_number, log_index, block_hash, tx_hash, block_time,
+            app, kind, value)
+         select $1, * from unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[],
+            $6::timestamptz[], $7::bytea[], $8::text[], $9::bytea[])
+         on conflict (chain_id, block_number, log_index) do nothing",
+        signed(chain.get()),
+        &places.blocks,
+        &places.indexes,
+        &places.hashes,
+        &places.txs,
+        &times,
+        &apps,
+        &kinds,
+        &values,
+    )
+    .execute(tx)
+    .await
+    .during("write the ledger")
+    .map(|_| ())
 }
 
 pub(super) async fn insert_executions(
@@ -184,24 +210,30 @@ pub(super) async fn insert_executions(
     chain: ChainId,
     executions: &[SafeExecution],
 ) -> Result<(), StoreError> {
-    for execution in executions {
-        sqlx::query!(
-            "insert into safe_executions (chain_id, block_number, log_index, block_hash, tx_hash,
-                safe, safe_tx_hash, success)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
-             on conflict (chain_id, block_number, log_index) do nothing",
-            signed(chain.get()),
-            signed(execution.block.number),
-            signed(execution.log_index),
-            execution.block.hash.0.as_slice(),
-            execution.tx.0.as_slice(),
-            execution.safe.as_slice(),
-            execution.safe_tx_hash.0.as_slice(),
-            execution.success,
-        )
-        .execute(&mut *tx)
-        .await
-        .during("note a Safe execution")?;
+    if executions.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let places = Places::of(executions.iter().map(|one| (one.block, one.log_index, one.tx)));
+    let safes: Vec<Vec<u8>> = executions.iter().map(|one| one.safe.to_vec()).collect();
+    let safe_txs: Vec<Vec<u8>> = executions.iter().map(|one| one.safe_tx_hash.0.to_vec()).collect();
+    let successes: Vec<bool> = executions.iter().map(|one| one.success).collect();
+    sqlx::query!(
+        "insert into safe_executions (chain_id, block_number, log_index, block_hash, tx_hash,
+            safe, safe_tx_hash, success)
+         select $1, * from unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[],
+            $6::bytea[], $7::bytea[], $8::boolean[])
+         on conflict (chain_id, block_number, log_index) do nothing",
+        signed(chain.get()),
+        &places.blocks,
+        &places.indexes,
+        &places.hashes,
+        &places.txs,
+        &safes,
+        &safe_txs,
+        &successes,
+    )
+    .execute(tx)
+    .await
+    .during("note Safe executions")
+    .map(|_| ())
 }

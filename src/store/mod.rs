@@ -1,7 +1,9 @@
 //! The only room with SQL. One table family a file; every write says how many rows it must touch.
 
+pub mod advance;
 pub mod attempts;
 pub mod chain;
+pub mod history;
 pub mod intake;
 pub mod journal;
 pub mod lease;
@@ -13,6 +15,8 @@ pub mod proposals;
 mod request_rows;
 pub mod requests;
 pub mod tokens;
+pub mod troubles;
+pub mod watched;
 
 use std::time::Duration;
 
@@ -27,8 +31,11 @@ use crate::request::event::Illegal;
 /// One database transaction.
 pub type Tx = Transaction<'static, Postgres>;
 
-/// The channel on which every change of a request is announced, with the request's id.
+/// The channel on which every change of a request is announced, with the request's id; also
+/// `head` with a chain's id, and [`WAKE`].
 const CHANGES: &str = "countersign_changes";
+/// Says that requests became due although none of them changed.
+pub const WAKE: &str = "wake";
 
 const CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,6 +60,9 @@ pub enum StoreError {
     NonceTaken(u64),
     #[error("another worker has taken over this request")]
     LeaseLost,
+    /// What was read rests on a block that the follower does not stand on, or no longer.
+    #[error("the chain moved on while it was read")]
+    ChainMoved,
     #[error("no such {0}")]
     NotFound(&'static str),
     #[error(transparent)]
@@ -153,6 +163,6 @@ fn inconsistent(table: &'static str, column: &'static str, row: impl ToString) -
 }
 
 /// A 32-byte column.
-fn hash_of(bytes: &[u8], table: &'static str, row: i64) -> Result<B256, StoreError> {
+fn hash_of(bytes: &[u8], table: &'static str, row: impl ToString) -> Result<B256, StoreError> {
     bytes.try_into().map_err(|_| inconsistent(table, "hash", row))
 }

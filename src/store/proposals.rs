@@ -10,6 +10,7 @@ use super::{
     lease::Lease,
     requests::{get_locked, record},
     signed, unsigned,
+    watched::watch_changed,
 };
 use crate::{
     clock::Time,
@@ -342,8 +343,8 @@ async fn insert(tx: &mut PgConnection, proposal: &Proposal) -> Result<(), StoreE
         safe.map(|safe| safe.hashes.safe_tx_hash.0.to_vec()),
         proposal.created_at,
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .await
-    .during("store a proposal")
-    .map(|_| ())
+    .during("store a proposal")?;
+    watch_changed(tx, proposal.chain).await
 }

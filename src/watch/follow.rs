@@ -1,32 +1,42 @@
 //! One tick of the follower of a chain: what is new since the last one, in one transaction.
+//!
+//! A tick costs the same number of calls whatever is watched: the head, the logs of the block, and
+//! one read for all requests that the block makes deep enough.
 
-use std::collections::BTreeSet;
+use std::{sync::Arc, time::Duration};
 
-use alloy::{primitives::Address, rpc::types::Log};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream, try_join};
+use tokio::sync::Notify;
 
 use super::{
     WatchError,
-    logs::{self, BlockTimes},
+    blocks::{self, Blocks},
+    depth,
+    logs::Watched,
+    range::Range,
 };
 use crate::{
     chain::{Chain, ChainError, Header},
     clock::Time,
-    request::{
-        facts::BlockRef,
-        ids::{AppId, BlockHash},
-    },
+    config::DepthPolicy,
+    request::{facts::BlockRef, ids::RequestId},
     store::{
         Store,
-        chain::{Advance, Leadership, WINDOW_BLOCKS},
+        advance::Advance,
+        chain::{Head, Leadership, Place},
         journal::Actor,
     },
 };
 
-/// Blocks per request for logs.
-const RANGE_BLOCKS: u64 = 1_000;
-/// Headers asked for at the same time.
+/// Blocks up to the first head that are remembered, so that an early reorganisation is understood.
+const FIRST_BLOCKS: u64 = 64;
 const HEADERS_AT_ONCE: usize = 8;
+/// How often it is noted that a chain stands where it stood.
+const SEEN_EVERY: Duration = Duration::from_secs(2);
+/// How often the state is read for requests that no event has woken.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// Requests in one such read, which is one call.
+const SWEEP_REQUESTS: u32 = 60;
 
 /// What a tick did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,46 +46,201 @@ pub enum Tick {
     /// Everything up to the chain's head is read.
     CaughtUp { head: BlockRef },
     /// There is more to read: tick again at once.
-    More { head: BlockRef },
+    More,
 }
 
-/// Reads what is new on a chain. Safe to repeat: whatever fails leaves the place as it was.
-pub async fn tick(
+/// What a follower keeps between ticks. Losing it costs some calls and nothing else.
+#[derive(Debug, Default)]
+pub struct Follower {
+    watched: Watched,
+    /// Tells whether `watched` is still what is to be watched.
+    version: Option<i64>,
+    range: Range,
+    swept_at: Option<Time>,
+    learned: Arc<Notify>,
+}
+
+fn actor() -> Actor {
+    Actor::service("watch")
+}
+
+impl Follower {
+    /// Tells when something new is watched, whose history is to be read.
+    pub fn learned(&self) -> Arc<Notify> {
+        self.learned.clone()
+    }
+
+    /// Reads what is new on a chain. Safe to repeat: whatever fails leaves the place as it was.
+    pub async fn tick(
+        &mut self,
+        store: &Store,
+        chain: &Chain,
+        proof: &Leadership,
+        now: Time,
+    ) -> Result<Tick, WatchError> {
+        let head = chain.head().await?;
+        let counted = match chain.depth() {
+            DepthPolicy::Blocks(blocks) => Some(blocks),
+            DepthPolicy::Safe | DepthPolicy::Finalized => None,
+        };
+        let Some(place) = store.place(chain.id(), counted).await? else {
+            begin(store, chain, proof, head, now).await?;
+            return Ok(Tick::More);
+        };
+        if let Some(problem) = place.halted {
+            return Err(WatchError::Halted { problem });
+        }
+        self.learn(store, chain, &place).await?;
+        let tick = Box::pin(self.follow(store, chain, proof, &place, head, now)).await?;
+        if tick == Tick::Unchanged {
+            unchanged(store, chain, proof, &place, now).await?;
+        }
+        self.sweep(store, chain, place.head.block, now).await?;
+        Ok(tick)
+    }
+
+    /// Learns what is watched, if that has changed.
+    async fn learn(
+        &mut self,
+        store: &Store,
+        chain: &Chain,
+        place: &Place,
+    ) -> Result<(), WatchError> {
+        if self.version != Some(place.watch_version) {
+            self.watched = store.watch_set(chain.id(), place.head.block).await?.into();
+            self.version = Some(place.watch_version);
+            self.learned.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn follow(
+        &mut self,
+        store: &Store,
+        chain: &Chain,
+        proof: &Leadership,
+        place: &Place,
+        head: Header,
+        now: Time,
+    ) -> Result<Tick, WatchError> {
+        let ours = place.head.block;
+        if head.block == ours {
+            return Ok(Tick::Unchanged);
+        }
+        let ancestor = blocks::common_ancestor(store, chain, ours, head).await?;
+        if ancestor == head.block.number {
+            // The node is behind us on the same chain.
+            return Ok(Tick::Unchanged);
+        }
+        if let Some(finalized) = place.head.finalized.filter(|finalized| ancestor < *finalized) {
+            return Err(WatchError::BelowFinalized { chain: chain.id(), ancestor, finalized });
+        }
+        let to = head.block.number.min(ancestor + self.range.blocks());
+        let to = if to == head.block.number { head } else { chain.header(to).await? };
+        let read = self.read(store, chain, place, ancestor, [to, head], now).await;
+        let (read, deep, registered) = match read {
+            Err(WatchError::Chain(ChainError::Logs(_)))
+                if to.block.number > ancestor + 1 && self.range.refused() =>
+            {
+                return Ok(Tick::More);
+            }
+            read => read?,
+        };
+        self.range.answered(read.logs);
+        let step = Advance {
+            chain: chain.id(),
+            from: Some(ours),
+            ancestor: (ancestor < ours.number).then_some(ancestor),
+            blocks: read.headers.iter().map(|header| header.block).collect(),
+            head: to.block,
+            head_time: to.time,
+            block_millis: usual_pause(place, ancestor, to),
+            deep,
+            finalized: depth::finalized(chain, deep, to.block).await,
+            ledger: read.sorted.ledger,
+            executions: read.sorted.executions,
+            reconfigured: read.sorted.reconfigured,
+            discovered: read.sorted.discovered,
+            registered,
+            policy: chain.depth().to_string(),
+        };
+        store.advance(proof, &step, &actor(), now).await?;
+        if to.block == head.block { Ok(Tick::CaughtUp { head: to.block }) } else { Ok(Tick::More) }
+    }
+
+    /// The new blocks, what they make deep enough, and whom that registers.
+    async fn read(
+        &self,
+        store: &Store,
+        chain: &Chain,
+        place: &Place,
+        ancestor: u64,
+        [to, head]: [Header; 2],
+        now: Time,
+    ) -> Result<(Blocks, Option<BlockRef>, Vec<RequestId>), WatchError> {
+        let blocks = async {
+            let read = blocks::read(chain, &self.watched, ancestor, to, head.block.number);
+            read.await.map_err(WatchError::from)
+        };
+        if to.block.number == ancestor + 1 {
+            // The usual case, in which somebody may be waiting: both at the same time.
+            let only = [to];
+            let (read, (deep, registered)) =
+                try_join!(blocks, deepen(store, chain, place, ancestor, &only, now))?;
+            return Ok((read, deep, registered));
+        }
+        let read = blocks.await?;
+        let (deep, registered) = deepen(store, chain, place, ancestor, &read.headers, now).await?;
+        Ok((read, deep, registered))
+    }
+
+    /// Reads the state for the requests that were looked at longest ago, in one call, and wakes
+    /// those for which everything is there. Events are only hints; this is what a lost one costs.
+    async fn sweep(
+        &mut self,
+        store: &Store,
+        chain: &Chain,
+        at: BlockRef,
+        now: Time,
+    ) -> Result<(), WatchError> {
+        let is_due = self
+            .swept_at
+            .is_none_or(|at| (now - at).to_std().map_or(true, |since| since >= SWEEP_EVERY));
+        if !is_due {
+            return Ok(());
+        }
+        self.swept_at = Some(now);
+        let waiting = store.longest_unread(chain.id(), SWEEP_REQUESTS).await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<_> =
+            waiting.iter().map(|one| (one.app, one.compose, one.device)).collect();
+        let allowed = chain.allowed_each(&entries, at).await?;
+        let looked = waiting.iter().zip(&allowed).map(|(one, allowed)| {
+            (one.request, allowed.as_ref().is_ok_and(|allowed| allowed.is_complete()))
+        });
+        store.looked_at(&looked.collect::<Vec<_>>(), now).await?;
+        Ok(())
+    }
+}
+
+/// What new blocks make deep enough, and whom that registers.
+async fn deepen(
     store: &Store,
     chain: &Chain,
-    proof: &Leadership,
+    place: &Place,
+    ancestor: u64,
+    headers: &[Header],
     now: Time,
-) -> Result<Tick, WatchError> {
-    let head = chain.head().await?;
-    let Some(ours) = store.head(chain.id()).await? else {
-        begin(store, chain, proof, head, now).await?;
-        backfill(store, chain, proof, head.block).await?;
-        return Ok(Tick::CaughtUp { head: head.block });
-    };
-    let ours = ours.block;
-    if head.block == ours {
-        store.head_seen(chain.id(), now).await?;
-        backfill(store, chain, proof, ours).await?;
-        return Ok(Tick::Unchanged);
-    }
-    let ancestor = common_ancestor(store, chain, ours, head.block).await?;
-    if ancestor == head.block.number {
-        // The node is behind us on the same chain.
-        return Ok(Tick::Unchanged);
-    }
-    let to = head.block.number.min(ancestor + RANGE_BLOCKS);
-    let to = if to == head.block.number { head } else { chain.header(to).await? };
-    let step = read_range(store, chain, ours, ancestor, to, head.block.number).await?;
-    store.advance(proof, &step, &Actor::service("watch"), now).await?;
-    backfill(store, chain, proof, to.block).await?;
-    Ok(if to.block == head.block {
-        Tick::CaughtUp { head: to.block }
-    } else {
-        Tick::More { head: to.block }
-    })
+) -> Result<(Option<BlockRef>, Vec<RequestId>), WatchError> {
+    let deep = depth::deep_block(store, chain, place, ancestor, headers).await?;
+    let awaited = deep.filter(|_| place.is_awaited);
+    let head = headers.last().map_or(place.head.block, |header| header.block);
+    Ok((deep, depth::registrations(store, chain, awaited, head, now).await?))
 }
 
-/// The first look at a chain starts at its head; history comes by backfill.
+/// The first look at a chain starts at its head; what is older is history.
 async fn begin(
     store: &Store,
     chain: &Chain,
@@ -83,144 +248,74 @@ async fn begin(
     head: Header,
     now: Time,
 ) -> Result<(), WatchError> {
-    let step = Advance {
-        chain: chain.id(),
-        from: None,
-        ancestor: None,
-        blocks: vec![head.block],
-        head: head.block,
-        head_time: head.time,
-        ledger: vec![],
-        executions: vec![],
-    };
-    store.advance(proof, &step, &Actor::service("watch"), now).await?;
-    Ok(())
-}
-
-/// The highest block that we and the chain have in common, at or below both heads.
-async fn common_ancestor(
-    store: &Store,
-    chain: &Chain,
-    ours: BlockRef,
-    head: BlockRef,
-) -> Result<u64, WatchError> {
-    let window = store.window(chain.id(), ours.number.min(head.number)).await?;
-    for known in &window {
-        let theirs = if known.number == head.number {
-            head.hash
-        } else {
-            chain.header(known.number).await?.block.hash
-        };
-        if theirs == known.hash {
-            return Ok(known.number);
-        }
-    }
-    Err(WatchError::TooDeep { chain: chain.id(), window: WINDOW_BLOCKS })
-}
-
-/// Reads the blocks above `ancestor` up to `to`.
-async fn read_range(
-    store: &Store,
-    chain: &Chain,
-    ours: BlockRef,
-    ancestor: u64,
-    to: Header,
-    chain_head: u64,
-) -> Result<Advance, WatchError> {
-    let apps: Vec<AppId> = store.apps(chain.id()).await?.into_iter().map(|(app, _)| app).collect();
-    let safes = store.safes(chain.id()).await?;
-    let addresses: Vec<Address> =
-        apps.iter().map(|app| app.0).chain(safes.iter().copied()).collect();
-    let from = ancestor + 1;
-    let logs = if addresses.is_empty() {
-        vec![]
-    } else {
-        chain.logs(&addresses, &logs::topics(), from, to.block.number).await?
-    };
-    let first_kept = from.max((chain_head + 1).saturating_sub(WINDOW_BLOCKS));
-    let headers = headers(chain, first_kept, to, &logs).await?;
-    check_chained(&headers, &logs)?;
-    let times: BlockTimes = headers.iter().map(|header| (header.block.hash, header.time)).collect();
-    let sorted = logs::sort(&logs, &apps, &safes, &times);
-    Ok(Advance {
-        chain: chain.id(),
-        from: Some(ours),
-        ancestor: (ancestor < ours.number).then_some(ancestor),
-        blocks: headers.iter().map(|header| header.block).collect(),
-        head: to.block,
-        head_time: to.time,
-        ledger: sorted.ledger,
-        executions: sorted.executions,
-    })
-}
-
-/// Headers of the blocks to remember and of those that carry logs, oldest first.
-async fn headers(
-    chain: &Chain,
-    first_kept: u64,
-    to: Header,
-    logs: &[Log],
-) -> Result<Vec<Header>, WatchError> {
-    let kept = first_kept..to.block.number;
-    let with_logs = logs.iter().filter_map(|log| log.block_number);
-    let numbers: BTreeSet<u64> =
-        kept.chain(with_logs).filter(|number| *number < to.block.number).collect();
-    let mut headers: Vec<Header> = stream::iter(numbers)
+    let first = (head.block.number + 1).saturating_sub(FIRST_BLOCKS);
+    let mut headers: Vec<Header> = stream::iter(first..head.block.number)
         .map(|number| chain.header(number))
         .buffered(HEADERS_AT_ONCE)
         .try_collect()
         .await?;
-    headers.push(to);
-    Ok(headers)
-}
-
-/// Neighbouring headers must link, and each log must stand in a block we read: otherwise the chain
-/// moved while we looked, and the tick is repeated.
-fn check_chained(headers: &[Header], logs: &[Log]) -> Result<(), ChainError> {
-    let linked = headers.windows(2).all(|pair| {
-        pair[1].block.number != pair[0].block.number + 1 || pair[1].parent == pair[0].block.hash
-    });
-    let hash_at = |number: u64| {
-        headers.iter().find(|header| header.block.number == number).map(|header| header.block.hash)
+    headers.push(head);
+    blocks::check_chained(&headers, &[])?;
+    let step = Advance {
+        chain: chain.id(),
+        from: None,
+        ancestor: None,
+        blocks: headers.iter().map(|header| header.block).collect(),
+        head: head.block,
+        head_time: head.time,
+        block_millis: None,
+        deep: None,
+        finalized: None,
+        ledger: vec![],
+        executions: vec![],
+        reconfigured: vec![],
+        discovered: vec![],
+        registered: vec![],
+        policy: chain.depth().to_string(),
     };
-    let placed =
-        logs.iter().all(|log| log.block_number.and_then(hash_at) == log.block_hash.map(BlockHash));
-    match (linked, placed) {
-        (true, true) => Ok(()),
-        (false, _) => Err(ChainError::Logs("the chain moved while its headers were read".into())),
-        (_, false) => Err(ChainError::Logs("a log stands in a block of another chain".into())),
-    }
+    store.advance(proof, &step, &actor(), now).await?;
+    Ok(())
 }
 
-/// Reads the history of apps that are new here, up to `head`, which the follower has reached.
-async fn backfill(
+/// Nothing new; what was executed meanwhile may lie deep enough already.
+async fn unchanged(
     store: &Store,
     chain: &Chain,
     proof: &Leadership,
-    head: BlockRef,
+    place: &Place,
+    now: Time,
 ) -> Result<(), WatchError> {
-    for (app, ledger_from) in store.apps(chain.id()).await? {
-        if ledger_from.is_some() {
-            continue;
+    let Head { block, block_time: time, .. } = place.head;
+    if place.is_awaited {
+        let standing = [Header { block, parent: block.hash, time }];
+        let deep = depth::deep_block(store, chain, place, block.number, &standing).await?;
+        let registered = depth::registrations(store, chain, deep, block, now).await?;
+        if let Some(deep) = deep
+            && !registered.is_empty()
+        {
+            let policy = chain.depth().to_string();
+            let actor = actor();
+            store
+                .register(proof, chain.id(), block, deep, &registered, &policy, &actor, now)
+                .await?;
         }
-        let start = head.number.saturating_sub(chain.backfill_blocks());
-        let (mut from, mut logs) = (start, vec![]);
-        while from <= head.number {
-            let to = head.number.min(from + RANGE_BLOCKS - 1);
-            logs.extend(chain.logs(&[app.0], &logs::topics(), from, to).await?);
-            from = to + 1;
-        }
-        let at_head = chain.header(head.number).await?;
-        let headers = headers(chain, head.number, at_head, &logs).await?;
-        check_chained(&headers, &logs)?;
-        let times: BlockTimes =
-            headers.iter().map(|header| (header.block.hash, header.time)).collect();
-        let entries = logs::sort(&logs, &[app], &[], &times).ledger;
-        store.backfilled(proof, chain.id(), app, start, &entries).await?;
-        tracing::info!(
-            chain.id = %chain.id(), app.id = %app, entries = entries.len(), from = start,
-            "read the history of an app"
-        );
+    }
+    if (now - place.head.seen_at).to_std().is_ok_and(|since| since >= SEEN_EVERY) {
+        store.head_seen(chain.id(), now).await?;
     }
     Ok(())
+}
+
+/// The time a block usually takes, in milliseconds: the latest pauses count most.
+fn usual_pause(place: &Place, ancestor: u64, to: Header) -> Option<u64> {
+    if ancestor < place.head.block.number {
+        return place.head.block_millis;
+    }
+    let blocks = to.block.number - ancestor;
+    let passed = u64::try_from((to.time - place.head.block_time).num_milliseconds()).ok()?;
+    let pause = passed / blocks;
+    Some(match place.head.block_millis {
+        Some(usual) if blocks < 8 => (usual * 7 + pause) / 8,
+        _ => pause,
+    })
 }

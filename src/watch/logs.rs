@@ -1,29 +1,73 @@
 //! Turns logs into ledger entries and Safe executions. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use alloy::{
-    primitives::{Address, B256},
-    rpc::types::Log,
-};
+use alloy::{primitives::Address, rpc::types::Log};
 
 use crate::{
+    chain::Wanted,
     clock::Time,
-    dstack::PolicyEvent,
+    dstack::{PolicyEvent, kms},
     request::{
         facts::BlockRef,
         ids::{AppId, BlockHash, TxHash},
     },
-    safe::SafeEvent,
-    store::ledger::{LedgerEntry, SafeExecution},
+    safe::{RECONFIGURATIONS, SafeEvent},
+    store::{
+        ledger::{LedgerEntry, SafeExecution},
+        watched::WatchSet,
+    },
 };
 
 /// Times of blocks, by hash.
 pub type BlockTimes = HashMap<BlockHash, Time>;
 
-/// First topics of everything that is followed.
-pub fn topics() -> Vec<B256> {
-    [PolicyEvent::topics(), SafeEvent::topics()].concat()
+/// Whose logs are followed, by what they are.
+#[derive(Debug, Default)]
+pub struct Watched {
+    apps: HashSet<Address>,
+    kms: HashSet<Address>,
+    safes: HashSet<Address>,
+}
+
+impl Watched {
+    pub fn apps(apps: impl IntoIterator<Item = Address>) -> Self {
+        Self { apps: apps.into_iter().collect(), ..Self::default() }
+    }
+
+    pub fn contracts(
+        apps: impl IntoIterator<Item = Address>,
+        kms: impl IntoIterator<Item = Address>,
+    ) -> Self {
+        Self { kms: kms.into_iter().collect(), ..Self::apps(apps) }
+    }
+
+    /// The logs to ask for.
+    pub fn wanted(&self) -> Wanted {
+        let mut topics = vec![];
+        if !self.apps.is_empty() {
+            topics.extend(PolicyEvent::topics());
+        }
+        if !self.kms.is_empty() {
+            topics.push(kms::APP_DEPLOYED);
+        }
+        if !self.safes.is_empty() {
+            topics.extend(SafeEvent::topics());
+            topics.extend(RECONFIGURATIONS);
+        }
+        let addresses = [&self.apps, &self.kms, &self.safes].into_iter().flatten().copied();
+        Wanted { addresses: addresses.collect(), topics }
+    }
+}
+
+impl From<WatchSet> for Watched {
+    fn from(set: WatchSet) -> Self {
+        Self {
+            apps: set.apps.into_iter().map(|app| app.0).collect(),
+            kms: set.kms.into_iter().collect(),
+            safes: set.safes.into_iter().collect(),
+        }
+    }
 }
 
 /// What logs amount to.
@@ -31,25 +75,37 @@ pub fn topics() -> Vec<B256> {
 pub struct Sorted {
     pub ledger: Vec<LedgerEntry>,
     pub executions: Vec<SafeExecution>,
+    /// Safes that were reconfigured.
+    pub reconfigured: Vec<Address>,
+    /// Apps that a KMS deployed, with the block.
+    pub discovered: Vec<(AppId, u64)>,
 }
 
 /// Sorts logs by whose they are. A log that does not decode is told in the log and left out: the
 /// ledger shows what can be read, and decisions rest on state.
-pub fn sort(logs: &[Log], apps: &[AppId], safes: &[Address], times: &BlockTimes) -> Sorted {
+pub fn sort(logs: &[Log], watched: &Watched, times: &BlockTimes) -> Sorted {
     let mut sorted = Sorted::default();
     for log in logs {
         let Some(place) = Place::of(log) else { continue };
         let (topics, data) = (log.topics(), log.data().data.as_ref());
-        if apps.contains(&AppId(log.address())) {
+        if watched.apps.contains(&log.address()) {
             match PolicyEvent::decode(topics, data) {
                 Ok(Some(event)) => sorted.ledger.push(place.ledger_entry(log, &event, times)),
                 Ok(None) => {}
                 Err(error) => skipped(log, &place, &error),
             }
         }
-        if safes.contains(&log.address()) {
+        if watched.kms.contains(&log.address())
+            && let Some(app) = kms::deployed_app(topics, data)
+        {
+            sorted.discovered.push((app, place.block.number));
+        }
+        if watched.safes.contains(&log.address()) {
             match SafeEvent::decode(topics, data) {
                 Ok(Some(event)) => sorted.executions.push(place.execution(log.address(), event)),
+                Ok(None) if topics.first().is_some_and(|one| RECONFIGURATIONS.contains(one)) => {
+                    sorted.reconfigured.push(log.address());
+                }
                 Ok(None) => {}
                 Err(error) => skipped(log, &place, &error),
             }

@@ -3,7 +3,6 @@
 use crate::{
     chain::{Chain, ChainError},
     clock::Time,
-    config::DepthPolicy,
     request::{
         Request,
         event::Event,
@@ -11,10 +10,13 @@ use crate::{
         need::Allowed,
         step::{Pace, Step},
     },
-    store::{Store, chain::Head, journal::Actor, lease::Lease},
+    store::{Store, journal::Actor, lease::Lease},
 };
 
 use super::WatchError;
+
+/// Why a request waits whose entries are there: how deep is told when it is read.
+pub const WAITS_FOR_DEPTH: &str = "waits for depth";
 
 /// What a look found.
 #[derive(Debug)]
@@ -44,26 +46,26 @@ pub async fn look(
     let at = head.block;
     let allowed = chain.allowed(request.app, request.compose, request.device, at).await?;
     let actor = Actor::service("watch");
+    let record = async |event: Event, read_at: BlockRef| {
+        store.record_seen(request, lease, &actor, &event, read_at, now).await?;
+        Ok(Look::Settled(Step::Changed))
+    };
     if !allowed.is_complete() {
         if request.facts.execution.is_none() && request.facts.registration.is_none() {
             return Ok(Look::Missing { at, allowed });
         }
         let reason = format!("the app no longer allows it at block {}", at.number);
-        store.record(request.id, Some(lease), &actor, &Event::Retracted { reason }, now).await?;
-        return Ok(Look::Settled(Step::Changed));
+        return record(Event::Retracted { reason }, at).await;
     }
     if let Some(block) = registered_at_depth(chain, request, at).await? {
-        let event = Event::Registered { block, depth: chain.depth().to_string() };
-        store.record(request.id, Some(lease), &actor, &event, now).await?;
-        return Ok(Look::Settled(Step::Changed));
+        return record(Event::Registered { block, depth: chain.depth().to_string() }, at).await;
     }
     if request.facts.execution.is_none() {
         let seen = store.adding_tx(request).await?;
         let (block, tx) = seen.map_or((at, None), |(block, tx)| (block, Some(tx)));
-        store.record(request.id, Some(lease), &actor, &Event::Executed { block, tx }, now).await?;
-        return Ok(Look::Settled(Step::Changed));
+        return record(Event::Executed { block, tx }, at).await;
     }
-    Ok(Look::Settled(Step::wait(depth_progress(chain.depth(), request, head), Pace::Woken)))
+    Ok(Look::Settled(Step::wait(WAITS_FOR_DEPTH, Pace::Woken)))
 }
 
 /// The block at the depth of the policy, if both entries read true there.
@@ -80,15 +82,5 @@ pub async fn registered_at_depth(
         Ok(allowed) => Ok(allowed.is_complete().then_some(deep.block)),
         Err(ChainError::Unreadable { .. }) => Ok(None),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// How far the execution is from counting, such as `1 of 2 blocks deep`.
-fn depth_progress(policy: DepthPolicy, request: &Request, head: Head) -> String {
-    let since = request.facts.execution.map_or(head.block.number, |one| one.block.number);
-    let depth = head.block.number.saturating_sub(since);
-    match policy {
-        DepthPolicy::Blocks(needed) => format!("{} of {needed} blocks deep", depth.min(needed)),
-        tag => format!("{depth} blocks deep, waiting until the chain calls it {tag}"),
     }
 }

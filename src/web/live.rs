@@ -13,7 +13,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{WebState, gate::Reader};
-use crate::store::Store;
+use crate::store::{Store, WAKE};
 
 /// Changes a slow reader may fall behind by; it then reads everything again.
 const BEHIND_MAX: usize = 1_024;
@@ -40,6 +40,8 @@ impl Live {
                     tokio::select! {
                         () = self.stop.cancelled() => return,
                         change = changes.recv() => match change {
+                            // What became due is no change for those who look on.
+                            Ok(change) if change.payload() == WAKE => {}
                             // Nobody listening is no error.
                             Ok(change) => drop(self.changes.send(change.payload().to_owned())),
                             Err(_) => break,

@@ -7,6 +7,7 @@ pub mod pages;
 pub mod probes;
 pub mod problem;
 mod router;
+pub mod standing;
 
 use std::{
     io,

@@ -78,7 +78,14 @@ async fn chains(state: &WebState) -> Vec<Check> {
             Ok(Some(head)) => {
                 let age = (state.service.clock.now() - head.seen_at).to_std().unwrap_or_default();
                 let block = head.block.number;
-                (age <= allowed, format!("block {block}, looked at {} s ago", age.as_secs()))
+                match state.service.store.trouble(chain.id()).await {
+                    Ok(Some(trouble)) => (false, trouble.problem),
+                    Ok(None) => {
+                        let detail = format!("block {block}, looked at {} s ago", age.as_secs());
+                        (age <= allowed, detail)
+                    }
+                    Err(error) => (false, error.to_string()),
+                }
             }
             Ok(None) => (false, "has not been read yet".into()),
             Err(error) => (false, error.to_string()),

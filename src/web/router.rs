@@ -64,6 +64,7 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(api::apps::allowlist))
         .routes(routes!(api::apps::ledger))
         .routes(routes!(api::apps::drift))
+        .routes(routes!(api::chains::list))
         .routes(routes!(api::journal::page))
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))

@@ -2,10 +2,10 @@
 //! and what is not readable is never "no" (invariants I1 and I5).
 
 use countersign::config::DepthPolicy;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{
-    Api, DEPTH, World,
+    Api, DEPTH, World, eventually,
     line::{Fault, Line},
 };
 
@@ -39,11 +39,12 @@ async fn an_execution_that_a_reorganisation_took_is_retracted_and_can_be_repeate
     let request = api.wait_for(&id, "approved").await;
     assert_eq!(request["executed"], json!(null));
     let app = world.town.chain.app;
-    let ledger = api.get(&format!("/v1/apps/8453/{app}/ledger")).await.body;
-    assert_eq!(
-        ledger.as_array().unwrap().iter().filter(|it| it["kind"] == "device_added").count(),
-        1
-    );
+    eventually("the ledger to hold the one device that is left", async || {
+        let ledger = api.get(&format!("/v1/apps/8453/{app}/ledger")).await.body;
+        let added = |entry: &&Value| entry["kind"] == "device_added";
+        (ledger.as_array()?.iter().filter(added).count() == 1).then_some(())
+    })
+    .await;
 
     world.mine(DEPTH).await;
     world.look_again().await;

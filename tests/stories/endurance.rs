@@ -42,11 +42,12 @@ async fn a_long_wait_for_signatures_is_no_failure() {
         })
         .await;
     };
+    let calm = 5 * 3_600..7 * 3_600;
     for _ in 0..8 {
-        due_in(30..90).await;
+        due_in(calm.clone()).await;
         world.look_again().await;
     }
-    due_in(30..90).await;
+    due_in(calm).await;
     line.set(Fault::Cut);
     world.look_again().await;
     api.wait_for_reason(&id, "does not answer").await;

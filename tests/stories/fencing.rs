@@ -110,7 +110,7 @@ async fn an_answer_that_does_not_read_takes_nothing_back() {
     let code = rpc.code(app).await.expect("the app has code");
     // Answers 2 to every question: neither yes nor no.
     rpc.set_code(app, &"0x600260005260206000f3".parse().unwrap()).await.expect("anvil obeys");
-    world.mine(1).await;
+    world.mine(DEPTH).await;
     api.wait_for_reason(&id, "does not read").await;
     assert_eq!(api.request(&id).await["status"], "executed");
 

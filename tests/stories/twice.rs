@@ -5,7 +5,7 @@ use countersign::{
     flow::Service,
     request::ids::RequestId,
     store::requests::Filter,
-    watch::follow::{self, Tick},
+    watch::follow::{Follower, Tick},
 };
 use serde_json::json;
 
@@ -53,10 +53,11 @@ async fn tick(service: &Service) -> Tick {
     let chain = service.chains.iter().next().unwrap();
     let leadership = eventually("the lead", async || service.store.lead(chain.id()).await.unwrap());
     let leadership = leadership.await;
-    let mut last = follow::tick(&service.store, chain, &leadership, service.clock.now()).await;
+    let mut follower = Follower::default();
+    let mut last = follower.tick(&service.store, chain, &leadership, service.clock.now()).await;
     // Another look changes nothing.
     for _ in 0..2 {
-        last = follow::tick(&service.store, chain, &leadership, service.clock.now()).await;
+        last = follower.tick(&service.store, chain, &leadership, service.clock.now()).await;
     }
     leadership.resign().await;
     last.unwrap()

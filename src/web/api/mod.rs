@@ -1,6 +1,7 @@
 //! The JSON API, one resource a file.
 
 pub mod apps;
+pub mod chains;
 pub mod journal;
 pub mod proposals;
 pub mod requests;

@@ -22,10 +22,12 @@ use crate::{
     },
     review,
     store::{intake::Stored, journal::Entry, requests::Filter},
+    watch::depth::Depth,
     web::{
         WebState,
         gate::{Reader, Writer},
         problem::Problem,
+        standing::Standings,
     },
 };
 
@@ -101,6 +103,8 @@ pub struct RequestView {
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: Time,
     pub executed: Option<ExecutionView>,
+    /// How deep the execution lies, while that is what the request waits for.
+    pub depth: Option<Depth>,
     /// The block at which both entries read true at the depth of the policy.
     pub registered: Option<BlockRef>,
     pub replica: Option<ReplicaView>,
@@ -138,6 +142,7 @@ impl From<Request> for RequestView {
                 transaction: tx,
                 at,
             }),
+            depth: None,
             registered: facts.registration.map(|registration| registration.block),
             replica: facts.replica.map(|replica| ReplicaView {
                 id: replica.id,
@@ -286,7 +291,14 @@ pub async fn list(
     let (filter, limit) = query.read()?;
     let requests = state.service.store.requests(&filter, limit).await?;
     let next_cursor = next_cursor(&requests, limit);
-    Ok(Json(RequestPage { requests: requests.into_iter().map(Into::into).collect(), next_cursor }))
+    let standings = Standings::of(&state.service, &requests).await?;
+    let requests = requests.into_iter().map(|request| explained(request, &standings)).collect();
+    Ok(Json(RequestPage { requests, next_cursor }))
+}
+
+fn explained(mut request: Request, standings: &Standings) -> RequestView {
+    let depth = standings.explain(&mut request);
+    RequestView { depth, ..request.into() }
 }
 
 /// Reads an id in a path; a malformed one is no request that exists.
@@ -307,7 +319,9 @@ pub async fn show(
 ) -> Result<Json<RequestView>, Problem> {
     let id = request_id(&id)?;
     let store = &state.service.store;
-    let mut view = RequestView::from(store.request(id).await?);
+    let request = store.request(id).await?;
+    let standings = Standings::of(&state.service, std::slice::from_ref(&request)).await?;
+    let mut view = explained(request, &standings);
     let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     timeline.reverse();
     view.timeline = Some(timeline);

@@ -23,6 +23,7 @@ use crate::{
     web::{
         WebState,
         api::requests::{ListQuery, RequestView, next_cursor},
+        standing::Standings,
     },
 };
 
@@ -144,7 +145,11 @@ pub async fn page(
 ) -> Page {
     let (filter, limit) = query.read()?;
     let service = &state.service;
-    let requests = service.store.requests(&filter, limit).await?;
+    let mut requests = service.store.requests(&filter, limit).await?;
+    let standings = Standings::of(service, &requests).await?;
+    for request in &mut requests {
+        standings.explain(request);
+    }
     let ids: Vec<RequestId> = requests.iter().map(|request| request.id).collect();
     let signatures = service.store.signature_counts(&ids).await?;
     render(&List::new(requests, &signatures, query, limit, service.clock.now()))

@@ -27,6 +27,7 @@ use crate::{
             proposals::{self, ProposalView},
             requests::{RequestView, request_id},
         },
+        standing::Standings,
     },
 };
 
@@ -173,7 +174,8 @@ fn wanted(request: &Request, review: Option<&Review>, ledger: &[LedgerEntry]) ->
 pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<String>) -> Page {
     let id = request_id(&id)?;
     let service = &state.service;
-    let request = service.store.request(id).await?;
+    let mut request = service.store.request(id).await?;
+    Standings::of(service, std::slice::from_ref(&request)).await?.explain(&mut request);
     let mut journal = service.store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     journal.reverse();
     let known = Known {

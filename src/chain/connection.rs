@@ -1,0 +1,103 @@
+//! How an endpoint is reached: over HTTP, or over one websocket connection at a time.
+//!
+//! Transport, keepalive and retries of rate-limited calls are alloy's. alloy would also reconnect
+//! a websocket by itself and repeat what was under way; here every connection is a new one whose
+//! chain id is checked before anything it says counts.
+
+use std::time::Duration;
+
+use alloy::{
+    providers::{DynProvider, Provider, ProviderBuilder},
+    pubsub::{ConnectionHandle, PubSubConnect},
+    rpc::client::{ClientBuilder, RpcClient},
+    transports::{
+        TransportErrorKind, TransportResult, http::Http, layers::RetryBackoffLayer, ws::WsConnect,
+    },
+};
+use tokio::sync::Mutex;
+use url::Url;
+
+/// A call that the endpoint refuses for its rate is repeated this often.
+const RATE_LIMIT_RETRIES: u32 = 3;
+/// First pause before such a repetition, in milliseconds.
+const RATE_LIMIT_PAUSE: u64 = 250;
+/// alloy spreads calls by this budget of compute units a second; ours are few.
+const COMPUTE_UNITS: u64 = 100_000;
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// The wire to one endpoint.
+#[derive(Debug)]
+pub enum Connection {
+    /// Each call stands for itself.
+    Calls(DynProvider),
+    /// A websocket, connected when first needed and again after it broke.
+    Socket { url: Url, open: Mutex<Option<DynProvider>> },
+}
+
+impl Connection {
+    pub fn to(url: Url, http: &reqwest::Client) -> Self {
+        if matches!(url.scheme(), "ws" | "wss") {
+            return Self::Socket { url, open: Mutex::default() };
+        }
+        let client = ClientBuilder::default()
+            .layer(retries())
+            .transport(Http::with_client(http.clone(), url), false);
+        Self::over(client)
+    }
+
+    /// Over a transport that somebody else made.
+    pub fn over(client: RpcClient) -> Self {
+        Self::Calls(ProviderBuilder::default().connect_client(client).erased())
+    }
+
+    pub fn announces_heads(&self) -> bool {
+        matches!(self, Self::Socket { .. })
+    }
+
+    /// The open connection, and whether it is a new one.
+    pub async fn get(&self) -> TransportResult<(DynProvider, bool)> {
+        let (url, open) = match self {
+            Self::Calls(provider) => return Ok((provider.clone(), false)),
+            Self::Socket { url, open } => (url, open),
+        };
+        let mut open = open.lock().await;
+        if let Some(provider) = &*open {
+            return Ok((provider.clone(), false));
+        }
+        let connect = WsConnect::new(url.as_str()).with_keepalive_interval(KEEPALIVE);
+        let client =
+            ClientBuilder::default().layer(retries()).pubsub(OneConnection(connect)).await?;
+        let provider = ProviderBuilder::default().connect_client(client).erased();
+        *open = Some(provider.clone());
+        Ok((provider, true))
+    }
+
+    /// Gives a broken connection up; the next call connects anew.
+    pub async fn drop_open(&self) {
+        if let Self::Socket { open, .. } = self {
+            *open.lock().await = None;
+        }
+    }
+}
+
+fn retries() -> RetryBackoffLayer {
+    RetryBackoffLayer::new(RATE_LIMIT_RETRIES, RATE_LIMIT_PAUSE, COMPUTE_UNITS)
+}
+
+/// Connects once. What comes after may be another node, so nothing is carried over.
+#[derive(Debug, Clone)]
+struct OneConnection(WsConnect);
+
+impl PubSubConnect for OneConnection {
+    fn is_local(&self) -> bool {
+        self.0.is_local()
+    }
+
+    async fn connect(&self) -> TransportResult<ConnectionHandle> {
+        self.0.connect().await
+    }
+
+    async fn try_reconnect(&self) -> TransportResult<ConnectionHandle> {
+        Err(TransportErrorKind::non_retryable_str("the connection broke"))
+    }
+}

@@ -1,0 +1,115 @@
+//! Reads what a chain has long settled: logs of many blocks, receipts, and when a contract came.
+
+use std::time::Duration;
+
+use alloy::{
+    primitives::Address,
+    rpc::types::{Log, TransactionReceipt},
+};
+
+use super::{Chain, ChainError, EndpointError, Wanted, endpoint::Endpoint};
+use crate::request::{facts::BlockRef, ids::TxHash};
+
+/// From this many logs on an answer is checked for having been cut off.
+const CUT_SUSPECTED: usize = 100;
+/// An endpoint that cannot answer for a range in time is asked for less.
+const RANGE_TIMEOUT: Duration = Duration::from_mins(1);
+
+impl Chain {
+    /// Logs of the blocks from `from` to `to`, from one endpoint that has `to` and everything
+    /// below. Logs say when to look and which transaction did it, never that something is so.
+    pub async fn logs(
+        &self,
+        wanted: &Wanted,
+        from: u64,
+        to: BlockRef,
+    ) -> Result<Vec<Log>, ChainError> {
+        let mut problem = String::new();
+        let (resting, awake): (Vec<_>, Vec<_>) =
+            self.endpoints.iter().partition(|endpoint| endpoint.health.rests());
+        for endpoint in awake.into_iter().chain(resting) {
+            let read = tokio::time::timeout(RANGE_TIMEOUT, range(endpoint, wanted, from, to));
+            match read.await {
+                Ok(Ok(logs)) => return wanted.check(logs, from, to.number),
+                Ok(Err(error)) => problem = error.to_string(),
+                Err(_) => problem = format!("{} takes too long", endpoint.name()),
+            }
+        }
+        Err(ChainError::Logs(problem))
+    }
+
+    /// The receipt of a transaction, from the first endpoint that has it.
+    pub async fn receipt(&self, tx: TxHash) -> Result<TransactionReceipt, ChainError> {
+        let mut last = None;
+        for endpoint in self.endpoints.iter() {
+            match endpoint.receipt(tx).await {
+                Ok(receipt) => return Ok(receipt),
+                Err(error) => last = Some(error),
+            }
+        }
+        let problem = last.map_or_else(String::new, |error| error.to_string());
+        Err(ChainError::Unreadable { what: format!("transaction {tx}"), problem })
+    }
+
+    /// The block that brought a contract's code, by bisection; none when no endpoint keeps the old
+    /// state it takes.
+    pub async fn deployed_at(
+        &self,
+        address: Address,
+        head: BlockRef,
+    ) -> Result<Option<u64>, ChainError> {
+        let mut last = None;
+        for endpoint in self.endpoints.iter() {
+            match bisect(endpoint, address, head.number).await {
+                Ok(found) => return Ok(found),
+                Err(EndpointError::Refused { .. }) => return Ok(None),
+                Err(error) => last = Some(error),
+            }
+        }
+        let problem = last.map_or_else(String::new, |error| error.to_string());
+        Err(ChainError::Unreadable { what: format!("when {address} was deployed"), problem })
+    }
+}
+
+/// One endpoint's logs of a range. An endpoint that is behind would answer for the blocks it has
+/// and not say so; one that cuts long answers off is found out by asking for the end once more.
+async fn range(
+    endpoint: &Endpoint,
+    wanted: &Wanted,
+    from: u64,
+    to: BlockRef,
+) -> Result<Vec<Log>, EndpointError> {
+    if endpoint.header(to.number).await?.block != to {
+        return Err(endpoint.differs(to.number));
+    }
+    let filter = wanted.filter().from_block(from).to_block(to.number);
+    let logs = endpoint.logs(&filter).await?;
+    let Some(last) = logs.last().and_then(|log| log.block_number) else { return Ok(logs) };
+    if logs.len() < CUT_SUSPECTED {
+        return Ok(logs);
+    }
+    let end = endpoint.logs(&wanted.filter().from_block(last).to_block(to.number)).await?;
+    let known = logs.iter().filter(|log| log.block_number == Some(last)).count();
+    if end.len() == known { Ok(logs) } else { Err(endpoint.cut_off(from, to.number)) }
+}
+
+async fn bisect(
+    endpoint: &Endpoint,
+    address: Address,
+    head: u64,
+) -> Result<Option<u64>, EndpointError> {
+    // Invariant: no code before `low`, code after `high`.
+    let (mut low, mut high) = (0, head);
+    if !endpoint.had_code(address, high).await? {
+        return Ok(None);
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if endpoint.had_code(address, middle).await? {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(Some(high))
+}

@@ -1,0 +1,65 @@
+//! What the chain adds to why a request waits: how deep its execution lies, or that the chain cannot
+//! be followed. Told when a request is read, since a block may come for a hundred thousand of them.
+
+use std::collections::HashMap;
+
+use crate::{
+    config::DepthPolicy,
+    flow::Service,
+    request::{Request, ids::ChainId, status::Status},
+    store::{StoreError, chain::Head, troubles::Trouble},
+    watch::{depth::Depth, look::WAITS_FOR_DEPTH},
+};
+
+/// How the chains of some requests stand.
+#[derive(Debug, Default)]
+pub struct Standings(HashMap<ChainId, Standing>);
+
+#[derive(Debug)]
+struct Standing {
+    policy: DepthPolicy,
+    head: Option<Head>,
+    trouble: Option<Trouble>,
+}
+
+impl Standings {
+    pub async fn of(service: &Service, requests: &[Request]) -> Result<Self, StoreError> {
+        let mut standings = HashMap::new();
+        for request in requests {
+            // A chain that is no longer configured has nothing to add.
+            if !standings.contains_key(&request.chain)
+                && let Ok(chain) = service.chains.get(request.chain)
+            {
+                let standing = Standing {
+                    policy: chain.depth(),
+                    head: service.store.head(chain.id()).await?,
+                    trouble: service.store.trouble(chain.id()).await?,
+                };
+                standings.insert(request.chain, standing);
+            }
+        }
+        Ok(Self(standings))
+    }
+
+    /// Says why a request waits as far as its chain is the reason; how deep its execution lies.
+    pub fn explain(&self, request: &mut Request) -> Option<Depth> {
+        let standing = self.0.get(&request.chain)?;
+        if !request.status().is_before_commit() {
+            return None;
+        }
+        let executed = request.facts.execution.filter(|_| request.status() == Status::Executed);
+        let depth = executed.zip(standing.head).and_then(|(execution, head)| {
+            Depth::of(execution.block.number, standing.policy, &head)
+        });
+        if let Some(trouble) = &standing.trouble {
+            let label = request.chain.label();
+            let state = if trouble.halted { "is no longer followed" } else { "cannot be followed" };
+            request.reason = Some(format!("{label} {state}: {}", trouble.problem));
+        } else if let Some(depth) = depth
+            && request.reason.as_deref().is_none_or(|reason| reason == WAITS_FOR_DEPTH)
+        {
+            request.reason = Some(depth.words(standing.policy));
+        }
+        depth
+    }
+}
