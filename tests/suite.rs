@@ -20,6 +20,7 @@ mod stories {
     mod commit_faults;
     mod descriptions;
     mod devnet_chain;
+    mod endpoints;
     mod endurance;
     mod fencing;
     mod hostile_cloud;
@@ -28,6 +29,7 @@ mod stories {
     mod kill;
     mod main_job;
     mod phala_cli;
+    mod reorg;
     mod secrets;
     mod twice;
 }

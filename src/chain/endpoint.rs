@@ -58,7 +58,7 @@ pub struct Endpoint {
 }
 
 /// An endpoint that has not answered by then does not count.
-const RPC_TIMEOUT: Duration = Duration::from_secs(15);
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest message of a node that is repeated, in characters.
 const MESSAGE_MAX: usize = 200;
 

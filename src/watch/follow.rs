@@ -156,7 +156,7 @@ impl Follower {
             head_time: to.time,
             block_millis: usual_pause(place, ancestor, to),
             deep,
-            finalized: depth::finalized(chain, deep, to.block).await,
+            finalized: depth::finalized(chain, place, deep, to.block).await,
             ledger: read.sorted.ledger,
             executions: read.sorted.executions,
             reconfigured: read.sorted.reconfigured,
