@@ -23,6 +23,7 @@ mod stories {
     mod endpoints;
     mod endurance;
     mod fencing;
+    mod history;
     mod hostile_cloud;
     mod intake;
     mod journal;

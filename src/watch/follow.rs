@@ -140,7 +140,7 @@ impl Follower {
         let read = self.read(store, chain, place, ancestor, [to, head], now).await;
         let (read, deep, registered) = match read {
             Err(WatchError::Chain(ChainError::Logs(_)))
-                if to.block.number > ancestor + 1 && self.range.refused() =>
+                if self.range.refused(to.block.number - ancestor) =>
             {
                 return Ok(Tick::More);
             }
