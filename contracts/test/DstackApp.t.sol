@@ -8,7 +8,6 @@ import {ERC1967Utils} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Utils.s
 import {Vm} from "forge-std/Vm.sol";
 
 import {DstackAppBase} from "../src/DstackAppBase.sol";
-import {DstackAppG0} from "../src/DstackAppG0.sol";
 import {DstackAppG1} from "../src/DstackAppG1.sol";
 import {DstackAppG2} from "../src/DstackAppG2.sol";
 import {DstackAppG3} from "../src/DstackAppG3.sol";
@@ -361,13 +360,9 @@ abstract contract DstackAppTest is SafeWorld {
         return address(uint160(uint256(vm.load(proxy, IMPLEMENTATION_SLOT))));
     }
 
-    /// @dev There is no getter: byte 0 of the slot of flags is the only way to know.
+    /// @dev There is no getter: byte 0 of slot 1 is the only way to know.
     function upgradesDisabled() internal view returns (bool) {
-        return uint256(vm.load(address(app), bytes32(slotOfFlags()))) & 0xff == 1;
-    }
-
-    function slotOfFlags() internal pure virtual returns (uint256) {
-        return 1;
+        return uint256(vm.load(address(app), bytes32(uint256(1)))) & 0xff == 1;
     }
 
     /// @dev How a reader tells the generations apart.
@@ -375,38 +370,6 @@ abstract contract DstackAppTest is SafeWorld {
         (bool answered, bytes memory answer) = address(app).staticcall(abi.encodeWithSignature(signature));
         assertFalse(answered, signature);
         assertEq(answer.length, 0);
-    }
-}
-
-contract DstackAppG0Test is DstackAppTest {
-    function newImplementation() internal override returns (DstackAppBase) {
-        return new DstackAppG0();
-    }
-
-    function slotOfFlags() internal pure override returns (uint256) {
-        return 2;
-    }
-
-    function test_hasNoVersion() public view {
-        expectNoAnswer("version()");
-        expectNoAnswer("requireTcbUpToDate()");
-        expectNoAnswer("pendingOwner()");
-    }
-
-    /// @notice Its own way to be set up: the app id is given, and what is not zero emits.
-    function test_isInitialisedWithItsAppId() public {
-        address id = makeAddr("the app id");
-        bytes memory call = abi.encodeWithSignature(
-            "initialize(address,address,bool,bool,bytes32,bytes32)", owner, id, true, true, DEVICE_ID, COMPOSE_HASH
-        );
-        DstackAppG0 made = DstackAppG0(address(new ERC1967Proxy(address(implementation), call)));
-        assertEq(made.appId(), id);
-        assertEq(made.owner(), owner);
-        assertTrue(made.allowAnyDevice());
-        assertTrue(made.allowedDeviceIds(DEVICE_ID));
-        assertTrue(made.allowedComposeHashes(COMPOSE_HASH));
-        assertEq(uint256(vm.load(address(made), 0)), uint256(uint160(id)));
-        assertEq(uint8(uint256(vm.load(address(made), bytes32(slotOfFlags())))), 1);
     }
 }
 
