@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod lists;
 pub mod managed;
 pub mod outbox;
+pub mod paths;
 pub mod proposals;
 mod request_rows;
 pub mod requests;
