@@ -1,6 +1,7 @@
 //! The only room with SQL. One table family a file; every write says how many rows it must touch.
 
 pub mod advance;
+pub mod apps;
 pub mod attempts;
 pub mod chain;
 pub mod history;
