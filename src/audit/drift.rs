@@ -135,7 +135,7 @@ fn compared<T>(
     found: Part<Option<T>>,
 ) -> Result<Option<(T, T)>, ChainError> {
     let Some(told) = told else { return Ok(None) };
-    let found = found.map_err(|problem| unreadable(app, problem))?;
+    let found = found.map_err(|problem| unreadable(app, &problem))?;
     Ok(found.map(|found| (told, found)))
 }
 

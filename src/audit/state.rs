@@ -49,7 +49,7 @@ pub async fn state(chain: &Chain, app: AppId, at: BlockRef) -> Result<State, Cha
     let questions: Vec<Question> = QUESTIONS.iter().map(|read| (app.0, *read)).collect();
     let answers = chain.words(&questions, at).await?;
     let [any_device, tcb, owner, pending, version, app_id] = answers.as_slice() else {
-        return Err(unreadable(app, "not every question has an answer"));
+        return Err(unreadable(app, &"not every question has an answer"));
     };
     let generation = Generation::detect(
         part(version, decode_u64).ok(),
@@ -92,7 +92,7 @@ pub async fn allowed(
     let questions: Vec<Question> = values.iter().map(question).collect();
     let answers = chain.words(&questions, at).await?;
     let answers = answers.iter().map(|answer| part(answer, decode_bool));
-    answers.map(|answer| answer.map_err(|problem| unreadable(app, problem))).collect()
+    answers.map(|answer| answer.map_err(|problem| unreadable(app, &problem))).collect()
 }
 
 fn part<T>(answer: &CallAnswer, read: impl Fn(&[u8]) -> Part<T>) -> Part<T> {
@@ -102,6 +102,6 @@ fn part<T>(answer: &CallAnswer, read: impl Fn(&[u8]) -> Part<T>) -> Part<T> {
     }
 }
 
-pub fn unreadable(app: AppId, problem: impl ToString) -> ChainError {
+pub fn unreadable(app: AppId, problem: &impl ToString) -> ChainError {
     ChainError::Unreadable { what: format!("the state of app {app}"), problem: problem.to_string() }
 }

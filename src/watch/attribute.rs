@@ -37,6 +37,9 @@ struct Owners {
     unread: HashSet<AppId>,
 }
 
+/// Entries of one transaction, and who made each.
+type Paths<'a> = Vec<(&'a LedgerEntry, ActedBy)>;
+
 /// Why a path is not known yet.
 #[derive(Debug, thiserror::Error)]
 enum NotYet {
@@ -147,7 +150,7 @@ fn paths<'a>(
     receipt: &TransactionReceipt,
     entries: &'a [LedgerEntry],
     owners: &Owners,
-) -> Result<(Account, Vec<(&'a LedgerEntry, ActedBy)>), NotYet> {
+) -> Result<(Account, Paths<'a>), NotYet> {
     let sent = Sent {
         from: receipt.from,
         to: receipt.to,
