@@ -191,3 +191,98 @@ fn place(entry: &LedgerEntry) -> Place {
 fn read(entry: &LedgerEntry) -> Option<PolicyEvent> {
     PolicyEvent::from_parts(&entry.kind, &entry.value).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{B256, Bytes};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::request::ids::{BlockHash, DeviceId};
+
+    const APP: Address = Address::repeat_byte(0x11);
+    const OWNER: Address = Address::repeat_byte(0x22);
+    const TX: TxHash = TxHash(B256::repeat_byte(0x77));
+    const BLOCK: B256 = B256::repeat_byte(0xb1);
+
+    fn event() -> PolicyEvent {
+        PolicyEvent::DeviceAdded(DeviceId(B256::repeat_byte(0xdd)))
+    }
+
+    fn entry() -> LedgerEntry {
+        LedgerEntry {
+            block: BlockRef { number: 9, hash: BlockHash(BLOCK) },
+            block_time: Time::default(),
+            log_index: 4,
+            tx: TX,
+            app: AppId(APP),
+            kind: event().kind().into(),
+            value: event().value(),
+        }
+    }
+
+    /// The receipt of the owner's own call, as a node tells it.
+    fn receipt() -> Value {
+        let topics = PolicyEvent::topics();
+        let added = topics
+            .iter()
+            .find(|topic| PolicyEvent::decode(&[**topic], &event().value()) == Ok(Some(event())));
+        json!({
+            "status": "0x1", "type": "0x2", "cumulativeGasUsed": "0x1", "gasUsed": "0x1",
+            "effectiveGasPrice": "0x1", "logsBloom": Bytes::from(vec![0; 256]),
+            "transactionHash": TX.0, "transactionIndex": "0x0", "blockHash": BLOCK,
+            "blockNumber": "0x9", "from": OWNER, "to": APP, "contractAddress": null,
+            "logs": [{
+                "address": APP, "topics": [added.unwrap()], "data": Bytes::from(event().value()),
+                "blockHash": BLOCK, "blockNumber": "0x9", "transactionHash": TX.0,
+                "transactionIndex": "0x0", "logIndex": "0x4", "removed": false,
+            }],
+        })
+    }
+
+    fn found(receipt: Value, entry: &LedgerEntry, owners: &Owners) -> Result<ActedBy, NotYet> {
+        let receipt: TransactionReceipt = serde_json::from_value(receipt).unwrap();
+        let entries = [entry.clone()];
+        let (_, mut paths) = paths(TX, &receipt, &entries, owners)?;
+        Ok(paths.pop().unwrap().1)
+    }
+
+    #[test]
+    fn a_receipt_counts_only_with_the_very_log_that_the_ledger_has() {
+        let owners = Owners { now: HashMap::from([(AppId(APP), OWNER)]), ..Owners::default() };
+        let expected = ActedBy::Account { address: Account(OWNER) };
+        assert_eq!(found(receipt(), &entry(), &owners).unwrap(), expected);
+        for (place, lie) in [
+            ("/status", json!("0x0")),
+            ("/transactionHash", json!(B256::ZERO)),
+            ("/blockHash", json!(B256::ZERO)),
+            ("/blockNumber", json!("0x8")),
+            ("/logs/0/logIndex", json!("0x5")),
+            ("/logs/0/address", json!(OWNER)),
+            ("/logs/0/data", json!(B256::ZERO)),
+            ("/logs", json!([])),
+        ] {
+            let mut receipt = receipt();
+            *receipt.pointer_mut(place).unwrap() = lie;
+            let refused = found(receipt, &entry(), &owners);
+            assert!(matches!(refused, Err(NotYet::Differs(_))), "{place}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_older_history_would_tell_is_waited_for() {
+        let moved = PolicyEvent::OwnershipTransferred { from: OWNER, to: APP };
+        let entry = LedgerEntry { kind: moved.kind().into(), value: moved.value(), ..entry() };
+        let mut receipt = receipt();
+        let topic = alloy::primitives::keccak256("OwnershipTransferred(address,address)");
+        receipt["logs"][0]["topics"] = json!([topic, OWNER.into_word(), APP.into_word()]);
+        receipt["logs"][0]["data"] = json!("0x");
+        let mut owners = Owners {
+            told: HashMap::from([(AppId(APP), vec![(place(&entry), moved)])]),
+            ..Owners::default()
+        };
+        assert!(found(receipt.clone(), &entry, &owners).is_ok(), "there is nothing older");
+        owners.unread.insert(AppId(APP));
+        assert!(matches!(found(receipt, &entry, &owners), Err(NotYet::History)));
+    }
+}

@@ -415,9 +415,9 @@ async fn who_acted_goes_with_what_a_reorganisation_took() {
 }
 
 /// What the contract keeps is changed behind its back.
-async fn overwrite(world: &World, app: AppId, slot: B256, word: B256) {
+async fn overwrite(world: &World, app: AppId, slot: B256, value: B256) {
     let rpc = &world.town.chain.rpc;
-    let _: bool = rpc.raw("anvil_setStorageAt", (app.0, slot, word)).await.unwrap();
+    let _: bool = rpc.raw("anvil_setStorageAt", (app.0, slot, value)).await.unwrap();
 }
 
 #[tokio::test]
