@@ -6,62 +6,43 @@
 #[expect(dead_code, unused_imports, reason = "the stories use the rest of the world")]
 mod world;
 
-use std::fs;
+#[path = "flow/backfill.rs"]
+mod backfill;
+#[path = "flow/figures.rs"]
+mod figures;
+#[path = "flow/follow.rs"]
+mod follow;
+#[path = "flow/scale.rs"]
+mod scale;
 
 use alloy::{primitives::B256, providers::Provider, rpc::types::Filter};
-use comfy_table::{Table, presets};
 use countersign::{
-    clock::{Clock, SystemClock, Time},
+    clock::{Clock, SystemClock},
     devnet::cloud::SwitchChange,
     request::{
         facts::BlockRef,
         ids::{ComposeHash, DeviceId},
     },
 };
-use serde::Serialize;
+use figures::{Figure, millis, percentile, report};
 use serde_json::json;
 use world::{DEPTH, Running, World, eventually};
 
 const ROUNDS: u8 = 20;
 const READS: u32 = 500;
 
-/// One line of the table. `ratio` is value by floor; it holds when it stays within `limit`.
-#[derive(Debug, Serialize)]
-struct Figure {
-    name: &'static str,
-    value: f64,
-    unit: &'static str,
-    floor: f64,
-    ratio: f64,
-    limit: f64,
-    holds: bool,
-}
-
-impl Figure {
-    fn new(name: &'static str, value: f64, floor: f64, limit: f64) -> Self {
-        let ratio = value / floor;
-        Self { name, value, unit: "ms", floor, ratio, limit, holds: ratio <= limit }
-    }
-}
-
-fn percentile(times: &mut [f64], share: f64) -> f64 {
-    times.sort_by(f64::total_cmp);
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a place in a short list"
-    )]
-    let place = ((times.len() - 1) as f64 * share).round() as usize;
-    times[place]
-}
-
-fn millis(from: Time, to: Time) -> f64 {
-    (to - from).to_std().unwrap_or_default().as_secs_f64() * 1e3
-}
-
 #[tokio::main]
 async fn main() {
+    let mut figures = vec![];
+    figures.extend(follow::figures().await);
+    figures.push(backfill::figure().await);
+    figures.extend(scale::figures().await);
+    figures.extend(flow().await);
+    report(&figures);
+}
+
+/// The whole way of a commit, and reading.
+async fn flow() -> [Figure; 3] {
     let world = World::with(|options| options.missing_compose = false).await;
     let running = world.start().await;
     let mut ours = vec![];
@@ -75,28 +56,30 @@ async fn main() {
         reads.push(read_over_http(&running).await);
         selects.push(read_from_store(&running).await);
     }
-    let figures = [
-        Figure::new(
+    running.stop().await;
+    [
+        Figure::at_most(
             "block that completes the depth → commit on the wire, p50",
+            "ms",
             percentile(&mut ours, 0.5),
             percentile(&mut floor, 0.5),
             2.0,
         ),
-        Figure::new(
+        Figure::at_most(
             "block that completes the depth → commit on the wire, p95",
+            "ms",
             percentile(&mut ours, 0.95),
             percentile(&mut floor, 0.95),
             5.0,
         ),
-        Figure::new(
+        Figure::at_most(
             "GET one request with its timeline, p50",
+            "ms",
             percentile(&mut reads, 0.5),
             percentile(&mut selects, 0.5),
             4.0,
         ),
-    ];
-    running.stop().await;
-    report(&figures);
+    ]
 }
 
 /// From the block that makes an approved device deep enough to the arrival of the commit.
@@ -176,25 +159,4 @@ async fn read_from_store(running: &Running) -> f64 {
     store.request(id).await.unwrap();
     store.journal_page(Some(id), None, 500).await.unwrap();
     millis(from, SystemClock.now())
-}
-
-fn report(figures: &[Figure]) {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["what", "ours (ms)", "floor (ms)", "ratio", "limit", "holds"]);
-    for figure in figures {
-        table.add_row([
-            figure.name.to_owned(),
-            format!("{:.1}", figure.value),
-            format!("{:.1}", figure.floor),
-            format!("{:.2}", figure.ratio),
-            format!("{:.1}", figure.limit),
-            if figure.holds { "yes" } else { "no" }.to_owned(),
-        ]);
-    }
-    println!("{table}");
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench");
-    fs::create_dir_all(folder).expect("target can be written to");
-    let json = serde_json::to_string_pretty(figures).expect("figures are plain data");
-    fs::write(format!("{folder}/results.json"), json).expect("target can be written to");
 }

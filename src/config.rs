@@ -30,6 +30,9 @@ impl fmt::Display for DepthPolicy {
     }
 }
 
+/// Deeper than this the follower could not tell a reorganisation from another chain.
+const DEPTH_MAX: u64 = 500;
+
 impl FromStr for DepthPolicy {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -37,8 +40,8 @@ impl FromStr for DepthPolicy {
             "safe" => Ok(Self::Safe),
             "finalized" => Ok(Self::Finalized),
             number => match number.parse() {
-                Ok(blocks) if blocks <= 1_000 => Ok(Self::Blocks(blocks)),
-                _ => Err("a number of blocks up to 1000, `safe` or `finalized`"),
+                Ok(blocks) if blocks <= DEPTH_MAX => Ok(Self::Blocks(blocks)),
+                _ => Err("a number of blocks up to 500, `safe` or `finalized`"),
             },
         }
     }

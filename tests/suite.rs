@@ -21,14 +21,17 @@ mod stories {
     mod commit_faults;
     mod descriptions;
     mod devnet_chain;
+    mod endpoints;
     mod endurance;
     mod fencing;
+    mod history;
     mod hostile_cloud;
     mod intake;
     mod journal;
     mod kill;
     mod main_job;
     mod phala_cli;
+    mod reorg;
     mod secrets;
     mod twice;
 }

@@ -20,14 +20,8 @@ contract WordReader {
                 let question := add(add(questions, 0x20), mul(i, 56))
                 let answer := add(answers, mul(i, 64))
                 mstore(0x00, 0)
-                let returned := staticcall(
-                    GAS_PER_QUESTION,
-                    shr(96, mload(question)),
-                    add(question, 20),
-                    36,
-                    0x00,
-                    0x20
-                )
+                let returned :=
+                    staticcall(GAS_PER_QUESTION, shr(96, mload(question)), add(question, 20), 36, 0x00, 0x20)
                 mstore(answer, or(shl(255, returned), returndatasize()))
                 mstore(add(answer, 0x20), mload(0x00))
             }

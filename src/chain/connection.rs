@@ -11,7 +11,10 @@ use alloy::{
     pubsub::{ConnectionHandle, PubSubConnect},
     rpc::client::{ClientBuilder, RpcClient},
     transports::{
-        TransportErrorKind, TransportResult, http::Http, layers::RetryBackoffLayer, ws::WsConnect,
+        TransportError, TransportErrorKind, TransportResult,
+        http::Http,
+        layers::{RateLimitRetryPolicy, RetryBackoffLayer, RetryPolicy},
+        ws::WsConnect,
     },
 };
 use tokio::sync::Mutex;
@@ -80,8 +83,32 @@ impl Connection {
     }
 }
 
-fn retries() -> RetryBackoffLayer {
-    RetryBackoffLayer::new(RATE_LIMIT_RETRIES, RATE_LIMIT_PAUSE, COMPUTE_UNITS)
+fn retries() -> RetryBackoffLayer<PlainRateLimits> {
+    RetryBackoffLayer::new_with_policy(
+        RATE_LIMIT_RETRIES,
+        RATE_LIMIT_PAUSE,
+        COMPUTE_UNITS,
+        PlainRateLimits,
+    )
+}
+
+/// alloy's own idea of a rate limit, without the refusals of long answers that some providers give
+/// the same code: asking for them again gives the same.
+#[derive(Debug, Clone, Copy)]
+struct PlainRateLimits;
+
+impl RetryPolicy for PlainRateLimits {
+    fn should_retry(&self, error: &TransportError) -> bool {
+        let is_about_length = error.as_error_resp().is_some_and(|refusal| {
+            let message = refusal.message.to_ascii_lowercase();
+            ["results", "range", "response size"].iter().any(|word| message.contains(word))
+        });
+        !is_about_length && RateLimitRetryPolicy::default().should_retry(error)
+    }
+
+    fn backoff_hint(&self, error: &TransportError) -> Option<Duration> {
+        RateLimitRetryPolicy::default().backoff_hint(error)
+    }
 }
 
 /// Connects once. What comes after may be another node, so nothing is carried over.
@@ -99,5 +126,27 @@ impl PubSubConnect for OneConnection {
 
     async fn try_reconnect(&self) -> TransportResult<ConnectionHandle> {
         Err(TransportErrorKind::non_retryable_str("the connection broke"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::rpc::json_rpc::ErrorPayload;
+
+    use super::*;
+
+    #[test]
+    fn a_long_answer_that_is_refused_is_not_asked_for_again() {
+        for (message, again) in [
+            ("rate limited", true),
+            ("daily request count exceeded, request rate limited", true),
+            ("query returned more than 10000 results", false),
+            ("block range is too wide", false),
+            ("Log response size exceeded", false),
+        ] {
+            let refusal = ErrorPayload { code: -32005, message: message.into(), data: None };
+            let error = TransportError::ErrorResp(refusal);
+            assert_eq!(PlainRateLimits.should_retry(&error), again, "{message}");
+        }
     }
 }

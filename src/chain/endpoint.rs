@@ -58,7 +58,7 @@ pub struct Endpoint {
 }
 
 /// An endpoint that has not answered by then does not count.
-const RPC_TIMEOUT: Duration = Duration::from_secs(15);
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest message of a node that is repeated, in characters.
 const MESSAGE_MAX: usize = 200;
 
@@ -120,6 +120,11 @@ impl Endpoint {
                 code: error.code,
                 message: error.message.chars().take(MESSAGE_MAX).collect(),
             },
+            None if is_rate_limit(failure) => EndpointError::Refused {
+                endpoint: self.name.clone(),
+                code: 429,
+                message: "too many requests".into(),
+            },
             None => self.broken().await,
         }
     }
@@ -160,7 +165,7 @@ impl Endpoint {
             Err(_) => Err(self.broken().await),
         };
         match &outcome {
-            Ok(Err(failure)) if failure.as_error_resp().is_none() => {
+            Ok(Err(failure)) if failure.as_error_resp().is_none() && !is_rate_limit(failure) => {
                 self.health.failed(&self.silent());
             }
             Err(error) => self.health.failed(error),
@@ -317,6 +322,12 @@ impl Endpoint {
 /// Exactly this block, and only while it is part of the chain (EIP-1898).
 fn pinned(at: BlockHash) -> BlockId {
     BlockId::Hash(RpcBlockHash { block_hash: at.0, require_canonical: Some(true) })
+}
+
+/// Whether alloy repeated a call as often as it may, and was refused for its rate each time.
+fn is_rate_limit(failure: &Failure) -> bool {
+    matches!(failure, RpcError::Transport(TransportErrorKind::Custom(error))
+        if error.to_string().starts_with("Max retries exceeded"))
 }
 
 /// Whether the contract itself refused, as opposed to the node: code 3, or revert data.

@@ -33,7 +33,7 @@ use crate::{
 };
 use agreement::Quorum;
 use connection::Connection;
-use endpoint::Endpoint;
+use endpoint::{Endpoint, RPC_TIMEOUT};
 pub use endpoint::{EndpointError, Tag};
 pub use health::State;
 pub use reads::{ContractKind, OwnerKind, SafeState};
@@ -43,6 +43,8 @@ pub use words::{Question, creation_code as word_reader_code};
 
 /// Longest a call over HTTP may take.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long endpoints that disagree are waited for when enough agree already.
+const RIVAL_PATIENCE: Duration = Duration::from_millis(500);
 /// First pause before a broken announcement of heads is asked for again; doubled up to the last.
 const RESUBSCRIBE_FIRST: Duration = Duration::from_millis(500);
 const RESUBSCRIBE_MAX: Duration = Duration::from_secs(30);
@@ -195,36 +197,43 @@ impl Chain {
         T: PartialEq + Clone,
         F: Future<Output = Result<T, EndpointError>>,
     {
-        let quorum = self.quorum();
-        let answers = self.collect(question, |answers| {
-            quorum.is_majority() && quorum.agree(what, answers).is_ok()
-        });
-        quorum.agree(what, &answers.await)
+        let answers = self.collect(what, question).await;
+        self.quorum().agree(what, &answers)
     }
 
-    /// The answers of the endpoints, until `enough` or all.
+    /// The answers of the endpoints, until enough of them agree or all have answered. As long as
+    /// others could outvote them, those are given a little time.
     async fn collect<'a, T, F>(
         &'a self,
+        what: &str,
         question: impl Fn(&'a Endpoint) -> F,
-        enough: impl Fn(&[Result<T, EndpointError>]) -> bool,
     ) -> Vec<Result<T, EndpointError>>
     where
+        T: PartialEq + Clone,
         F: Future<Output = Result<T, EndpointError>>,
     {
+        let quorum = self.quorum();
         let mut asked: Vec<&Endpoint> =
             self.endpoints.iter().filter(|one| !one.health.rests()).collect();
-        if asked.len() < self.settings.quorum {
+        if asked.len() < quorum.needed {
             asked = self.endpoints.iter().collect();
         }
         let mut pending: FuturesUnordered<F> = asked.into_iter().map(question).collect();
         let mut answers = vec![];
-        while let Some(answer) = pending.next().await {
-            answers.push(answer);
-            if enough(&answers) {
-                break;
+        let mut agreed = false;
+        loop {
+            let patience = if agreed { RIVAL_PATIENCE } else { RPC_TIMEOUT * 2 };
+            match tokio::time::timeout(patience, pending.next()).await {
+                Ok(Some(answer)) => answers.push(answer),
+                Ok(None) | Err(_) => return answers,
+            }
+            if quorum.agree(what, &answers).is_ok() {
+                if quorum.is_majority() {
+                    return answers;
+                }
+                agreed = true;
             }
         }
-        answers
     }
 
     /// Listens to the endpoints that announce heads, for ever. Endpoints that do not are asked.
@@ -297,10 +306,7 @@ impl Chain {
         F: Future<Output = Result<Header, EndpointError>>,
     {
         let quorum = self.quorum();
-        // Enough to know a block that enough have reached; waiting for the slowest gains nothing.
-        let answers = self
-            .collect(newest, |answers| quorum.is_majority() && quorum.agree(what, answers).is_ok());
-        let answers = answers.await;
+        let answers = self.collect(what, newest).await;
         if let Ok(header) = quorum.agree(what, &answers) {
             return Ok(header);
         }

@@ -32,8 +32,9 @@ pub struct ServeArgs {
     /// Address and port to listen on [default: 127.0.0.1:8465].
     #[arg(long, env = "COUNTERSIGN_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// A chain to follow and its RPC endpoints: `ID=URL[,URL…][;depth=N|safe|finalized][;quorum=N]
-    /// [;poll_ms=N][;backfill_blocks=N][;explorer=URL]`. May be given more than once.
+    /// A chain to follow and its RPC endpoints, HTTP or websocket: `ID=URL[,URL…]
+    /// [;depth=N|safe|finalized][;quorum=N][;poll_ms=N][;apps=ADDRESS,…][;kms=ADDRESS,…]
+    /// [;backfill_blocks=N][;explorer=URL]`. May be given more than once.
     #[arg(long = "chain", env = "COUNTERSIGN_CHAIN", value_name = "ID=URL", value_delimiter = ' ')]
     chains: Vec<String>,
     #[command(flatten)]

@@ -48,6 +48,8 @@ pub struct AnvilOptions {
     pub chain_id: ChainId,
     /// A block this often; without it, one for each transaction as it comes.
     pub block_time: Option<Duration>,
+    /// What it calls `safe` lies this many blocks below the head, `finalized` twice as many.
+    pub epoch_blocks: u64,
 }
 
 /// A running anvil. Dropping it ends the process and deletes its folder.
@@ -105,10 +107,8 @@ fn arguments(anvil: PathBuf, options: AnvilOptions, folder: &Path) -> Vec<OsStri
         "0",
         "--chain-id",
         &options.chain_id.to_string(),
-        // `safe` is one block below the head and `finalized` two, so that depth policies that name
-        // them can be met without mining for long.
         "--slots-in-an-epoch",
-        "1",
+        &options.epoch_blocks.to_string(),
         "--color",
         "never",
         "--cache-path",

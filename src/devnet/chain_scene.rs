@@ -61,6 +61,8 @@ pub struct SceneOptions {
     pub generation: Generation,
     /// A block this often; without it, one for each transaction.
     pub block_time: Option<Duration>,
+    /// What it calls `safe` lies this many blocks below the head, `finalized` twice as many.
+    pub epoch_blocks: u64,
     /// What the source CVM runs, and a replica will run.
     pub compose_hash: ComposeHash,
     /// Where the source CVM runs.
@@ -79,6 +81,8 @@ impl Default for SceneOptions {
             owners: 3,
             generation: Generation::G2,
             block_time: None,
+            // Depth policies that name `safe` or `finalized` can be met without mining for long.
+            epoch_blocks: 1,
             compose_hash: ComposeHash(B256::repeat_byte(0xc0)),
             source_device: DeviceId(B256::repeat_byte(0xd0)),
             missing_compose: false,
@@ -109,8 +113,8 @@ impl ChainScene {
         let (owners, executor) = cast(options.threshold, options.owners)?;
         let release = SafeRelease::of(options.safe_version, options.chain_id)?;
         let artifacts = Artifacts::find()?;
-        let SceneOptions { chain_id, block_time, .. } = options;
-        let anvil = Anvil::start(AnvilOptions { chain_id, block_time }).await?;
+        let SceneOptions { chain_id, block_time, epoch_blocks, .. } = options;
+        let anvil = Anvil::start(AnvilOptions { chain_id, block_time, epoch_blocks }).await?;
         let rpc = anvil.rpc();
         let setup = if block_time.is_some() { rpc.hurried() } else { rpc.clone() };
 

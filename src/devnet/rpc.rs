@@ -159,6 +159,13 @@ impl Rpc {
         self.raw("anvil_reorg", (depth, Vec::<Value>::new())).await
     }
 
+    /// Replaces the last blocks, and puts a transaction that was in one of them into the first new
+    /// one.
+    pub async fn reorg_keeping(&self, depth: u64, tx: TxHash) -> Result<(), LocalRpcError> {
+        let raw: Bytes = self.raw("eth_getRawTransactionByHash", (tx,)).await?;
+        self.raw("anvil_reorg", (depth, [(raw, 0)])).await
+    }
+
     /// Takes the last blocks away: the head goes back.
     pub async fn rollback(&self, depth: u64) -> Result<(), LocalRpcError> {
         self.raw("anvil_rollback", (depth,)).await

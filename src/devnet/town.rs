@@ -43,6 +43,8 @@ pub struct TownOptions {
     pub generation: Generation,
     /// A block this often; without it, one for each transaction.
     pub block_time: Option<Duration>,
+    /// What the chain calls `safe` lies this many blocks below its head, `finalized` twice as many.
+    pub epoch_blocks: u64,
     /// Whether the compose hash needs an approval too, or the device alone.
     pub missing_compose: bool,
     /// Looks at a new instance until it runs.
@@ -58,6 +60,7 @@ impl TownOptions {
             owners: 3,
             generation: Generation::G2,
             block_time: None,
+            epoch_blocks: 1,
             missing_compose: true,
             boot_polls: 3,
             clock,
@@ -85,6 +88,7 @@ impl Town {
             owners: options.owners,
             generation: options.generation,
             block_time: options.block_time,
+            epoch_blocks: options.epoch_blocks,
             compose_hash,
             source_device: nodes[0].device_id,
             missing_compose: options.missing_compose,

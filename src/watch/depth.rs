@@ -87,11 +87,16 @@ async fn remembered(
 
 /// The newest finalized block, asked for now and then; a chain that has no such thing is followed
 /// without.
-pub async fn finalized(chain: &Chain, deep: Option<BlockRef>, head: BlockRef) -> Option<u64> {
+pub async fn finalized(
+    chain: &Chain,
+    place: &Place,
+    deep: Option<BlockRef>,
+    head: BlockRef,
+) -> Option<u64> {
     if chain.depth() == DepthPolicy::Finalized {
         return deep.map(|deep| deep.number);
     }
-    if !head.number.is_multiple_of(FINALIZED_EVERY) {
+    if head.number / FINALIZED_EVERY == place.head.block.number / FINALIZED_EVERY {
         return None;
     }
     let header = chain.tagged(Tag::Finalized).await.ok()?;

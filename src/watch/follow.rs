@@ -140,7 +140,7 @@ impl Follower {
         let read = self.read(store, chain, place, ancestor, [to, head], now).await;
         let (read, deep, registered) = match read {
             Err(WatchError::Chain(ChainError::Logs(_)))
-                if to.block.number > ancestor + 1 && self.range.refused() =>
+                if self.range.refused(to.block.number - ancestor) =>
             {
                 return Ok(Tick::More);
             }
@@ -156,7 +156,7 @@ impl Follower {
             head_time: to.time,
             block_millis: usual_pause(place, ancestor, to),
             deep,
-            finalized: depth::finalized(chain, deep, to.block).await,
+            finalized: depth::finalized(chain, place, deep, to.block).await,
             ledger: read.sorted.ledger,
             executions: read.sorted.executions,
             reconfigured: read.sorted.reconfigured,

@@ -84,16 +84,17 @@ impl History {
         now: Time,
     ) -> Result<(), WatchError> {
         let ranges = group.ranges(self.range.blocks(), CALLS_AT_ONCE);
+        let mut asked = ranges.clone().into_iter().map(|(from, to)| to + 1 - from);
         let mut read = stream::iter(ranges)
             .map(|(from, to)| stretch(chain, group, from, to))
             .buffered(CALLS_AT_ONCE);
-        while let Some(stretch) = read.next().await {
+        while let (Some(stretch), Some(blocks)) = (read.next().await, asked.next()) {
             match stretch {
                 Ok((stretch, logs)) => {
                     store.add_history(proof, &stretch, &group.contracts, now).await?;
                     self.range.answered(logs);
                 }
-                Err(ChainError::Logs(_)) if self.range.refused() => return Ok(()),
+                Err(ChainError::Logs(_)) if self.range.refused(blocks) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -33,11 +33,10 @@ impl Range {
         }
     }
 
-    /// Asks for less; false when it is as little as can be.
-    pub fn refused(&mut self) -> bool {
-        let could_shrink = self.blocks > 1;
-        self.blocks = (self.blocks / 2).max(1);
-        could_shrink
+    /// Asks for less than the `asked` blocks that were refused; false when that is one.
+    pub fn refused(&mut self, asked: u64) -> bool {
+        self.blocks = (self.blocks.min(asked) / 2).max(1);
+        asked > 1
     }
 }
 
@@ -54,7 +53,10 @@ mod tests {
         assert_eq!(range.blocks(), FIRST);
         range.answered(FEW_LOGS);
         assert_eq!(range.blocks(), FIRST);
-        while range.refused() {}
+        // Fewer were asked for than might have been: there were no more.
+        assert!(range.refused(100));
+        assert_eq!(range.blocks(), 50);
+        while range.refused(range.blocks()) {}
         assert_eq!(range.blocks(), 1);
         (0..64).for_each(|_| range.answered(0));
         assert_eq!(range.blocks(), MAX);

@@ -201,7 +201,7 @@ async fn nothing_is_left_behind() {
 #[tokio::test]
 async fn an_anvil_may_be_dropped_as_soon_as_it_listens() {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let options = AnvilOptions { chain_id: ChainId::BASE, block_time: None };
+    let options = AnvilOptions { chain_id: ChainId::BASE, block_time: None, epoch_blocks: 1 };
     for _ in 0..3 {
         let anvil = Anvil::start(options).await.unwrap();
         let folder = anvil.folder().to_owned();
@@ -213,7 +213,7 @@ async fn an_anvil_may_be_dropped_as_soon_as_it_listens() {
 #[tokio::test]
 async fn a_start_that_is_given_up_ends() {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let options = AnvilOptions { chain_id: ChainId::BASE, block_time: None };
+    let options = AnvilOptions { chain_id: ChainId::BASE, block_time: None, epoch_blocks: 1 };
     for patience in [2, 10, 20].map(Duration::from_millis) {
         // Dropping the unfinished start waits for the end of the process: this must return.
         drop(tokio::time::timeout(patience, Anvil::start(options)).await);

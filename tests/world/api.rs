@@ -1,5 +1,7 @@
 //! The service's API, as a client sees it.
 
+use std::{cell::RefCell, fmt};
+
 use countersign::{access::OpenToken, clock::Time, store::Store};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -106,15 +108,25 @@ impl Api {
 
     /// Waits until a request has a status; another end fails at once.
     pub async fn wait_for(&self, id: &str, status: &str) -> Value {
-        eventually(&format!("status {status}"), async || {
-            let request = self.request(id).await;
+        self.look(id, &format!("status {status}"), |request| {
             let now = request["status"].as_str().unwrap_or_default().to_owned();
             let ended = ["running", "rejected", "withdrawn", "expired", "failed"];
             assert!(
                 now == status || !ended.contains(&now.as_str()),
                 "ended {now} instead of {status}: {request:#}"
             );
-            (now == status).then_some(request)
+            now == status
+        })
+        .await
+    }
+
+    /// Waits until a request looks as it should; one that never does is shown.
+    async fn look(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let last = RefCell::new(Value::Null);
+        eventually(Last { what, last: &last }, async || {
+            let request = self.request(id).await;
+            last.replace(request.clone());
+            is_so(&request).then_some(request)
         })
         .await
     }
@@ -141,11 +153,21 @@ impl Api {
 
     /// Waits until a request says why it waits, in words with this in them.
     pub async fn wait_for_reason(&self, id: &str, words: &str) -> Value {
-        eventually(&format!("a reason with {words:?}"), async || {
-            let request = self.request(id).await;
-            let reason = request["reason"].as_str().unwrap_or_default();
-            reason.contains(words).then_some(request)
+        self.look(id, &format!("a reason with {words:?}"), |request| {
+            request["reason"].as_str().unwrap_or_default().contains(words)
         })
         .await
+    }
+}
+
+/// What is waited for, and what was found last instead.
+struct Last<'a> {
+    what: &'a str,
+    last: &'a RefCell<Value>,
+}
+
+impl fmt::Display for Last<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, found {:#}", self.what, self.last.borrow())
     }
 }

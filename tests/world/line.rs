@@ -22,6 +22,8 @@ pub enum Fault {
     LosesAnswersTo(&'static str),
     /// A request with this in it is kept back until the line is mended.
     Delays(&'static str),
+    /// Everything arrives, and nothing ever comes back. Connections stay open.
+    SwallowsAnswers,
 }
 
 /// The line. Dropping it ends it.
@@ -100,6 +102,7 @@ impl Wire {
                 _ = self.fault.changed() => {}
                 read = server.read(&mut answered) => match read? {
                     0 => return Ok(()),
+                    _ if now == Fault::SwallowsAnswers => {}
                     // It has taken effect by now.
                     _ if muted => self.caught.add_permits(1),
                     bytes => client.write_all(&answered[..bytes]).await?,

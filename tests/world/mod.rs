@@ -4,10 +4,11 @@
 pub mod api;
 mod clock;
 pub mod line;
+pub mod node;
 mod postgres;
 pub mod process;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use alloy::primitives::{Address, Bytes, U256};
 use countersign::{
@@ -35,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub const DEPTH: u64 = 2;
 
 /// Waits until `look` finds something.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: impl fmt::Display, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = tokio::time::timeout(PATIENCE, async {
         let mut clock = tokio::time::interval(LOOK_EVERY);
         loop {

@@ -89,7 +89,7 @@ impl Process {
 
     /// Asks it to stop, as a service manager does, and returns what it logged.
     pub async fn terminate(mut self) -> String {
-        let pid = self.child.id().expect("it runs").to_string();
+        let pid = self.id().to_string();
         let asked = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await;
         assert!(asked.expect("there is a shell").success());
         let status = self.child.wait().await.expect("it ends");
@@ -97,6 +97,11 @@ impl Process {
         eventually("the end of its log", async || self.log().contains("stopped").then_some(()))
             .await;
         self.log()
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// Everything it has logged up to now.
