@@ -18,7 +18,7 @@ mod words;
 pub use drift::{Compared, Drift, DriftKind, drift};
 pub use fold::{AllowedEntry, EntryKind, Policy, allowlist, changes, policy};
 pub use view::{Allowlist, allowlist_at};
-pub use words::{Decoded, decoded, words};
+pub use words::{Arguments, decoded, words};
 
 use crate::{chain::ChainError, store::StoreError};
 

@@ -23,7 +23,7 @@ const POLICIES: [&str; 6] = [
 /// What an event of an app carries, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
-pub enum Decoded {
+pub enum Arguments {
     ComposeHash {
         compose_hash: ComposeHash,
     },
@@ -55,27 +55,27 @@ pub enum Decoded {
 }
 
 /// The arguments of an entry by name; none when it does not read.
-pub fn decoded(entry: &LedgerEntry) -> Option<Decoded> {
+pub fn decoded(entry: &LedgerEntry) -> Option<Arguments> {
     use PolicyEvent as E;
     Some(match PolicyEvent::from_parts(&entry.kind, &entry.value).ok()? {
         E::ComposeHashAdded(compose_hash) | E::ComposeHashRemoved(compose_hash) => {
-            Decoded::ComposeHash { compose_hash }
+            Arguments::ComposeHash { compose_hash }
         }
-        E::DeviceAdded(device_id) | E::DeviceRemoved(device_id) => Decoded::Device { device_id },
+        E::DeviceAdded(device_id) | E::DeviceRemoved(device_id) => Arguments::Device { device_id },
         E::AllowAnyDeviceSet(enabled) | E::RequireTcbUpToDateSet(enabled) => {
-            Decoded::Flag { enabled }
+            Arguments::Flag { enabled }
         }
-        E::UpgradesDisabled => Decoded::Nothing {},
+        E::UpgradesDisabled => Arguments::Nothing {},
         E::Upgraded(implementation) => {
-            Decoded::Implementation { implementation: Account(implementation) }
+            Arguments::Implementation { implementation: Account(implementation) }
         }
         E::OwnershipTransferred { from, to } | E::OwnershipTransferStarted { from, to } => {
-            Decoded::Ownership { from: Account(from), to: Account(to) }
+            Arguments::Ownership { from: Account(from), to: Account(to) }
         }
         E::PolicyChanged { actor, policy, value, enabled } => {
-            Decoded::Policy { actor: Account(actor), policy: policy_name(policy), value, enabled }
+            Arguments::Policy { actor: Account(actor), policy: policy_name(policy), value, enabled }
         }
-        E::Initialized(version) => Decoded::Version { version },
+        E::Initialized(version) => Arguments::Version { version },
     })
 }
 

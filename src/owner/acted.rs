@@ -37,7 +37,7 @@ pub enum ActedBy {
         operation: B256,
         /// Said by another contract in the same transaction.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        governor: Option<Proposal>,
+        governor: Option<GovernorProposal>,
     },
     /// A governor that executed a proposal itself.
     Governor {
@@ -55,7 +55,7 @@ pub enum ActedBy {
 
 /// A governor's proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Proposal {
+pub struct GovernorProposal {
     pub address: Account,
     #[serde(with = "text::decimal")]
     #[schema(value_type = String)]
@@ -73,7 +73,7 @@ impl fmt::Display for ActedBy {
             Self::Timelock { address, operation, governor } => {
                 write!(f, "timelock {address}, operation {operation}")?;
                 match governor {
-                    Some(Proposal { address, proposal }) => {
+                    Some(GovernorProposal { address, proposal }) => {
                         write!(f, ", for proposal {proposal} of governor {address}")
                     }
                     None => Ok(()),
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn every_way_survives_its_json_and_names_its_kind() {
         let address = Account(Address::repeat_byte(0xab));
-        let proposal = Proposal { address, proposal: U256::MAX };
+        let proposal = GovernorProposal { address, proposal: U256::MAX };
         let operation = B256::repeat_byte(7);
         for (way, kind) in [
             (ActedBy::Account { address }, "account"),

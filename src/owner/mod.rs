@@ -16,7 +16,7 @@ pub mod safe;
 pub mod text;
 pub mod trace;
 
-pub use acted::{Account, ActedBy, Proposal};
+pub use acted::{Account, ActedBy, GovernorProposal};
 
 /// One contract call, whoever makes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]

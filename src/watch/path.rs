@@ -12,7 +12,7 @@ use alloy::{
 
 use crate::{
     dstack::PolicyEvent,
-    owner::{Account, ActedBy, Proposal, trace::Trace},
+    owner::{Account, ActedBy, GovernorProposal, trace::Trace},
     request::ids::AppId,
 };
 
@@ -129,7 +129,7 @@ fn way(sent: &Sent, app: AppId, index: u64, caller: Address) -> Option<ActedBy> 
         _ => {
             let own = traces.iter().map(|(_, trace)| (caller, *trace)).collect::<Vec<_>>();
             the_proposal(&own)
-                .map(|Proposal { proposal, .. }| ActedBy::Governor { address, proposal })
+                .map(|GovernorProposal { proposal, .. }| ActedBy::Governor { address, proposal })
         }
     }
 }
@@ -151,10 +151,10 @@ fn traces_of_others(sent: &Sent, caller: Address) -> Vec<(Address, Trace)> {
 }
 
 /// The proposal that was executed, if it is one.
-fn the_proposal(traces: &[(Address, Trace)]) -> Option<Proposal> {
+fn the_proposal(traces: &[(Address, Trace)]) -> Option<GovernorProposal> {
     let mut proposals = traces.iter().filter_map(|(emitter, trace)| match trace {
         Trace::Proposal(proposal) => {
-            Some(Proposal { address: Account(*emitter), proposal: *proposal })
+            Some(GovernorProposal { address: Account(*emitter), proposal: *proposal })
         }
         _ => None,
     });

@@ -100,7 +100,7 @@ fn module() -> ActedBy {
     ActedBy::Module { address: Account(OWNER), module: Account(MODULE) }
 }
 
-fn timelock(operation: u8, governor: Option<Proposal>) -> ActedBy {
+fn timelock(operation: u8, governor: Option<GovernorProposal>) -> ActedBy {
     let operation = B256::repeat_byte(operation);
     ActedBy::Timelock { address: Account(OWNER), operation, governor }
 }
@@ -167,7 +167,10 @@ fn the_owner_of_the_moment_acted_and_its_own_logs_tell_how() {
         (
             "a governor through its timelock",
             vec![proposal(STRANGER, 5), added(), called(OWNER, 7, APP)],
-            timelock(7, Some(Proposal { address: Account(STRANGER), proposal: U256::from(5) })),
+            timelock(
+                7,
+                Some(GovernorProposal { address: Account(STRANGER), proposal: U256::from(5) }),
+            ),
         ),
         (
             "a governor without a timelock",

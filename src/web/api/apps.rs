@@ -8,7 +8,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    audit::{self, AllowedEntry, Allowlist, Decoded, Drift},
+    audit::{self, AllowedEntry, Allowlist, Arguments, Drift},
     chain::Chain,
     dstack::Generation,
     owner::{Account, ActedBy},
@@ -125,7 +125,7 @@ pub struct LedgerView {
     #[serde(flatten)]
     pub entry: LedgerEntry,
     /// The argument by name; null when it does not read.
-    pub decoded: Option<Decoded>,
+    pub decoded: Option<Arguments>,
     /// What happened, as a sentence.
     pub words: String,
     /// Who sent the transaction; null until that is found out.
