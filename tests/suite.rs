@@ -14,6 +14,7 @@ mod ground {
 mod stories {
     mod access;
     mod approval;
+    mod audit;
     mod chain_faults;
     mod cloud_emulator;
     mod cloud_scene;

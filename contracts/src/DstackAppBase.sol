@@ -122,7 +122,7 @@ abstract contract DstackAppBase is
         bool anyDevice,
         bytes32 initialDeviceId,
         bytes32 initialComposeHash
-    ) internal {
+    ) internal virtual {
         require(initialOwner != address(0), "invalid owner address");
         __Ownable_init(initialOwner);
         _upgradesDisabled = upgradesDisabled;

@@ -360,9 +360,13 @@ abstract contract DstackAppTest is SafeWorld {
         return address(uint160(uint256(vm.load(proxy, IMPLEMENTATION_SLOT))));
     }
 
-    /// @dev There is no getter: byte 0 of slot 1 is the only way to know.
+    /// @dev There is no getter: byte 0 of this slot is the only way to know.
     function upgradesDisabled() internal view returns (bool) {
-        return uint256(vm.load(address(app), bytes32(uint256(1)))) & 0xff == 1;
+        return uint256(vm.load(address(app), bytes32(flagsSlot()))) & 0xff == 1;
+    }
+
+    function flagsSlot() internal pure virtual returns (uint256) {
+        return 1;
     }
 
     /// @dev How a reader tells the generations apart.

@@ -19,12 +19,25 @@ pub async fn run(globals: &Globals) -> Result<Answer> {
         Page::default().line("no app yet: the first request for one starts the watch")
     } else {
         let row = |app: &Value| {
-            ["/chain_id", "/app", "/ledger_from"].map(|place| text(app, place).into()).to_vec()
+            let mut row =
+                ["/chain_id", "/app", "/ledger_from"].map(|place| text(app, place)).to_vec();
+            row.push(history(app));
+            row.into_iter().map(Into::into).collect()
         };
-        let heads = vec!["chain", "app", "events known from block"];
+        let heads = vec!["chain", "app", "events known from block", "history"];
         Page::default().table(heads, list.iter().map(row).collect())
     };
     Ok(Answer::new(page, apps))
+}
+
+/// How much of its history is known.
+fn history(app: &Value) -> String {
+    match app["progress"].as_f64() {
+        _ if app["is_whole"] == Value::Bool(true) => "whole".into(),
+        Some(1.0..) => "cut off".into(),
+        Some(done) => format!("{:.0} % read", (done * 100.0).floor()),
+        None => "not read yet".into(),
+    }
 }
 
 /// The chain of a watched app.
@@ -40,5 +53,24 @@ pub async fn chain_of(client: &Client, app: AppId) -> Result<ChainId> {
         [chain] => Ok(*chain),
         [] => None.context("the service watches no such app (`countersign apps` lists them)"),
         _ => bail!("this app is watched on several chains: give --chain"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_history_is_whole_cut_off_or_being_read() {
+        for (whole, progress, expected) in [
+            (true, json!(1.0), "whole"),
+            (false, json!(1.0), "cut off"),
+            (false, json!(0.999), "99 % read"),
+            (false, json!(null), "not read yet"),
+        ] {
+            assert_eq!(history(&json!({ "is_whole": whole, "progress": progress })), expected);
+        }
     }
 }

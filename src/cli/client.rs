@@ -5,7 +5,11 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use reqwest::{Method, RequestBuilder, header, redirect};
+use reqwest::{
+    Method, RequestBuilder,
+    header::{self, HeaderMap},
+    redirect,
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -85,6 +89,7 @@ impl ClientError {
 /// An answer that is no error.
 pub struct Reply {
     pub status: u16,
+    pub headers: HeaderMap,
     pub body: Value,
 }
 
@@ -124,8 +129,38 @@ impl Client {
     }
 
     pub async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, ClientError> {
-        let reply = self.send(self.request(Method::GET, path).query(query)).await?;
-        Ok(reply.body)
+        Ok(self.reply(path, query).await?.body)
+    }
+
+    /// The same, with what the headers say beside the body.
+    pub async fn reply(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Reply, ClientError> {
+        self.send(self.request(Method::GET, path).query(query)).await
+    }
+
+    /// A list with all its pages. Of the address that names the next page only the cursor is used.
+    pub async fn pages(&self, path: &[&str], limit: u32) -> Result<Vec<Value>, ClientError> {
+        let (mut rows, mut cursor) = (vec![], None);
+        loop {
+            let mut query = vec![("limit", limit.to_string())];
+            query.extend(cursor.map(|cursor| ("cursor", cursor)));
+            let reply = self.reply(path, &query).await?;
+            let Value::Array(page) = reply.body else {
+                return Err(ClientError::NotCountersign {
+                    place: self.place(),
+                    status: reply.status,
+                });
+            };
+            let is_empty = page.is_empty();
+            rows.extend(page);
+            cursor = reply.headers.get(header::LINK).and_then(|link| next(link.to_str().ok()?));
+            if cursor.is_none() || is_empty {
+                return Ok(rows);
+            }
+        }
     }
 
     pub async fn post(&self, path: &[&str], body: &Value) -> Result<Reply, ClientError> {
@@ -146,7 +181,7 @@ impl Client {
 
     /// The readiness, which is an answer in both states.
     pub async fn readiness(&self) -> Result<Value, ClientError> {
-        let (status, body) = self.exchange(self.request(Method::GET, &["readyz"])).await?;
+        let (status, _, body) = self.exchange(self.request(Method::GET, &["readyz"])).await?;
         let body: Option<Value> = serde_json::from_slice(&body).ok();
         body.filter(|body| body["checks"].is_array())
             .ok_or_else(|| ClientError::NotCountersign { place: self.place(), status })
@@ -172,18 +207,21 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Reply, ClientError> {
-        let (status, body) = self.exchange(request).await?;
+        let (status, headers, body) = self.exchange(request).await?;
         let not_ours = || ClientError::NotCountersign { place: self.place(), status };
         if (200..300).contains(&status) {
             let body = serde_json::from_slice(&body).map_err(|_| not_ours())?;
-            return Ok(Reply { status, body });
+            return Ok(Reply { status, headers, body });
         }
         let problem: Problem = serde_json::from_slice(&body).map_err(|_| not_ours())?;
         let Problem { code, title, field } = problem;
         Err(ClientError::Refused { status, code, title, field })
     }
 
-    async fn exchange(&self, request: RequestBuilder) -> Result<(u16, Vec<u8>), ClientError> {
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<(u16, HeaderMap, Vec<u8>), ClientError> {
         let place = || self.place();
         let cut_off = |error: reqwest::Error| {
             let source = error.without_url();
@@ -195,6 +233,7 @@ impl Client {
         };
         let mut response = request.send().await.map_err(cut_off)?;
         let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(cut_off)? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -202,8 +241,16 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok((status, body))
+        Ok((status, headers, body))
     }
+}
+
+/// The cursor of the next page in a `Link` header.
+fn next(link: &str) -> Option<String> {
+    let (address, parameters) = link.split_once('>')?;
+    let query = address.split_once('?')?.1;
+    let cursor = query.split('&').find_map(|pair| pair.strip_prefix("cursor="))?;
+    parameters.contains("rel=\"next\"").then(|| cursor.to_owned())
 }
 
 /// What the service says when it refuses.
@@ -237,6 +284,15 @@ mod tests {
         };
         assert_eq!(refused(Some("source_cvm")).to_string(), "source_cvm: missing");
         assert_eq!(refused(None).to_string(), "missing");
+    }
+
+    #[test]
+    fn a_link_names_the_next_page() {
+        let link = "</v1/apps/1/0x11/ledger?limit=2&cursor=30_4>; rel=\"next\"";
+        assert_eq!(next(link).as_deref(), Some("30_4"));
+        assert_eq!(next("</v1/x?limit=2>; rel=\"next\""), None);
+        assert_eq!(next("</v1/x?cursor=1_2>; rel=\"prev\""), None);
+        assert_eq!(next(""), None);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct DevnetArgs {
     #[arg(long, default_value_t = 3, value_name = "N")]
     owners: usize,
     /// Generation of the app's contract.
-    #[arg(long, default_value = "g2", value_parser = ["g1", "g2", "g3"])]
+    #[arg(long, default_value = "g2", value_parser = ["g0", "g1", "g2", "g3"])]
     app_generation: String,
     /// Seconds between blocks.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
@@ -163,6 +163,7 @@ fn town_options(args: &DevnetArgs, clock: Arc<dyn Clock>) -> Result<TownOptions>
         bail!("--block-time: expected 0.1 to 60 seconds");
     }
     let generation = match args.app_generation.as_str() {
+        "g0" => Generation::G0,
         "g1" => Generation::G1,
         "g3" => Generation::G3,
         _ => Generation::G2,

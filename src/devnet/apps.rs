@@ -44,8 +44,6 @@ pub enum KmsError {
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
     Rpc(#[from] LocalRpcError),
-    #[error("there is no contract of generation {0} to put on a chain")]
-    Generation(Generation),
 }
 
 /// A KMS whose factory makes apps of one generation.
@@ -62,7 +60,7 @@ impl Kms {
         generation: Generation,
     ) -> Result<Self, KmsError> {
         let name = match generation {
-            Generation::G0 => return Err(KmsError::Generation(generation)),
+            Generation::G0 => "DstackAppG0",
             Generation::G1 => "DstackAppG1",
             Generation::G2 => "DstackAppG2",
             Generation::G3 => "DstackAppG3",

@@ -5,11 +5,11 @@
 //! exactly one well-formed word is [`UnreadableAnswer`].
 
 use alloy::{
-    primitives::{Address, B256, Bytes, U256},
+    primitives::{Address, B256, Bytes, U256, b256},
     sol_types::SolCall,
 };
 
-use super::abi::DstackApp;
+use super::{Generation, abi::DstackApp};
 use crate::request::ids::{ComposeHash, DeviceId};
 
 /// An answer that says neither yes nor no.
@@ -25,6 +25,28 @@ pub enum UnreadableAnswer {
     NotAddress,
     #[error("a number beyond 64 bits")]
     NotU64,
+    #[error("the storage is not laid out as in any known generation")]
+    Layout,
+}
+
+/// Where a proxy keeps the address of its code (ERC-1967).
+pub const IMPLEMENTATION_SLOT: B256 =
+    b256!("360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc");
+
+/// The word that holds the flags, one of which no function tells. G0 has its app id in front.
+#[must_use]
+pub fn flags_slot(generation: Generation) -> B256 {
+    B256::with_last_byte(if generation == Generation::G0 { 2 } else { 1 })
+}
+
+/// Whether upgrades are disabled, out of the word at [`flags_slot`]. The next byte is the switch for
+/// any device, which the contract tells as well: it shows whether this is the word it should be.
+pub fn decode_flags(word: B256, any_device: bool) -> Result<bool, UnreadableAnswer> {
+    let fits = word[..30].iter().all(|byte| *byte == 0) && word[30] == u8::from(any_device);
+    match word[31] {
+        flag @ (0 | 1) if fits => Ok(flag == 1),
+        _ => Err(UnreadableAnswer::Layout),
+    }
 }
 
 /// A question to a DstackApp.
@@ -132,6 +154,24 @@ mod tests {
         assert_eq!(decode_bool(&[]), Err(UnreadableAnswer::Empty));
         assert_eq!(decode_bool(&[0; 31]), Err(UnreadableAnswer::Length(31)));
         assert_eq!(decode_bool(&[0; 64]), Err(UnreadableAnswer::Length(64)));
+    }
+
+    #[test]
+    fn the_flags_are_read_where_the_contract_shows_that_they_are() {
+        let word = |any_device: u8, disabled: u8| {
+            let mut word = B256::ZERO;
+            (word[30], word[31]) = (any_device, disabled);
+            word
+        };
+        assert_eq!(decode_flags(word(0, 1), false), Ok(true));
+        assert_eq!(decode_flags(word(1, 0), true), Ok(false));
+        for (word, any_device) in
+            [(word(1, 0), false), (word(0, 2), false), (B256::repeat_byte(1), true)]
+        {
+            assert_eq!(decode_flags(word, any_device), Err(UnreadableAnswer::Layout));
+        }
+        assert_eq!(flags_slot(Generation::G0), B256::with_last_byte(2));
+        assert_eq!(flags_slot(Generation::G3), B256::with_last_byte(1));
     }
 
     #[test]

@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{dstack::Write, request::ids::AppId};
 
+mod acted;
 pub mod safe;
 pub mod text;
+pub mod trace;
+
+pub use acted::{Account, ActedBy, GovernorProposal};
 
 /// One contract call, whoever makes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]

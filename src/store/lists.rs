@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use alloy::primitives::B256;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, signed, unsigned};
-use crate::request::ids::{AppId, ChainId, RequestId, TxHash};
+use super::{During, Store, StoreError, unsigned};
+use crate::request::ids::RequestId;
 
 /// How many signatures a request has, of how many it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,38 +40,6 @@ impl Store {
                     threshold: number("threshold", row.threshold.into())?,
                 };
                 Ok((RequestId(row.request_id), signatures))
-            })
-            .collect()
-    }
-
-    /// The requests of an app that were executed by one of these transactions, oldest first.
-    pub async fn executed_by(
-        &self,
-        chain: ChainId,
-        app: AppId,
-        transactions: &[TxHash],
-    ) -> Result<Vec<(TxHash, RequestId)>, StoreError> {
-        let hashes: Vec<Vec<u8>> = transactions.iter().map(|tx| tx.0.to_vec()).collect();
-        let rows = sqlx::query!(
-            r#"select id, executed_tx as "tx!" from requests
-             where chain_id = $1 and app = $2 and executed_tx = any($3)
-             order by created_at, id"#,
-            signed(chain.get()),
-            app.0.as_slice(),
-            &hashes,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .during("look for the requests of transactions")?;
-        rows.into_iter()
-            .map(|row| {
-                let tx =
-                    B256::try_from(row.tx.as_slice()).map_err(|_| StoreError::Inconsistent {
-                        table: "requests",
-                        column: "executed_tx",
-                        row: row.id.to_string(),
-                    })?;
-                Ok((TxHash(tx), RequestId(row.id)))
             })
             .collect()
     }

@@ -1,6 +1,7 @@
 //! The only room with SQL. One table family a file; every write says how many rows it must touch.
 
 pub mod advance;
+pub mod apps;
 pub mod attempts;
 pub mod chain;
 pub mod history;
@@ -11,6 +12,7 @@ pub mod ledger;
 pub mod lists;
 pub mod managed;
 pub mod outbox;
+pub mod paths;
 pub mod proposals;
 mod request_rows;
 pub mod requests;

@@ -2,13 +2,16 @@
 //!
 //! [`follow`] moves one chain's head on and keeps the ledger; [`look`] reads the state for one
 //! request. Events say when to look and which transaction did it; only a state read decides.
+//! [`attribute`] finds out, after the fact, who made each entry of the ledger.
 
+pub mod attribute;
 mod blocks;
 pub mod depth;
 pub mod follow;
 pub mod history;
 pub mod logs;
 pub mod look;
+pub mod path;
 mod range;
 
 use crate::{chain::ChainError, request::ids::ChainId, store::StoreError};

@@ -121,6 +121,9 @@ impl From<AuditError> for Problem {
         match error {
             AuditError::Store(error) => error.into(),
             AuditError::Chain(error) => error.into(),
+            error @ AuditError::BeyondHead { .. } => {
+                Self { code: "beyond-head", ..Self::of_field("at", error.to_string()) }
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 
 use super::{Page, refusal::Visitor, render};
-use crate::{request::ids::AppId, web::WebState};
+use crate::{store::apps::AppHistory, web::WebState};
 
 #[derive(Template)]
 #[template(path = "apps.html")]
@@ -16,7 +16,7 @@ struct Apps {
 struct Watched {
     id: u64,
     name: String,
-    apps: Vec<(AppId, Option<u64>)>,
+    apps: Vec<AppHistory>,
     /// The newest block that was read.
     head: Option<u64>,
 }
@@ -28,7 +28,7 @@ pub async fn page(_: Visitor, State(state): State<WebState>) -> Page {
         chains.push(Watched {
             id: chain.id().get(),
             name: chain.id().label(),
-            apps: store.apps(chain.id()).await?,
+            apps: store.app_histories(chain.id()).await?,
             head: store.head(chain.id()).await?.map(|head| head.block.number),
         });
     }

@@ -1,0 +1,260 @@
+//! What an app allows, in facts and a table, as JSON or as CSV; and whether the chain agrees.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::by;
+use crate::cli::{
+    client::{ClientError, Reply},
+    page::{Cell, Page, Tone},
+    print::Ending,
+    show::{text, time},
+};
+
+/// What the comparison of ledger and chain said.
+pub enum Drift {
+    NotAsked,
+    Found {
+        found: Vec<Value>,
+        /// Entries that were not compared, since there are too many.
+        unchecked: u64,
+    },
+    /// The chain cannot be read, which is not the same as no drift.
+    Unknown(String),
+}
+
+impl Drift {
+    pub fn of(answer: Result<Reply, ClientError>) -> Result<Self, ClientError> {
+        match answer {
+            Ok(Reply { body: Value::Array(found), headers, .. }) => {
+                let unchecked = headers.get("countersign-unchecked");
+                let unchecked = unchecked.and_then(|count| count.to_str().ok()?.parse().ok());
+                Ok(Self::Found { found, unchecked: unchecked.unwrap_or_default() })
+            }
+            Ok(_) => Ok(Self::Unknown("the answer does not read".into())),
+            Err(error) if error.status() == Some(503) => Ok(Self::Unknown(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::NotAsked => Ending::Done,
+            Self::Found { found, unchecked } => {
+                Ending::attention_if(!found.is_empty() || *unchecked > 0)
+            }
+            Self::Unknown(_) => Ending::Attention,
+        }
+    }
+
+    pub fn words(&self) -> String {
+        match self {
+            Self::NotAsked => "only compared as of now".into(),
+            Self::Found { found, unchecked: 0 } if found.is_empty() => {
+                "ledger and chain agree".into()
+            }
+            Self::Found { found, unchecked: 0 } => {
+                format!("ledger and chain disagree on {} entries", found.len())
+            }
+            Self::Found { found, unchecked } => format!(
+                "ledger and chain disagree on {} entries; {unchecked} older ones were not compared",
+                found.len()
+            ),
+            Self::Unknown(why) => format!("the chain could not be compared: {why}"),
+        }
+    }
+}
+
+/// The rules beside the lists: their names in JSON and CSV, and for people.
+const RULES: [(&str, &str); 6] = [
+    ("owner", "Owner"),
+    ("pending_owner", "Offered to"),
+    ("allow_any_device", "Any device"),
+    ("require_tcb_up_to_date", "TCB up to date"),
+    ("upgrades_disabled", "Code frozen"),
+    ("implementation", "Runs the code of"),
+];
+
+fn entries(list: &Value) -> &[Value] {
+    list["entries"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+pub fn json(list: &Value, drift: &Drift) -> Value {
+    let (found, unchecked) = match drift {
+        Drift::Found { found, unchecked } => (json!(found), json!(unchecked)),
+        _ => (Value::Null, Value::Null),
+    };
+    let problem = if let Drift::Unknown(why) = drift { json!(why) } else { Value::Null };
+    let mut whole = list.clone();
+    whole["drift"] = found;
+    whole["drift_unchecked"] = unchecked;
+    whole["drift_problem"] = problem;
+    whole
+}
+
+pub fn page(list: &Value, drift: &Drift) -> Page {
+    let at = match (list["at"].as_u64(), list["head"]["number"].as_u64()) {
+        (Some(block), _) => format!("block {block}"),
+        (None, Some(head)) => format!("now, block {head}"),
+        (None, None) => "now".into(),
+    };
+    let known = match (list["ledger_from"].as_u64(), list["is_whole"] == Value::Bool(true)) {
+        (Some(block), true) => format!("block {block}, the deployment").into(),
+        (Some(block), false) => {
+            Cell::toned(format!("block {block}; what is older is not known"), Tone::Waiting)
+        }
+        (None, _) => Cell::toned("not read yet: this list is not complete", Tone::Waiting),
+    };
+    let tone = if drift.ending() == Ending::Done { Tone::Good } else { Tone::Bad };
+    let mut facts = vec![
+        ("App", text(list, "/app").into()),
+        ("Chain", text(list, "/chain_id").into()),
+        ("As of", at.into()),
+        ("Events known from", known),
+    ];
+    facts.extend(RULES.map(|(name, title)| (title, rule(list, name))));
+    facts.push(("Drift", Cell::toned(drift.words(), tone)));
+    for (name, title) in [("warning", "Careful"), ("unreadable", "Not read")] {
+        if list[name].is_string() {
+            facts.push((title, Cell::toned(text(list, &format!("/{name}")), Tone::Bad)));
+        }
+    }
+    let rows: Vec<Vec<Cell>> = entries(list).iter().map(row).collect();
+    let page = Page::default().title("Allowlist").facts(facts).title("Allowed");
+    let page = if rows.is_empty() {
+        page.line("nothing that the ledger knows of")
+    } else {
+        let heads = vec![
+            "what",
+            "value",
+            "since block",
+            "since",
+            "by transaction",
+            "decided by",
+            "requests",
+            "replicas",
+        ];
+        page.table(heads, rows)
+    };
+    differences(page, drift)
+}
+
+/// A rule in a word; `-` when it is not known, or does not exist.
+fn rule(list: &Value, name: &str) -> Cell {
+    match &list[name] {
+        Value::Bool(true) if name == "allow_any_device" => Cell::toned("yes", Tone::Bad),
+        Value::Bool(flag) => if *flag { "yes" } else { "no" }.into(),
+        _ => text(list, &format!("/{name}")).into(),
+    }
+}
+
+fn row(entry: &Value) -> Vec<Cell> {
+    vec![
+        text(entry, "/kind").replace('_', " ").into(),
+        text(entry, "/value").into(),
+        text(entry, "/since/number").into(),
+        time(entry, "/since_time").into(),
+        Cell::hash(text(entry, "/tx")),
+        by(entry).into(),
+        names(entry, "requests").into(),
+        names(entry, "replicas").into(),
+    ]
+}
+
+/// Ids in a list, or a dash.
+fn names(entry: &Value, list: &str) -> String {
+    let ids = entry[list].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ids: Vec<String> = ids.iter().map(|id| text(id, "")).collect();
+    if ids.is_empty() { "-".into() } else { ids.join(" ") }
+}
+
+fn differences(page: Page, drift: &Drift) -> Page {
+    let Drift::Found { found, .. } = drift else { return page };
+    if found.is_empty() {
+        return page;
+    }
+    let row = |one: &Value| {
+        vec![
+            text(one, "/kind").replace('_', " ").into(),
+            text(one, "/value").into(),
+            text(one, "/in_ledger").into(),
+            text(one, "/on_chain").into(),
+        ]
+    };
+    let rows = found.iter().map(row).collect();
+    page.title("Drift").table(vec!["what", "value", "in ledger", "on chain"], rows)
+}
+
+/// A line per entry, and after them a line per rule that is known.
+pub fn csv(list: &Value) -> Result<String> {
+    let mut csv = csv::Writer::from_writer(vec![]);
+    csv.write_record([
+        "kind",
+        "value",
+        "since_block",
+        "since_time",
+        "transaction",
+        "acted_by",
+        "requests",
+        "replicas",
+    ])?;
+    for entry in entries(list) {
+        let places = ["/kind", "/value", "/since/number", "/since_time", "/tx"];
+        let mut record: Vec<String> = places.iter().map(|place| text(entry, place)).collect();
+        record.extend([by(entry), names(entry, "requests"), names(entry, "replicas")]);
+        csv.write_record(record)?;
+    }
+    for (name, _) in RULES.iter().filter(|(name, _)| !list[*name].is_null()) {
+        let value = text(list, &format!("/{name}"));
+        csv.write_record([name, value.as_str(), "", "", "", "", "", ""])?;
+    }
+    Ok(String::from_utf8(csv.into_inner()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn csv_has_a_head_a_line_per_entry_and_the_rules_that_are_known() {
+        let entry = json!({
+            "kind": "device", "value": "0xbb", "since": {"number": 7, "hash": "0x01"},
+            "since_time": "2026-11-21T09:30:00Z", "tx": "0xcc, \"odd\"", "acted_by": null,
+            "requests": ["r1", "r2"], "replicas": [],
+        });
+        let list = json!({ "entries": [entry], "owner": "0x11", "allow_any_device": false, "implementation": null });
+        let expected = "kind,value,since_block,since_time,transaction,acted_by,requests,replicas\n\
+                        device,0xbb,7,2026-11-21T09:30:00Z,\"0xcc, \"\"odd\"\"\",not known yet,r1 r2,-\n\
+                        owner,0x11,,,,,,\n\
+                        allow_any_device,false,,,,,,\n";
+        assert_eq!(csv(&list).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_unreadable_chain_is_not_agreement_and_neither_is_half_a_comparison() {
+        let refused = |status| {
+            Err(ClientError::Refused {
+                status,
+                code: "chain-unreadable".into(),
+                title: "no endpoint answers".into(),
+                field: None,
+            })
+        };
+        let found = |body, unchecked: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(count) = unchecked {
+                headers.insert("countersign-unchecked", count.parse().unwrap());
+            }
+            Drift::of(Ok(Reply { status: 200, headers, body })).unwrap()
+        };
+        assert_eq!(found(json!([]), None).ending(), Ending::Done);
+        assert_eq!(found(json!([{}]), None).ending(), Ending::Attention);
+        let half = found(json!([]), Some("7"));
+        assert_eq!(half.ending(), Ending::Attention);
+        assert!(half.words().contains("7 older ones were not compared"));
+        assert_eq!(Drift::of(refused(503)).unwrap().ending(), Ending::Attention);
+        assert!(Drift::of(refused(404)).is_err());
+    }
+}
