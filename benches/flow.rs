@@ -33,11 +33,22 @@ const READS: u32 = 500;
 
 #[tokio::main]
 async fn main() {
+    // Names of parts on the command line choose; cargo adds `--bench`.
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let is_chosen = |part: &str| chosen.is_empty() || chosen.iter().any(|one| one == part);
     let mut figures = vec![];
-    figures.extend(follow::figures().await);
-    figures.push(backfill::figure().await);
-    figures.extend(scale::figures().await);
-    figures.extend(flow().await);
+    if is_chosen("follow") {
+        figures.extend(follow::figures().await);
+    }
+    if is_chosen("backfill") {
+        figures.push(backfill::figure().await);
+    }
+    if is_chosen("scale") {
+        figures.extend(scale::figures().await);
+    }
+    if is_chosen("flow") {
+        figures.extend(flow().await);
+    }
     report(&figures);
 }
 

@@ -73,7 +73,7 @@ async fn floor(world: &World) -> Vec<f64> {
     let mut times = vec![];
     for _ in 0..ROUNDS {
         let from = SystemClock.now();
-        let (_, head) = tokio::join!(world.mine(1), heads.recv());
+        let ((), head) = tokio::join!(world.mine(1), heads.recv());
         let head = head.expect("a head");
         let filter = Filter::new()
             .address(app)

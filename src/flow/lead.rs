@@ -13,6 +13,7 @@ use crate::{
     store::chain::Leadership,
     watch::{
         WatchError,
+        attribute::attribute,
         follow::{Follower, Tick},
         history::{History, Progress},
     },
@@ -25,6 +26,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A failure that is over with the next try is nobody's trouble.
 const FAILURES_BEFORE_TROUBLE: u32 = 2;
+/// Transactions whose receipts are read in one step, and the pause when there are none.
+const PATHS_AT_ONCE: u32 = 64;
+const PATHS_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is looked whether there is history to read.
 const HISTORY_PAUSE: Duration = Duration::from_secs(10);
 
@@ -55,10 +59,11 @@ impl Service {
         tokio::select! {
             () = chain.listen() => {}
             () = keep(leadership, &over) => {}
-            ((), ()) = async {
+            ((), (), ()) = async {
                 tokio::join!(
                     self.heads(chain, leadership, follower, &over),
                     self.histories(chain, leadership, &learned, &over),
+                    self.paths(chain, &over),
                 )
             } => {}
         }
@@ -178,6 +183,24 @@ impl Service {
                     tracing::warn!(chain.id = %chain.id(), error = problem, "cannot read history");
                     let doubled = RETRY_FIRST.saturating_mul(1 << failures.min(8));
                     pause(doubled.min(RETRY_MAX), over).await;
+                }
+            }
+        }
+    }
+
+    /// Finds out who made the entries of the ledger.
+    async fn paths(&self, chain: &Chain, over: &CancellationToken) {
+        while !over.is_cancelled() {
+            let step = attribute(&self.store, chain, PATHS_AT_ONCE, self.clock.now());
+            match AssertUnwindSafe(Box::pin(step)).catch_unwind().await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) => pause(PATHS_PAUSE, over).await,
+                failed => {
+                    let error = failed.ok().and_then(Result::err);
+                    let problem =
+                        error.map_or_else(|| "a panic".to_owned(), |error| chain_of(&error));
+                    tracing::warn!(chain.id = %chain.id(), error = problem, "cannot read receipts");
+                    pause(RETRY_MAX, over).await;
                 }
             }
         }

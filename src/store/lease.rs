@@ -49,6 +49,9 @@ pub async fn check_lease(
     held.map(|_| ()).ok_or(StoreError::LeaseLost)
 }
 
+/// More requests than all workers of all instances hold at the same time.
+const LEASED_MAX: i64 = 100;
+
 impl Store {
     /// Claims the request that has been due longest, until `until`.
     pub async fn claim(
@@ -106,8 +109,12 @@ impl Store {
     /// When the next request is due, if any is open.
     pub async fn next_due(&self) -> Result<Option<Time>, StoreError> {
         sqlx::query_scalar!(
-            "select min(greatest(next_try_at, coalesce(lease_until, next_try_at))) from requests
-             where ended_as is null and running_at is null"
+            "select min(greatest(next_try_at, coalesce(lease_until, next_try_at))) from (
+                select next_try_at, lease_until from requests
+                where ended_as is null and running_at is null
+                order by next_try_at limit $1
+             ) as first",
+            LEASED_MAX
         )
         .fetch_one(&self.pool)
         .await

@@ -65,11 +65,10 @@ pub async fn attribute(
         return Ok(0);
     }
     let owners = owners(store, chain, &due).await?;
-    let done: Vec<Result<bool, WatchError>> = stream::iter(&due)
-        .map(|(tx, entries)| one(store, chain, *tx, entries, &owners, now))
-        .buffer_unordered(RECEIPTS_AT_ONCE)
-        .collect()
-        .await;
+    let looks: Vec<_> =
+        due.iter().map(|(tx, entries)| one(store, chain, *tx, entries, &owners, now)).collect();
+    let done: Vec<Result<bool, WatchError>> =
+        stream::iter(looks).buffer_unordered(RECEIPTS_AT_ONCE).collect().await;
     let done: Vec<bool> = done.into_iter().collect::<Result<_, _>>()?;
     Ok(done.into_iter().filter(|found| *found).count())
 }

@@ -27,6 +27,8 @@ alloy::sol! {
 }
 
 const BATCH: u64 = 300;
+/// The most logs that leaves one block a range.
+const ONE_BLOCK: usize = 300;
 
 fn device(number: u64) -> DeviceId {
     DeviceId(B256::from(U256::from(number)))
@@ -125,7 +127,7 @@ async fn an_endpoint_that_cuts_long_answers_off_is_found_out() {
 #[tokio::test]
 async fn a_history_that_was_begun_is_read_on_after_a_restart() {
     // Small answers make many steps, between which it is stopped.
-    let (world, node) = watched_through(Manner::LimitsLogs(BATCH as usize)).await;
+    let (world, node) = watched_through(Manner::LimitsLogs(ONE_BLOCK)).await;
     allow_devices(&world, 16).await;
     let (chain, app) = (world.town.chain.chain_id, world.town.chain.app);
     let mut known_from = u64::MAX;

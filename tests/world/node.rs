@@ -90,7 +90,9 @@ async fn answer(State(shared): State<Arc<Shared>>, Json(call): Json<Value>) -> J
     let method = call["method"].as_str().unwrap_or_default().to_owned();
     let count = {
         let mut calls = shared.calls.lock().unwrap();
-        *calls.entry(method.clone()).or_default() += 1;
+        // Asking for the head is told apart: it is done by time, not by block.
+        let tag = call["params"][0].as_str().filter(|tag| *tag == "latest").unwrap_or_default();
+        *calls.entry(format!("{method} {tag}").trim_end().to_owned()).or_default() += 1;
         calls.values().sum::<usize>()
     };
     let manner = *shared.manner.lock().unwrap();
@@ -171,23 +173,23 @@ fn distort(manner: Manner, method: &str, call: &Value, answer: &mut Value) {
             let Some(words) = answer["result"].as_str().map(|hex| (hex.len() - 2) / 64) else {
                 return;
             };
-            let (one, head) = if manner == Manner::SaysYes { ("1", "8") } else { ("0", "8") };
+            let one = u8::from(manner == Manner::SaysYes);
             // A batched answer has a head before each word.
             let result = match words {
-                1 => format!("{:0>64}", one),
-                _ => format!("{head}{:0>63}{:0>64}", "20", one).repeat(words / 2),
+                1 => format!("{one:0>64}"),
+                _ => format!("8{:0>63}{one:0>64}", "20").repeat(words / 2),
             };
             answer["result"] = json!(format!("0x{result}"));
         }
         (Manner::ForgetsItsHead, "eth_getBlockByNumber") if call["params"][0] != "latest" => {
             answer["result"] = Value::Null;
         }
-        (Manner::LimitsLogs(most), "eth_getLogs") => {
-            if answer["result"].as_array().is_some_and(|logs| logs.len() > most) {
-                let message = format!("query returned more than {most} results");
-                answer.as_object_mut().unwrap().remove("result");
-                answer["error"] = json!({ "code": -32005, "message": message });
-            }
+        (Manner::LimitsLogs(most), "eth_getLogs")
+            if answer["result"].as_array().is_some_and(|logs| logs.len() > most) =>
+        {
+            let message = format!("query returned more than {most} results");
+            answer.as_object_mut().unwrap().remove("result");
+            answer["error"] = json!({ "code": -32005, "message": message });
         }
         (Manner::CutsLogs(most), "eth_getLogs") => {
             if let Some(logs) = answer["result"].as_array_mut() {
