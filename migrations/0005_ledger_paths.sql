@@ -8,9 +8,7 @@ alter table ledger
     add column acted_by jsonb,
     -- How often the receipt could not be had, and when it is asked for again.
     add column path_tries integer not null default 0 check (path_tries >= 0),
-    add column path_retry_at timestamptz not null default '-infinity',
+    add column path_retry_at timestamptz,
     add constraint ledger_path check ((sender is null) = (acted_by is null));
 
--- In the order they are taken: those never tried before, the newest first, then the others.
-create index ledger_without_path on ledger (chain_id, path_retry_at, block_number desc)
-    where acted_by is null;
+create index ledger_without_path on ledger (chain_id, block_number desc) where acted_by is null;
