@@ -123,7 +123,7 @@ fn attach(entries: &mut [AllowedEntry], uses: &[Use]) {
             EntryKind::Device => one.device.0 == entry.value,
         });
         for one in of_entry {
-            if one.executed_tx == Some(entry.tx) {
+            if one.transactions.contains(&entry.tx) {
                 entry.requests.push(one.request);
             }
             entry.replicas.extend(one.replica.clone());
@@ -198,7 +198,7 @@ mod tests {
             request: RequestId(Uuid::from_u128(id)),
             compose,
             device,
-            executed_tx: Some(tx),
+            transactions: vec![tx],
             replica: replica.map(|id| id.parse().unwrap()),
         };
         let uses = [

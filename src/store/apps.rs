@@ -50,8 +50,9 @@ pub struct Use {
     pub request: RequestId,
     pub compose: ComposeHash,
     pub device: DeviceId,
-    /// The transaction that registered what it asked for.
-    pub executed_tx: Option<TxHash>,
+    /// The transactions that registered what it asked for: the one that was seen to, and those by
+    /// which a Safe executed what was put to its owners.
+    pub transactions: Vec<TxHash>,
     /// Its replica, when that was committed or runs.
     pub replica: Option<ReplicaId>,
 }
@@ -126,12 +127,19 @@ impl Store {
     ) -> Result<Vec<Use>, StoreError> {
         let values: Vec<Vec<u8>> = values.iter().map(|value| value.to_vec()).collect();
         let rows = sqlx::query!(
-            "select id, compose_hash, device_id, executed_tx,
+            r#"select id, compose_hash, device_id,
+                array(
+                    select executed_tx where executed_tx is not null
+                    union
+                    select e.tx_hash from proposals p join safe_executions e
+                        on e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash
+                    where p.request_id = r.id and e.safe = p.owner and e.success
+                ) as "transactions!",
                 case when status in ('committed', 'running') then replica_id end as replica
-             from requests
+             from requests r
              where chain_id = $1 and app = $2 and (compose_hash = any($3) or device_id = any($3))
-               and (executed_tx is not null or replica_id is not null)
-             order by created_at, id",
+               and (executed_at is not null or registered_at is not null or replica_id is not null)
+             order by created_at, id"#,
             signed(chain.get()),
             app.0.as_slice(),
             &values,
@@ -147,7 +155,11 @@ impl Store {
                     request: RequestId(row.id),
                     compose: ComposeHash(hash(&row.compose_hash)?),
                     device: DeviceId(hash(&row.device_id)?),
-                    executed_tx: row.executed_tx.as_deref().map(hash).transpose()?.map(TxHash),
+                    transactions: row
+                        .transactions
+                        .iter()
+                        .map(|tx| hash(tx).map(TxHash))
+                        .collect::<Result<_, _>>()?,
                     replica: row
                         .replica
                         .map(|id| id.parse().map_err(|_| wrong("replica_id", row.id)))

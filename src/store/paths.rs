@@ -86,7 +86,8 @@ impl Store {
         rows.into_iter().map(Row::read).collect()
     }
 
-    /// The entries of the newest transactions of which nobody knows yet who made them.
+    /// The entries of at most so many transactions of which nobody knows yet who made them, the newest
+    /// first, and those whose receipts could not be had before last.
     pub async fn without_path(
         &self,
         chain: ChainId,
@@ -96,10 +97,11 @@ impl Store {
         let rows = sqlx::query_as!(
             Row,
             r#"with due as (
-                select block_number, tx_hash from ledger
-                where chain_id = $1 and acted_by is null
-                  and (path_retry_at is null or path_retry_at <= $3)
-                group by block_number, tx_hash order by block_number desc, tx_hash limit $2
+                select distinct block_number, tx_hash from (
+                    select block_number, tx_hash from ledger
+                    where chain_id = $1 and acted_by is null and path_retry_at <= $3
+                    order by path_retry_at, block_number desc limit $2
+                ) as first
              )
              select app, block_number, block_hash, block_time, log_index, tx_hash, kind, value,
                 sender, acted_by
@@ -164,7 +166,7 @@ impl Store {
             .map(|(_, way)| serde_json::to_value(way).expect("a way to act is plain data"))
             .collect();
         sqlx::query!(
-            "update ledger set sender = $2, acted_by = way, path_retry_at = null
+            "update ledger set sender = $2, acted_by = way
              from unnest($3::bigint[], $4::bigint[], $5::bytea[], $6::jsonb[])
                 as found (number, index, hash, way)
              where chain_id = $1 and block_number = number and log_index = index
@@ -179,6 +181,28 @@ impl Store {
         .execute(&self.pool)
         .await
         .during("note who made entries of the ledger")
+        .map(|_| ())
+    }
+
+    /// Leaves the path of a transaction for later, for nobody's fault.
+    pub async fn path_later(
+        &self,
+        chain: ChainId,
+        block: u64,
+        tx: TxHash,
+        until: Time,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update ledger set path_retry_at = $4
+             where chain_id = $1 and block_number = $2 and tx_hash = $3 and acted_by is null",
+            signed(chain.get()),
+            signed(block),
+            tx.0.as_slice(),
+            until,
+        )
+        .execute(&self.pool)
+        .await
+        .during("leave for later who made an entry of the ledger")
         .map(|_| ())
     }
 

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use alloy::{primitives::Address, rpc::types::TransactionReceipt};
+use chrono::TimeDelta;
 use futures::{StreamExt, stream};
 
 use super::{
@@ -26,6 +27,8 @@ use crate::{
 
 /// Receipts asked for at the same time.
 const RECEIPTS_AT_ONCE: usize = 8;
+/// How long to leave alone what older history may tell.
+const HISTORY_PAUSE: TimeDelta = TimeDelta::seconds(10);
 
 /// Who owned the apps, as far as is known.
 #[derive(Default)]
@@ -47,8 +50,6 @@ enum NotYet {
     Chain(#[from] ChainError),
     #[error("the receipt of transaction {0} does not hold the logs of the ledger")]
     Differs(TxHash),
-    #[error("who owned the app is told by history that is still to be read")]
-    History,
 }
 
 /// Looks for who made the entries of at most `limit` transactions, the newest first. Returns of how
@@ -124,6 +125,11 @@ async fn one(
     owners: &Owners,
     now: Time,
 ) -> Result<bool, WatchError> {
+    let block = entries.first().map_or(0, |entry| entry.block.number);
+    if entries.iter().any(|entry| owners.must_wait(entry)) {
+        store.path_later(chain.id(), block, tx, now + HISTORY_PAUSE).await?;
+        return Ok(false);
+    }
     let found = match chain.receipt(tx).await {
         Ok(receipt) => paths(tx, &receipt, entries, owners),
         Err(error) => Err(error.into()),
@@ -135,10 +141,22 @@ async fn one(
         }
         Err(why) => {
             tracing::debug!(tx.hash = %tx, %why, "not known yet who acted");
-            let block = entries.first().map_or(0, |entry| entry.block.number);
             store.path_failed(chain.id(), block, tx, now).await?;
             Ok(false)
         }
+    }
+}
+
+impl Owners {
+    fn caller(&self, event: &PolicyEvent, entry: &LedgerEntry) -> Caller {
+        let told = self.told.get(&entry.app).map(Vec::as_slice).unwrap_or_default();
+        caller(event, place(entry), told, self.now.get(&entry.app).copied())
+    }
+
+    /// Whether history that is still to be read may tell who called.
+    fn must_wait(&self, entry: &LedgerEntry) -> bool {
+        self.unread.contains(&entry.app)
+            && read(entry).is_some_and(|event| self.caller(&event, entry) == Caller::Ambiguous)
     }
 }
 
@@ -159,11 +177,7 @@ fn paths<'a>(
     let mut paths = vec![];
     for entry in entries {
         let event = shown(receipt, tx, entry).ok_or(NotYet::Differs(tx))?;
-        let told = owners.told.get(&entry.app).map(Vec::as_slice).unwrap_or_default();
-        let caller = caller(&event, place(entry), told, owners.now.get(&entry.app).copied());
-        if caller == Caller::Ambiguous && owners.unread.contains(&entry.app) {
-            return Err(NotYet::History);
-        }
+        let caller = owners.caller(&event, entry);
         paths.push((entry, path_of(&sent, entry.app, entry.log_index, &event, caller)));
     }
     Ok((Account(receipt.from), paths))
@@ -271,17 +285,14 @@ mod tests {
     #[test]
     fn what_older_history_would_tell_is_waited_for() {
         let moved = PolicyEvent::OwnershipTransferred { from: OWNER, to: APP };
-        let entry = LedgerEntry { kind: moved.kind().into(), value: moved.value(), ..entry() };
-        let mut receipt = receipt();
-        let topic = alloy::primitives::keccak256("OwnershipTransferred(address,address)");
-        receipt["logs"][0]["topics"] = json!([topic, OWNER.into_word(), APP.into_word()]);
-        receipt["logs"][0]["data"] = json!("0x");
+        let transfer = LedgerEntry { kind: moved.kind().into(), value: moved.value(), ..entry() };
         let mut owners = Owners {
-            told: HashMap::from([(AppId(APP), vec![(place(&entry), moved)])]),
+            told: HashMap::from([(AppId(APP), vec![(place(&transfer), moved)])]),
             ..Owners::default()
         };
-        assert!(found(receipt.clone(), &entry, &owners).is_ok(), "there is nothing older");
+        assert!(!owners.must_wait(&transfer), "there is nothing older");
         owners.unread.insert(AppId(APP));
-        assert!(matches!(found(receipt, &entry, &owners), Err(NotYet::History)));
+        assert!(owners.must_wait(&transfer));
+        assert!(!owners.must_wait(&entry()), "only a transfer asks who came before");
     }
 }
