@@ -7,6 +7,8 @@ use alloy::{
     rpc::types::{Log, TransactionReceipt},
 };
 
+use futures::future::join_all;
+
 use super::{Chain, ChainError, EndpointError, Wanted, endpoint::Endpoint};
 use crate::request::{facts::BlockRef, ids::TxHash};
 
@@ -61,13 +63,26 @@ impl Chain {
         let mut last = None;
         for endpoint in self.endpoints.iter() {
             match bisect(endpoint, address, head.number).await {
-                Ok(found) => return Ok(found),
-                Err(EndpointError::Refused { .. }) => return Ok(None),
+                Ok(Some(found)) if self.had_none_below(address, found).await => {
+                    return Ok(Some(found));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(EndpointError::Refused { .. }) => return Ok(None),
                 Err(error) => last = Some(error),
             }
         }
-        let problem = last.map_or_else(String::new, |error| error.to_string());
-        Err(ChainError::Unreadable { what: format!("when {address} was deployed"), problem })
+        let Some(problem) = last else { return Ok(None) };
+        let what = format!("when {address} was deployed");
+        Err(ChainError::Unreadable { what, problem: problem.to_string() })
+    }
+
+    /// Whether no endpoint that keeps old state says that there was code below a block already. One
+    /// that keeps none may say of any block that there was none.
+    async fn had_none_below(&self, address: Address, block: u64) -> bool {
+        let Some(below) = block.checked_sub(1) else { return true };
+        let answers =
+            join_all(self.endpoints.iter().map(|endpoint| endpoint.had_code(address, below))).await;
+        !answers.iter().flatten().any(|had| *had)
     }
 }
 

@@ -213,18 +213,23 @@ impl Chain {
         F: Future<Output = Result<T, EndpointError>>,
     {
         let quorum = self.quorum();
-        let mut asked: Vec<&Endpoint> =
-            self.endpoints.iter().filter(|one| !one.health.rests()).collect();
+        let (mut resting, mut asked): (Vec<_>, Vec<_>) =
+            self.endpoints.iter().partition(|one| one.health.rests());
         if asked.len() < quorum.needed {
-            asked = self.endpoints.iter().collect();
+            asked.append(&mut resting);
         }
-        let mut pending: FuturesUnordered<F> = asked.into_iter().map(question).collect();
+        let mut pending: FuturesUnordered<F> = asked.into_iter().map(&question).collect();
         let mut answers = vec![];
         let mut agreed = false;
         loop {
             let patience = if agreed { RIVAL_PATIENCE } else { RPC_TIMEOUT * 2 };
             match tokio::time::timeout(patience, pending.next()).await {
                 Ok(Some(answer)) => answers.push(answer),
+                // Those that are asked do not agree: one that rests may settle it.
+                Ok(None) if !agreed && !resting.is_empty() => {
+                    pending.extend(resting.drain(..).map(&question));
+                    continue;
+                }
                 Ok(None) | Err(_) => return answers,
             }
             if quorum.agree(what, &answers).is_ok() {

@@ -11,7 +11,7 @@ use super::{
     logs::{self, BlockTimes, Sorted, Watched},
 };
 use crate::{
-    chain::{Chain, ChainError, Header},
+    chain::{Chain, ChainError, Header, Wanted},
     request::{facts::BlockRef, ids::BlockHash},
     store::{Store, chain::WINDOW_BLOCKS},
 };
@@ -34,12 +34,12 @@ pub async fn common_ancestor(
     chain: &Chain,
     ours: BlockRef,
     head: Header,
-) -> Result<u64, WatchError> {
+) -> Result<BlockRef, WatchError> {
     if head.block.number == ours.number + 1 && head.parent == ours.hash {
-        return Ok(ours.number);
+        return Ok(ours);
     }
     if head.block.number > ours.number && chain.header(ours.number).await?.block == ours {
-        return Ok(ours.number);
+        return Ok(ours);
     }
     for known in store.window(chain.id(), ours.number.min(head.block.number)).await? {
         let theirs = if known.number == head.block.number {
@@ -48,7 +48,7 @@ pub async fn common_ancestor(
             chain.header(known.number).await?.block.hash
         };
         if theirs == known.hash {
-            return Ok(known.number);
+            return Ok(known);
         }
     }
     Err(WatchError::TooDeep { chain: chain.id(), window: WINDOW_BLOCKS })
@@ -59,25 +59,50 @@ pub async fn common_ancestor(
 pub async fn read(
     chain: &Chain,
     watched: &Watched,
-    ancestor: u64,
+    ancestor: BlockRef,
     to: Header,
     chain_head: u64,
 ) -> Result<Blocks, ChainError> {
     let wanted = watched.wanted();
-    let from = ancestor + 1;
+    let from = ancestor.number + 1;
     let logs = if wanted.addresses.is_empty() {
         vec![]
     } else if from == to.block.number {
         chain.block_logs(&wanted, to.block).await?
+    } else if to.block.number - from < NEAR_BLOCKS {
+        recent_logs(chain, &wanted, &headers(chain, from, to, &[]).await?).await?
     } else {
         chain.logs(&wanted, from, to.block).await?
     };
     let first_kept = from.max((chain_head + 1).saturating_sub(WINDOW_BLOCKS));
     let headers = headers(chain, first_kept, to, &logs).await?;
     check_chained(&headers, &logs)?;
+    if headers.iter().any(|one| one.block.number == from && one.parent != ancestor.hash) {
+        return Err(ChainError::Moved("its new blocks do not link to ours"));
+    }
     let times: BlockTimes = headers.iter().map(|header| (header.block.hash, header.time)).collect();
     let sorted = logs::sort(&logs, watched, &times);
     Ok(Blocks { headers, logs: logs.len(), sorted })
+}
+
+/// This many blocks up to the head may well be replaced, and are asked for one by one.
+pub const NEAR_BLOCKS: u64 = 32;
+
+/// Logs of blocks that may still be replaced: each is asked for by its hash, so that a machine that
+/// has another chain refuses, instead of answering for that one.
+pub async fn recent_logs(
+    chain: &Chain,
+    wanted: &Wanted,
+    headers: &[Header],
+) -> Result<Vec<Log>, ChainError> {
+    check_chained(headers, &[])?;
+    let blocks: Vec<BlockRef> = headers.iter().map(|header| header.block).collect();
+    let logs: Vec<Vec<Log>> = stream::iter(blocks)
+        .map(|block| chain.block_logs(wanted, block))
+        .buffered(HEADERS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(logs.concat())
 }
 
 /// Headers of the blocks to remember and of those that carry logs, oldest first.

@@ -127,7 +127,8 @@ impl Follower {
         if head.block == ours {
             return Ok(Tick::Unchanged);
         }
-        let ancestor = blocks::common_ancestor(store, chain, ours, head).await?;
+        let common = blocks::common_ancestor(store, chain, ours, head).await?;
+        let ancestor = common.number;
         if ancestor == head.block.number {
             // The node is behind us on the same chain.
             return Ok(Tick::Unchanged);
@@ -135,9 +136,12 @@ impl Follower {
         if let Some(finalized) = place.head.finalized.filter(|finalized| ancestor < *finalized) {
             return Err(WatchError::BelowFinalized { chain: chain.id(), ancestor, finalized });
         }
-        let to = head.block.number.min(ancestor + self.range.blocks());
+        // Far behind, ranges go as far as blocks are settled; the rest is read block by block.
+        let settled = head.block.number.saturating_sub(blocks::NEAR_BLOCKS);
+        let end = if ancestor < settled { settled } else { head.block.number };
+        let to = end.min(ancestor + self.range.blocks());
         let to = if to == head.block.number { head } else { chain.header(to).await? };
-        let read = self.read(store, chain, place, ancestor, [to, head], now).await;
+        let read = self.read(store, chain, place, common, [to, head], now).await;
         let (read, deep, registered) = match read {
             Err(WatchError::Chain(ChainError::Logs(_)))
                 if self.range.refused(to.block.number - ancestor) =>
@@ -174,12 +178,13 @@ impl Follower {
         store: &Store,
         chain: &Chain,
         place: &Place,
-        ancestor: u64,
+        common: BlockRef,
         [to, head]: [Header; 2],
         now: Time,
     ) -> Result<(Blocks, Option<BlockRef>, Vec<RequestId>), WatchError> {
+        let ancestor = common.number;
         let blocks = async {
-            let read = blocks::read(chain, &self.watched, ancestor, to, head.block.number);
+            let read = blocks::read(chain, &self.watched, common, to, head.block.number);
             read.await.map_err(WatchError::from)
         };
         if to.block.number == ancestor + 1 {

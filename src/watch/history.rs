@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     WatchError,
+    blocks::{NEAR_BLOCKS, headers, recent_logs},
     logs::{self, BlockTimes, Watched},
     range::Range,
 };
@@ -70,7 +71,7 @@ impl History {
             return Ok(Progress::More);
         }
         let Some(group) = Group::of(&unread) else { return Ok(Progress::Whole) };
-        self.read(store, chain, proof, &group, now).await?;
+        self.read(store, chain, proof, &group, head.block, now).await?;
         Ok(Progress::More)
     }
 
@@ -81,12 +82,13 @@ impl History {
         chain: &Chain,
         proof: &Leadership,
         group: &Group,
+        head: BlockRef,
         now: Time,
     ) -> Result<(), WatchError> {
-        let ranges = group.ranges(self.range.blocks(), CALLS_AT_ONCE);
+        let ranges = group.ranges(head.number, self.range.blocks(), CALLS_AT_ONCE);
         let mut asked = ranges.clone().into_iter().map(|(from, to)| to + 1 - from);
         let mut read = stream::iter(ranges)
-            .map(|(from, to)| stretch(chain, group, from, to))
+            .map(|(from, to)| stretch(chain, group, from, to, from > settled(head.number)))
             .buffered(CALLS_AT_ONCE);
         while let (Some(stretch), Some(blocks)) = (read.next().await, asked.next()) {
             match stretch {
@@ -95,7 +97,11 @@ impl History {
                     self.range.answered(logs);
                 }
                 Err(ChainError::Logs(_)) if self.range.refused(blocks) => return Ok(()),
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // Whatever fails may be too much at once.
+                    self.range.refused(blocks);
+                    return Err(error.into());
+                }
             }
         }
         Ok(())
@@ -133,17 +139,26 @@ impl Group {
         })
     }
 
-    /// The next ranges, the highest first, each with its first and last block.
-    fn ranges(&self, blocks: u64, count: usize) -> Vec<(u64, u64)> {
+    /// The next ranges, the highest first, each with its first and last block. None holds both
+    /// blocks that are settled and blocks that are not.
+    fn ranges(&self, head: u64, blocks: u64, count: usize) -> Vec<(u64, u64)> {
         let mut ranges = vec![];
         let mut known_from = self.known_from;
         while known_from > self.down_to && ranges.len() < count {
-            let from = known_from.saturating_sub(blocks).max(self.down_to);
+            let mut from = known_from.saturating_sub(blocks).max(self.down_to);
+            if known_from > settled(head) + 1 {
+                from = from.max(settled(head) + 1);
+            }
             ranges.push((from, known_from - 1));
             known_from = from;
         }
         ranges
     }
+}
+
+/// The last block that is so deep that logs of ranges are asked for.
+fn settled(head: u64) -> u64 {
+    head.saturating_sub(NEAR_BLOCKS)
 }
 
 /// Where a history starts: at the deployment, or as far back as the settings say when no endpoint
@@ -169,9 +184,15 @@ async fn stretch(
     group: &Group,
     from: u64,
     to: u64,
+    is_recent: bool,
 ) -> Result<(Stretch, usize), ChainError> {
     let to = chain.header(to).await?;
-    let logs = chain.logs(&group.watched.wanted(), from, to.block).await?;
+    let wanted = group.watched.wanted();
+    let logs = if is_recent {
+        recent_logs(chain, &wanted, &headers(chain, from, to, &[]).await?).await?
+    } else {
+        chain.logs(&wanted, from, to.block).await?
+    };
     let times = times(chain, &logs, to).await?;
     let sorted = logs::sort(&logs, &group.watched, &times);
     let stretch = Stretch {
@@ -234,10 +255,12 @@ mod tests {
     fn histories_that_reach_less_far_down_are_read_until_they_meet_the_others() {
         let group = Group::of(&[unread(1, 100, 5), unread(2, 100, 60), unread(3, 40, 0)]).unwrap();
         assert_eq!(group.contracts.len(), 2);
-        assert_eq!(group.ranges(25, 9), [(75, 99), (50, 74), (40, 49)]);
-        assert_eq!(group.ranges(25, 2), [(75, 99), (50, 74)]);
+        assert_eq!(group.ranges(999, 25, 9), [(75, 99), (50, 74), (40, 49)]);
+        assert_eq!(group.ranges(999, 25, 2), [(75, 99), (50, 74)]);
+        // What may still be replaced is not read together with what may not.
+        assert_eq!(group.ranges(99, 50, 9), [(68, 99), (40, 67)]);
         let group = Group::of(&[unread(1, 40, 5), unread(2, 40, 10)]).unwrap();
-        assert_eq!(group.ranges(1_000, 9), [(5, 39)]);
+        assert_eq!(group.ranges(999, 1_000, 9), [(5, 39)]);
         assert!(Group::of(&[]).is_none());
     }
 }
