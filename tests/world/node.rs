@@ -33,7 +33,7 @@ pub enum Manner {
     CutsLogs(usize),
     /// It does not have the logs of any block by its hash.
     HidesLogs,
-    /// It answers every second call with a rate limit.
+    /// It answers every fourth call with a rate limit.
     LimitsRate,
 }
 
@@ -131,7 +131,7 @@ impl Shared {
         };
         let give = |result: Value| Some(json!({ "jsonrpc": "2.0", "id": id, "result": result }));
         match manner {
-            Manner::LimitsRate if count.is_multiple_of(2) => refuse(-32005, "rate limited"),
+            Manner::LimitsRate if count.is_multiple_of(4) => refuse(-32005, "rate limited"),
             Manner::HidesLogs if method == "eth_getLogs" => refuse(-32001, "Resource not found"),
             Manner::LagsBehind(blocks) => {
                 let head = number(&self.block(&json!("latest")).await["number"]);
