@@ -87,7 +87,7 @@ fn told_by_a_liar(seed: u64) -> Case {
         };
         steps.extend([Step::Chain(Move::Mine(vec![(0, action)])), Step::Tick]);
     }
-    Case { endpoints: 1, quorum: 1, liars: 1, steps }
+    Case { endpoints: 1, quorum: 1, liars: 1, lost: 0, steps }
 }
 
 #[tokio::test]

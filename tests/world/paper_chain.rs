@@ -103,6 +103,8 @@ pub enum Change {
 #[derive(Debug)]
 pub struct PaperChain {
     blocks: Vec<Arc<Block>>,
+    /// The chain before blocks of it were replaced the last time.
+    before: Vec<Arc<Block>>,
     salt: u64,
     serial: u64,
     /// A change that happens after this many more calls.
@@ -120,7 +122,8 @@ pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 impl PaperChain {
     pub fn shared() -> Shared {
         let blocks = vec![Arc::new(Block::genesis())];
-        Arc::new(Mutex::new(Self { blocks, salt: 0, serial: 0, pending: None }))
+        let before = blocks.clone();
+        Arc::new(Mutex::new(Self { blocks, before, salt: 0, serial: 0, pending: None }))
     }
 
     /// The genesis and everything on top of it.
@@ -142,6 +145,9 @@ impl PaperChain {
         match change {
             Change::Mine(txs) => self.mine(txs),
             Change::Replace { depth, blocks } => {
+                if depth > 0 {
+                    self.before.clone_from(&self.blocks);
+                }
                 self.blocks.truncate(self.blocks.len().saturating_sub(depth).max(1));
                 for txs in blocks {
                     self.mine(txs);

@@ -20,6 +20,8 @@ pub struct Case {
     pub quorum: usize,
     /// So many endpoints, the first ones, may say what is not so.
     pub liars: usize,
+    /// So many endpoints, the first ones, stay as they are when the faults of the others end.
+    pub lost: usize,
     pub steps: Vec<Step>,
 }
 
@@ -35,6 +37,13 @@ pub enum Step {
     Tick,
     /// The chain moves after so many calls of a tick.
     TickWhile(usize, Move),
+    /// The chain moves, and an endpoint has not heard of it for some calls of the tick that follows.
+    TickStale {
+        endpoint: usize,
+        after: usize,
+        calls: usize,
+        change: Move,
+    },
     /// The instance that follows ends; another one takes over.
     Restart,
 }
@@ -72,7 +81,10 @@ pub fn case() -> impl Strategy<Value = Case> {
         (1..=endpoints.min(2)).prop_map(move |quorum| Case {
             endpoints,
             quorum,
-            liars: 0,
+            // What a whole quorum says is taken for true.
+            liars: quorum - 1,
+            // A quorum that is a majority does without the others.
+            lost: if quorum * 2 > endpoints { endpoints - quorum } else { 0 },
             steps: steps.clone(),
         })
     })
@@ -83,6 +95,9 @@ fn step() -> impl Strategy<Value = Step> {
         8 => movement().prop_map(Step::Chain),
         5 => Just(Step::Tick),
         2 => (0..12_usize, movement()).prop_map(|(calls, change)| Step::TickWhile(calls, change)),
+        2 => (0..3_usize, 0..12_usize, 1..=6_usize, reorg()).prop_map(
+            |(endpoint, after, calls, change)| Step::TickStale { endpoint, after, calls, change },
+        ),
         2 => (0..APPS.len()).prop_map(Step::Watch),
         3 => (0..3_usize, option::weighted(0.7, fault())).prop_map(|(at, fault)| Step::Fault(at, fault)),
         1 => (0..3_usize, any::<u64>()).prop_map(|(at, seed)| Step::Tamper(at, seed)),

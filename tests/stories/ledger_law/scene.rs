@@ -50,6 +50,7 @@ pub struct Scene {
     endpoints: Vec<Endpoint>,
     chain: Chain,
     liars: usize,
+    lost: usize,
     reader: Option<Reader>,
     now: Time,
     /// The highest block the chain ever had.
@@ -94,8 +95,8 @@ impl Scene {
         let chain = Chain::over(settings(id, case.quorum), clients);
         let reader = Some(Reader::new(store, id).await);
         let now = DateTime::from_timestamp(1_700_000_000, 0).expect("it is a time");
-        let (store, liars) = (store.clone(), case.liars);
-        Self { store, paper, endpoints, chain, liars, reader, now, highest: 0 }
+        let (store, liars, lost) = (store.clone(), case.liars, case.lost);
+        Self { store, paper, endpoints, chain, liars, lost, reader, now, highest: 0 }
     }
 
     /// Lets everything happen. Ticks may fail meanwhile: what matters is where it ends.
@@ -113,6 +114,12 @@ impl Scene {
                     drop(self.tick().await);
                     lock(&self.paper).happen();
                     self.note_height();
+                }
+                Step::TickStale { endpoint, after, calls, change } => {
+                    self.change(change).await;
+                    self.fail(*endpoint, Some(Fault::Stale { after: *after, calls: *calls }));
+                    drop(self.tick().await);
+                    self.fail(*endpoint, None);
                 }
                 Step::Restart => self.restart().await,
             }
@@ -223,7 +230,7 @@ impl Scene {
 
     /// Lets the faults end, and the follower find back to the chain.
     pub async fn recover(&mut self) -> Result<(), TestCaseError> {
-        for endpoint in &self.endpoints {
+        for endpoint in &self.endpoints[self.lost..] {
             endpoint.set(None);
             endpoint.tamper(None);
         }

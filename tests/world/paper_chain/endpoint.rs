@@ -28,6 +28,9 @@ pub enum Fault {
     Lags(usize),
     /// The same, for one call only: another machine behind the same name.
     GoesBackOnce(usize),
+    /// After some calls it answers some from before the last reorganisation: a machine behind the
+    /// same name has not heard of it.
+    Stale { after: usize, calls: usize },
     /// It announces its newest block and does not have it.
     LacksItsHead,
     /// It answers for logs with those of the block below.
@@ -157,6 +160,14 @@ impl Endpoint {
             Some(Fault::GoesBackOnce(blocks)) => {
                 *fault = None;
                 honest(without(blocks))
+            }
+            Some(Fault::Stale { after: after @ 1.., calls }) => {
+                *fault = Some(Fault::Stale { after: after - 1, calls });
+                honest(all)
+            }
+            Some(Fault::Stale { after, calls: calls @ 1.. }) => {
+                *fault = Some(Fault::Stale { after, calls: calls - 1 });
+                honest(&chain.before)
             }
             Some(Fault::LacksItsHead) => {
                 let is_by_role = asked.params[0].as_str() == Some("latest");
