@@ -5,8 +5,16 @@ CARGO ?= cargo
 # `make demo RUN=1` drives the whole flow unattended; otherwise the devnet stays up to be tried.
 RUN ?=
 
+# How long `make fuzz` looks.
+SECONDS ?= 60
+# What cargo-fuzz passes to a nightly compiler without the parts that need one.
+COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ := target/fuzz
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-contracts lint fmt bench tools sqlx fixtures clean prerequisites
+.PHONY: help demo test test-rust test-contracts lint fmt bench fuzz tools sqlx fixtures clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -37,6 +45,11 @@ fmt: tools ## Format everything
 
 bench: tools ## Measure, print a table and write target/bench/results.json
 	$(CARGO) bench --locked --bench flow
+
+fuzz: ## Let libFuzzer look for RPC answers that mislead or break anything (SECONDS=60; needs a C++ compiler)
+	RUSTFLAGS='$(COVERAGE)' $(CARGO) build --locked --release --target $(HOST) --manifest-path fuzz/Cargo.toml --target-dir $(FUZZ)
+	mkdir -p $(FUZZ)/corpus
+	$(FUZZ)/$(HOST)/release/reads -max_total_time=$(SECONDS) -max_len=4096 -len_control=0 -artifact_prefix=$(FUZZ)/ $(FUZZ)/corpus
 
 tools: prerequisites node_modules/.installed contracts/out/.built ## Install the pinned npm tools and build the contracts
 

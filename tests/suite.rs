@@ -29,9 +29,11 @@ mod stories {
     mod intake;
     mod journal;
     mod kill;
+    mod ledger_law;
     mod main_job;
     mod phala_cli;
     mod reorg;
+    mod rpc_fuzz;
     mod secrets;
     mod twice;
 }

@@ -3,10 +3,13 @@
 
 pub mod api;
 mod clock;
+pub mod hostile_reads;
 pub mod line;
 pub mod node;
+pub mod paper_chain;
 mod postgres;
 pub mod process;
+pub mod tamper;
 
 use std::{fmt, sync::Arc, time::Duration};
 
