@@ -63,16 +63,16 @@ pub async fn read(
     to: Header,
     chain_head: u64,
 ) -> Result<Blocks, ChainError> {
-    let wanted = watched.wanted();
+    let wanted = &watched.wanted;
     let from = ancestor.number + 1;
     let logs = if wanted.addresses.is_empty() {
         vec![]
     } else if from == to.block.number {
-        chain.block_logs(&wanted, to.block).await?
+        chain.block_logs(wanted, to.block).await?
     } else if to.block.number - from < NEAR_BLOCKS {
-        recent_logs(chain, &wanted, &headers(chain, from, to, &[]).await?).await?
+        recent_logs(chain, wanted, &headers(chain, from, to, &[]).await?).await?
     } else {
-        chain.logs(&wanted, from, to.block).await?
+        chain.logs(wanted, from, to.block).await?
     };
     let first_kept = from.max((chain_head + 1).saturating_sub(WINDOW_BLOCKS));
     let headers = headers(chain, first_kept, to, &logs).await?;

@@ -141,7 +141,7 @@ impl Follower {
         let end = if ancestor < settled { settled } else { head.block.number };
         let to = end.min(ancestor + self.range.blocks());
         let to = if to == head.block.number { head } else { chain.header(to).await? };
-        let read = self.read(store, chain, place, common, [to, head], now).await;
+        let read = Box::pin(self.read(store, chain, place, common, [to, head], now)).await;
         let (read, deep, registered) = match read {
             Err(WatchError::Chain(ChainError::Logs(_)))
                 if self.range.refused(to.block.number - ancestor) =>

@@ -133,7 +133,7 @@ impl Group {
         };
         Some(Self {
             contracts: group.iter().map(|one| one.address).collect(),
-            watched: Watched::contracts(of_kind(false), of_kind(true)),
+            watched: Watched::new(of_kind(false), of_kind(true), []),
             known_from,
             down_to: start.max(joined_at),
         })
@@ -187,11 +187,11 @@ async fn stretch(
     is_recent: bool,
 ) -> Result<(Stretch, usize), ChainError> {
     let to = chain.header(to).await?;
-    let wanted = group.watched.wanted();
+    let wanted = &group.watched.wanted;
     let logs = if is_recent {
-        recent_logs(chain, &wanted, &headers(chain, from, to, &[]).await?).await?
+        recent_logs(chain, wanted, &headers(chain, from, to, &[]).await?).await?
     } else {
-        chain.logs(&wanted, from, to.block).await?
+        chain.logs(wanted, from, to.block).await?
     };
     let times = times(chain, &logs, to).await?;
     let sorted = logs::sort(&logs, &group.watched, &times);

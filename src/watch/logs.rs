@@ -28,45 +28,37 @@ pub struct Watched {
     apps: HashSet<Address>,
     kms: HashSet<Address>,
     safes: HashSet<Address>,
+    /// The logs to ask for: made once, because every block asks.
+    pub wanted: Wanted,
 }
 
 impl Watched {
-    pub fn apps(apps: impl IntoIterator<Item = Address>) -> Self {
-        Self { apps: apps.into_iter().collect(), ..Self::default() }
-    }
-
-    pub fn contracts(
+    pub fn new(
         apps: impl IntoIterator<Item = Address>,
         kms: impl IntoIterator<Item = Address>,
+        safes: impl IntoIterator<Item = Address>,
     ) -> Self {
-        Self { kms: kms.into_iter().collect(), ..Self::apps(apps) }
-    }
-
-    /// The logs to ask for.
-    pub fn wanted(&self) -> Wanted {
+        let [apps, kms, safes]: [HashSet<Address>; 3] =
+            [apps.into_iter().collect(), kms.into_iter().collect(), safes.into_iter().collect()];
         let mut topics = vec![];
-        if !self.apps.is_empty() {
+        if !apps.is_empty() {
             topics.extend(PolicyEvent::topics());
         }
-        if !self.kms.is_empty() {
+        if !kms.is_empty() {
             topics.push(kms::APP_DEPLOYED);
         }
-        if !self.safes.is_empty() {
+        if !safes.is_empty() {
             topics.extend(SafeEvent::topics());
             topics.extend(RECONFIGURATIONS);
         }
-        let addresses = [&self.apps, &self.kms, &self.safes].into_iter().flatten().copied();
-        Wanted { addresses: addresses.collect(), topics }
+        let addresses = [&apps, &kms, &safes].into_iter().flatten().copied().collect();
+        Self { apps, kms, safes, wanted: Wanted { addresses, topics } }
     }
 }
 
 impl From<WatchSet> for Watched {
     fn from(set: WatchSet) -> Self {
-        Self {
-            apps: set.apps.into_iter().map(|app| app.0).collect(),
-            kms: set.kms.into_iter().collect(),
-            safes: set.safes.into_iter().collect(),
-        }
+        Self::new(set.apps.into_iter().map(|app| app.0), set.kms, set.safes)
     }
 }
 
