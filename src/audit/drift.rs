@@ -73,6 +73,10 @@ pub async fn drift(
     values.truncate(ENTRIES_MAX);
     let (on_chain, state) =
         futures::try_join!(state::allowed(chain, app, &values, at), state::state(chain, app, at),)?;
+    // Every generation tells this: where it cannot be read, agreement about the rest means nothing.
+    if let Err(problem) = &state.allow_any_device {
+        return Err(unreadable(app, problem).into());
+    }
     let mut drift = of_entries(&told, &values, &on_chain);
     drift.extend(of_rules(app, &told, &state)?);
     Ok(Compared { at: Some(at), drift, unchecked })

@@ -88,6 +88,7 @@ impl Allowlist {
         fill(&mut policy.pending_owner, &state.pending_owner, |part| part, &mut problems);
         fill(&mut policy.implementation, &state.implementation, |part| part, &mut problems);
         self.generation = Some(state.generation);
+        problems.dedup();
         self.unreadable = (!problems.is_empty())
             .then(|| format!("the contract does not tell everything: {}", problems.join("; ")));
     }

@@ -68,6 +68,9 @@ impl Endpoint {
     pub fn new(chain: ChainId, url: Url, http: &reqwest::Client) -> Self {
         let host = url.host_str().unwrap_or("endpoint").to_owned();
         let name = url.port().map_or(host.clone(), |port| format!("{host}:{port}"));
+        // One provider may be reached in both ways, and they fail apart.
+        let is_socket = matches!(url.scheme(), "ws" | "wss");
+        let name = if is_socket { format!("{}://{name}", url.scheme()) } else { name };
         Self::over(chain, &name, Connection::to(url, http))
     }
 

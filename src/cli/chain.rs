@@ -74,11 +74,15 @@ async fn list(globals: &Globals) -> Result<Answer> {
 
 fn row(chain: &Value) -> Vec<Cell> {
     let state = match chain["trouble"]["problem"].as_str() {
+        Some(problem) if chain["trouble"]["halted"] == true => {
+            let remedy = format!("countersign chain restart {}", text(chain, "/chain_id"));
+            Cell::toned(format!("given up: {problem} (see {remedy})"), Tone::Bad)
+        }
         Some(problem) => Cell::toned(problem, Tone::Bad),
         None => Cell::toned("followed", Tone::Good),
     };
     vec![
-        text(chain, "/name").into(),
+        format!("{} ({})", text(chain, "/name"), text(chain, "/chain_id")).into(),
         text(chain, "/head/number").into(),
         time(chain, "/seen_at").into(),
         text(chain, "/deep/number").into(),
@@ -109,10 +113,10 @@ async fn restart(chain: ChainId, database: &DatabaseArgs) -> Result<Answer> {
     let restarted = database.store.restart_chain(chain, SystemClock.now()).await;
     database.close().await;
     let Some(taken_back) = restarted? else {
-        bail!("{} was never followed: there is nothing to forget", chain.label());
+        bail!("nothing has been read of {}: there is nothing to forget", chain.label());
     };
     let page = Page::default().line(format!(
-        "{} is read again from the start; {taken_back} requests wait to see their execution there",
+        "{} is read again from the start; requests that wait to see their execution there: {taken_back}",
         chain.label()
     ));
     Ok(Answer::new(page, json!({ "chain_id": chain, "requests_taken_back": taken_back })))

@@ -73,7 +73,8 @@ pub struct ServeArgs {
 
 /// Runs until it is told to stop by SIGTERM or Ctrl-C.
 pub async fn run(args: ServeArgs) -> Result<()> {
-    logging::to_stderr("info");
+    // alloy tells as errors what is tried again here, and told in our own words.
+    logging::to_stderr("info,alloy_pubsub=off,alloy_transport_ws=off");
     let vault = vault(&args)?;
     let settings = settings(&args)?;
     if settings.chains.is_empty() {

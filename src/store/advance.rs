@@ -256,6 +256,18 @@ async fn retract(
     if gone.rows_affected() > 0 {
         watch_changed(tx, chain).await?;
     }
+    // What was deployed above may have come elsewhere: it is looked for again.
+    sqlx::query!(
+        "with kms as (update kms_contracts set history_start = null, history_is_whole = false
+            where chain_id = $1 and history_start > $2)
+         update apps set history_start = null, history_is_whole = false
+         where chain_id = $1 and history_start > $2",
+        chain_id,
+        above
+    )
+    .execute(&mut *tx)
+    .await
+    .during("forget deployments that a reorganisation took")?;
     let affected: Vec<Uuid> = sqlx::query_scalar!(
         "select id from requests
          where chain_id = $1 and status in ('executed', 'registered')

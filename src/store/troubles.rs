@@ -102,8 +102,11 @@ impl Store {
                 troubles as (delete from chain_troubles where chain_id = $1),
                 entries as (delete from ledger where chain_id = $1),
                 executions as (delete from safe_executions where chain_id = $1),
-                kms as (update kms_contracts set ledger_from = null where chain_id = $1)
-             update apps set ledger_from = null where chain_id = $1",
+                kms as (update kms_contracts
+                    set ledger_from = null, history_start = null, history_is_whole = false
+                    where chain_id = $1)
+             update apps set ledger_from = null, history_start = null, history_is_whole = false
+             where chain_id = $1",
             chain_id
         )
         .execute(&mut *tx)

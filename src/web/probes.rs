@@ -79,6 +79,9 @@ async fn chains(state: &WebState) -> Vec<Check> {
                 let age = (state.service.clock.now() - head.seen_at).to_std().unwrap_or_default();
                 let block = head.block.number;
                 match state.service.store.trouble(chain.id()).await {
+                    Ok(Some(trouble)) if trouble.halted => {
+                        (false, format!("given up: {}", trouble.problem))
+                    }
                     Ok(Some(trouble)) => (false, trouble.problem),
                     Ok(None) => {
                         let detail = format!("block {block}, looked at {} s ago", age.as_secs());

@@ -145,9 +145,15 @@ async fn is_given_up_and_can_be_restarted(world: &World, running: &Running, id: 
     assert_eq!(world.town.cloud.commit_log().len(), 0);
 
     let chain = world.town.chain.chain_id;
-    let now = running.service.clock.now();
-    let taken_back = running.service.store.restart_chain(chain, now).await.unwrap();
-    assert_eq!(taken_back, Some(1));
+    let (store, now) = (&running.service.store, running.service.clock.now());
+    assert_eq!(store.restart_chain(chain, now).await.unwrap(), Some(1));
+    // The app may have been deployed elsewhere on this chain: that is looked for again.
+    let app = world.town.chain.app;
+    assert!(!store.history_is_read(chain, app).await.unwrap());
+    eventually("the history to be read anew", async || {
+        store.history_is_read(chain, app).await.unwrap().then_some(())
+    })
+    .await;
     api.last_told(id, "retracted").await;
     api.wait_for(id, "approved").await;
     world.execute(api, id).await;
