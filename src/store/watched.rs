@@ -3,7 +3,7 @@
 use alloy::primitives::Address;
 use sqlx::PgConnection;
 
-use super::{During, Store, StoreError, inconsistent, signed, unsigned};
+use super::{During, Store, StoreError, inconsistent, signed};
 use crate::{
     clock::Time,
     request::{
@@ -26,26 +26,6 @@ fn address(table: &'static str, column: &'static str, bytes: &[u8]) -> Result<Ad
 }
 
 impl Store {
-    /// The apps watched on a chain, and from which block on the ledger has them.
-    pub async fn apps(&self, chain: ChainId) -> Result<Vec<(AppId, Option<u64>)>, StoreError> {
-        let rows = sqlx::query!(
-            "select app, ledger_from from apps where chain_id = $1 order by app",
-            signed(chain.get())
-        )
-        .fetch_all(&self.pool)
-        .await
-        .during("list the apps of a chain")?;
-        rows.into_iter()
-            .map(|row| {
-                let from = row
-                    .ledger_from
-                    .map(|from| unsigned("apps", "ledger_from", chain, from))
-                    .transpose()?;
-                Ok((AppId(address("apps", "app", &row.app)?), from))
-            })
-            .collect()
-    }
-
     /// Everything that is watched on a chain from block `head` on. Contracts that are new here are
     /// noted as read from the next block on, in the same transaction, so that what is older is
     /// history and nothing falls between.

@@ -14,7 +14,7 @@ use countersign::{
     owner::Call,
     request::ids::{AppId, DeviceId},
     safe::multisend,
-    store::ledger::LedgerEntry,
+    store::{apps::AppHistory, ledger::LedgerEntry},
 };
 
 use crate::world::{
@@ -75,10 +75,10 @@ fn as_on_chain(ledger: &[LedgerEntry]) -> Vec<(u64, u64, B256, String, Vec<u8>)>
 async fn read_to_the_end(world: &World, running: &Running) {
     let (store, chain) = (&running.service.store, world.town.chain.chain_id);
     eventually("everything to be read", async || {
-        let apps = store.apps(chain).await.ok()?;
+        let apps = store.app_histories(chain).await.ok()?;
         let head = world.town.chain.rpc.provider().get_block_number().await.ok()?;
         let ours = store.head(chain).await.ok()??;
-        let is_read = store.history_is_read(chain, apps.first()?.0).await.ok()?;
+        let is_read = apps.first()?.is_read();
         (is_read && ours.block.number >= head).then_some(())
     })
     .await;
@@ -136,10 +136,10 @@ async fn a_history_that_was_begun_is_read_on_after_a_restart() {
     for _ in 0..3 {
         let running = world.start().await;
         known_from = eventually("some history to be read", async || {
-            let apps = running.service.store.apps(chain).await.ok()?;
-            let from = apps.iter().find(|(known, _)| *known == app)?.1?;
-            let is_read = running.service.store.history_is_read(chain, app).await.ok()?;
-            (is_read || from < known_from).then_some(from)
+            let apps = running.service.store.app_histories(chain).await.ok()?;
+            let history = apps.iter().find(|history| history.app == app)?;
+            let from = history.ledger_from?;
+            (history.is_read() || from < known_from).then_some(from)
         })
         .await;
         running.stop().await;
@@ -195,22 +195,20 @@ async fn an_app_that_a_kms_deploys_is_watched_from_its_first_event_on() {
     let store = &running.service.store;
     let known = async |count: usize| {
         eventually(format!("{count} apps whose history is read"), async || {
-            let apps = store.apps(chain.chain_id).await.ok()?;
-            for (app, _) in &apps {
-                store.history_is_read(chain.chain_id, *app).await.ok()?.then_some(())?;
-            }
-            (apps.len() == count).then_some(apps)
+            let apps = store.app_histories(chain.chain_id).await.ok()?;
+            let are_read = apps.iter().all(AppHistory::is_read);
+            (are_read && apps.len() == count).then_some(apps)
         })
         .await
     };
     // The one that was there before, and one that comes while we watch.
-    assert_eq!(known(1).await[0].0, chain.app);
+    assert_eq!(known(1).await[0].app, chain.app);
     let owner = chain.owners[0].address();
     let device = world.town.nodes[0].device_id;
     let made =
         chain.kms.new_app(&chain.rpc, &chain.executor, owner, world.town.compose_hash, device);
     let made = made.await.expect("the KMS makes an app");
-    assert!(known(2).await.iter().any(|(app, _)| *app == made));
+    assert!(known(2).await.iter().any(|history| history.app == made));
     let kinds: Vec<String> = store
         .ledger(chain.chain_id, made)
         .await
@@ -223,7 +221,7 @@ async fn an_app_that_a_kms_deploys_is_watched_from_its_first_event_on() {
     }
     // A reorganisation that takes its deployment takes the app.
     chain.rpc.reorg(1).await.unwrap();
-    assert_eq!(known(1).await[0].0, chain.app);
+    assert_eq!(known(1).await[0].app, chain.app);
     running.stop().await;
 }
 
