@@ -1,43 +1,48 @@
 //! Reads what a chain has long settled: logs of many blocks, receipts, and when a contract came.
 
-use std::time::Duration;
-
 use alloy::{
     primitives::Address,
     rpc::types::{Log, TransactionReceipt},
 };
-
 use futures::future::join_all;
 
-use super::{Chain, ChainError, EndpointError, Wanted, endpoint::Endpoint};
+use super::{Chain, ChainError, EndpointError, Wanted, endpoint::Endpoint, wanted::normal};
 use crate::request::{facts::BlockRef, ids::TxHash};
 
 /// From this many logs on an answer is checked for having been cut off.
 const CUT_SUSPECTED: usize = 100;
-/// An endpoint that cannot answer for a range in time is asked for less.
-const RANGE_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Chain {
-    /// Logs of the blocks from `from` to `to`, from one endpoint that has `to` and everything
-    /// below. Logs say when to look and which transaction did it, never that something is so.
+    /// Logs of the blocks from `from` to `to`, from endpoints that have `to` and everything below.
+    /// Where several must agree, they must agree on these too. Logs say when to look and which
+    /// transaction did it, never that something is so.
     pub async fn logs(
         &self,
         wanted: &Wanted,
         from: u64,
         to: BlockRef,
     ) -> Result<Vec<Log>, ChainError> {
-        let mut problem = String::new();
+        if self.settings.quorum > 1 {
+            let what = format!("the logs of blocks {from} to {}", to.number);
+            let logs = self.ask(&what, |endpoint| async move {
+                range(endpoint, wanted, from, to).await.map(normal)
+            });
+            let logs = logs.await.map_err(|error| ChainError::Logs(error.to_string()))?;
+            return wanted.check(logs, from, to.number);
+        }
+        let mut problem = ChainError::Logs(String::new());
         let (resting, awake): (Vec<_>, Vec<_>) =
             self.endpoints.iter().partition(|endpoint| endpoint.health.rests());
         for endpoint in awake.into_iter().chain(resting) {
-            let read = tokio::time::timeout(RANGE_TIMEOUT, range(endpoint, wanted, from, to));
-            match read.await {
-                Ok(Ok(logs)) => return wanted.check(logs, from, to.number),
-                Ok(Err(error)) => problem = error.to_string(),
-                Err(_) => problem = format!("{} takes too long", endpoint.name()),
+            match range(endpoint, wanted, from, to).await {
+                Ok(logs) => match wanted.check(logs, from, to.number) {
+                    Ok(logs) => return Ok(logs),
+                    Err(error) => problem = error,
+                },
+                Err(error) => problem = ChainError::Logs(error.to_string()),
             }
         }
-        Err(ChainError::Logs(problem))
+        Err(problem)
     }
 
     /// The receipt of a transaction, from the first endpoint that has it.

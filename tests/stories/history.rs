@@ -125,6 +125,21 @@ async fn an_endpoint_that_cuts_long_answers_off_is_found_out() {
 }
 
 #[tokio::test]
+async fn one_endpoint_of_three_that_leaves_events_out_is_outvoted() {
+    let (mut world, node) = watched_through(Manner::CutsLogs(1)).await;
+    allow_devices(&world, 2).await;
+    world.mine(40).await;
+    let direct = world.town.chain.rpc_url().clone();
+    let other = Node::before(&direct).await;
+    world.settings.chains[0].rpc = vec![node.url(), direct, other.url()];
+    world.settings.chains[0].quorum = 2;
+    let running = world.start().await;
+    read_to_the_end(&world, &running).await;
+    assert_whole(&world, &running).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_history_that_was_begun_is_read_on_after_a_restart() {
     // Small answers make many steps, between which it is stopped.
     let (world, node) = watched_through(Manner::LimitsLogs(ONE_BLOCK)).await;
