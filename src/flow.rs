@@ -32,6 +32,7 @@ use crate::{
     request::{
         Request, deadline,
         event::Event,
+        ids::NodeId,
         status::Status,
         step::{Pace, Step},
     },
@@ -136,12 +137,12 @@ impl Service {
         api_key: Option<SecretString>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, NetworkError> {
-        let transport = phala::transport().map_err(|error| NetworkError(error.into()))?;
+        let http = phala::Http::new().map_err(|error| NetworkError(error.into()))?;
         let can_prepare = api_key.is_some();
         Ok(Self {
             store,
             chains: Chains::new(&settings.chains).map_err(|error| NetworkError(error.into()))?,
-            cloud: PhalaCloud::new(transport, settings.phala_api_prefix.clone(), api_key),
+            cloud: PhalaCloud::new(http, settings.phala_api_prefix.clone(), api_key),
             can_prepare,
             vault,
             clock,
@@ -359,8 +360,12 @@ fn woken_by_time(request: &Request, now: Time) -> Time {
 /// come back at once.
 fn backoff(request: &Request) -> Duration {
     let doubled = BACKOFF_FIRST.saturating_mul(1 << request.attempts.min(12)).min(BACKOFF_MAX);
-    let share =
-        u32::from(request.id.0.as_bytes()[15].wrapping_add(request.attempts.to_le_bytes()[0]));
+    // By what is asked for, not by the id: the same story told again takes the same time.
+    let node = request.node.as_ref().map_or("", NodeId::as_str).bytes();
+    let place = request.source.as_str().bytes().chain(node);
+    let share = place
+        .chain(request.attempts.to_le_bytes())
+        .fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
     doubled.mul_f64(1.0 - f64::from(share) / 1024.0)
 }
 

@@ -64,7 +64,7 @@ impl CloudArgs {
     }
 
     pub fn client(&self) -> Result<PhalaCloud> {
-        let http = phala::transport().context("cannot set up the HTTP client")?;
+        let http = phala::Http::new().context("cannot set up the HTTP client")?;
         Ok(PhalaCloud::new(http, self.phala_api_prefix.clone(), self.phala_api_key.clone()))
     }
 }

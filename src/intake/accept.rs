@@ -1,7 +1,5 @@
 //! Seals the token of a submission and stores it.
 
-use uuid::Uuid;
-
 use super::read::Submission;
 use crate::{
     clock::Time,
@@ -17,15 +15,16 @@ use crate::{
 /// Why a checked submission was not taken in.
 pub type AcceptError = StorePreparationError;
 
-/// Opens a request for a submission, or finds the one it belongs to.
+/// Opens the request `id` for a submission, or finds the one it belongs to.
 pub async fn accept(
     store: &Store,
     vault: &Vault,
+    id: RequestId,
     submission: &Submission,
     actor: &Actor,
     now: Time,
 ) -> Result<Stored, AcceptError> {
-    let new = to_store(vault, submission, RequestId(Uuid::now_v7()));
+    let new = to_store(vault, submission, id);
     let token = submission.token.secret();
     let seal = |request: RequestId| vault.seal(request.0, token);
     store.store_preparation(&new, &seal, actor, now).await

@@ -1,9 +1,10 @@
 //! One exchange with Phala Cloud: headers, limits, and which of the four ends it came to. It never
 //! tries again; that is for the flow to decide, which knows whether the effect may be there.
 
-use std::time::Duration;
+use std::{error::Error, fmt, time::Duration};
 
-use reqwest::{RequestBuilder, Response, header::HeaderMap, redirect};
+use futures::future::BoxFuture;
+use reqwest::{Client, Request, Response, header::HeaderMap, redirect};
 
 use super::{
     codes::{ApiError, Envelope, http_date, retry_after},
@@ -22,9 +23,9 @@ pub enum PhalaError {
     #[error("{0}")]
     Api(#[source] ApiError),
     #[error("{call}: no whole answer came, so the effect may have happened")]
-    NoAnswer { call: &'static str, source: reqwest::Error },
+    NoAnswer { call: &'static str, source: WireFault },
     #[error("{call}: the request never left")]
-    NotSent { call: &'static str, source: reqwest::Error },
+    NotSent { call: &'static str, source: WireFault },
     #[error("{call}: the answer could not be read ({reason})")]
     Malformed { call: &'static str, reason: String },
     #[error("prepare: a replica was created without approval ({})", name(.replica.as_ref()))]
@@ -53,17 +54,81 @@ impl PhalaError {
     }
 }
 
-/// A client as this room needs it. It follows no redirect: following one would hand a commit token
-/// to whatever place the answer names.
-///
-/// # Errors
-/// When the TLS backend or the resolver cannot be set up.
-pub fn transport() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT)
-        .build()
+/// What broke on the way, without the URL.
+pub type WireFault = Box<dyn Error + Send + Sync>;
+
+/// How an exchange ended without a whole answer.
+#[derive(Debug)]
+pub enum WireError {
+    /// Nothing can have arrived.
+    NotSent(WireFault),
+    /// It may have arrived, and have had its effect.
+    NoAnswer(WireFault),
+    /// The answer is longer than is read; the effect may be there.
+    TooLong,
+}
+
+/// A whole answer of any status.
+#[derive(Debug, Clone)]
+pub struct WireAnswer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+/// What carries a request to Phala Cloud and its answer back, and nothing else: no retry, no
+/// redirect. The world is replaced here when the service is simulated.
+pub trait Wire: fmt::Debug + Send + Sync + 'static {
+    fn carry(&self, request: Request) -> BoxFuture<'_, Result<WireAnswer, WireError>>;
+}
+
+/// HTTP, as this room needs it. It follows no redirect: following one would hand a commit token to
+/// whatever place the answer names.
+#[derive(Debug, Clone)]
+pub struct Http(Client);
+
+impl Http {
+    /// # Errors
+    /// When the TLS backend or the resolver cannot be set up.
+    pub fn new() -> reqwest::Result<Self> {
+        Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .build()
+            .map(Self)
+    }
+}
+
+impl Wire for Http {
+    fn carry(&self, request: Request) -> BoxFuture<'_, Result<WireAnswer, WireError>> {
+        Box::pin(async move {
+            let response = self.0.execute(request).await.map_err(|error| {
+                let error = error.without_url();
+                if error.is_connect() || error.is_builder() {
+                    WireError::NotSent(error.into())
+                } else {
+                    WireError::NoAnswer(error.into())
+                }
+            })?;
+            read(response).await
+        })
+    }
+}
+
+async fn read(mut response: Response) -> Result<WireAnswer, WireError> {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
+                return Err(WireError::TooLong);
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(WireAnswer { status, headers, body }),
+            Err(error) => return Err(WireError::NoAnswer(error.without_url().into())),
+        }
+    }
 }
 
 /// A whole answer of any status.
@@ -107,31 +172,16 @@ impl Answer {
 
 pub(super) async fn exchange(
     call: &'static str,
-    request: RequestBuilder,
+    wire: &dyn Wire,
+    request: Request,
 ) -> Result<Answer, PhalaError> {
-    let response = request.timeout(TIMEOUT).send().await.map_err(|error| {
-        let source = error.without_url();
-        if source.is_connect() || source.is_builder() {
-            PhalaError::NotSent { call, source }
-        } else {
-            PhalaError::NoAnswer { call, source }
-        }
-    })?;
-    read(call, response).await
-}
-
-async fn read(call: &'static str, mut response: Response) -> Result<Answer, PhalaError> {
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
-                let reason = format!("longer than {ANSWER_BYTES_MAX} bytes");
-                return Err(PhalaError::Malformed { call, reason });
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(Answer { call, status, headers, body }),
-            Err(error) => return Err(PhalaError::NoAnswer { call, source: error.without_url() }),
+    match wire.carry(request).await {
+        Ok(WireAnswer { status, headers, body }) => Ok(Answer { call, status, headers, body }),
+        Err(WireError::NotSent(source)) => Err(PhalaError::NotSent { call, source }),
+        Err(WireError::NoAnswer(source)) => Err(PhalaError::NoAnswer { call, source }),
+        Err(WireError::TooLong) => {
+            let reason = format!("longer than {ANSWER_BYTES_MAX} bytes");
+            Err(PhalaError::Malformed { call, reason })
         }
     }
 }

@@ -13,7 +13,12 @@ mod http;
 mod prepared;
 mod wire;
 
-use reqwest::{Client, Method, RequestBuilder, header};
+use std::sync::Arc;
+
+use reqwest::{
+    Body, Method, Request,
+    header::{self, HeaderValue},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -21,7 +26,7 @@ use uuid::Uuid;
 
 pub use codes::{ApiError, Class, Meaning, meaning, retry_after};
 pub use fields::FieldError;
-pub use http::{PhalaError, transport};
+pub use http::{Http, PhalaError, Wire, WireAnswer, WireError, WireFault};
 pub use prepared::{PrepareResponseError, Prepared};
 pub use wire::{Boot, CommitEvidence, CommitToken, CommitTokenError, Cvm, Instance, Node};
 
@@ -34,17 +39,16 @@ const API_VERSION: &str = "2026-01-21";
 /// A connection to one Phala Cloud workspace.
 #[derive(Clone, Debug)]
 pub struct PhalaCloud {
-    http: Client,
+    wire: Arc<dyn Wire>,
     base: Url,
     api_key: Option<SecretString>,
 }
 
 impl PhalaCloud {
-    /// `base` includes `/api/v1`. `http` should come from [`transport`], which follows no
-    /// redirect. Without a key only a commit can be expected to work.
+    /// `base` includes `/api/v1`. Without a key only a commit can be expected to work.
     #[must_use]
-    pub fn new(http: Client, base: Url, api_key: Option<SecretString>) -> Self {
-        Self { http, base, api_key }
+    pub fn new(wire: impl Wire, base: Url, api_key: Option<SecretString>) -> Self {
+        Self { wire: Arc::new(wire), base, api_key }
     }
 
     /// One CVM: where it runs, what it runs, which chain governs it.
@@ -57,16 +61,17 @@ impl PhalaCloud {
     pub async fn boot(&self, id: &ReplicaId) -> Result<Boot, PhalaError> {
         const CALL: &str = "read boot status";
         let body = json!({ "vm_uuids": [id] });
-        let request = self.request(Method::POST, &["status", "batch"]).json(&body);
-        let value = expect_success(&exchange(CALL, request).await?)?;
+        let request = self.post(&["status", "batch"], &body);
+        let value = expect_success(&self.exchange(CALL, request).await?)?;
         Boot::read(&value, id).map_err(|error| PhalaError::malformed(CALL, &error))
     }
 
     /// The `app-compose.json` of a CVM, in the bytes that were hashed when the server knows them.
     pub async fn compose_file(&self, id: &SourceCvm) -> Result<Vec<u8>, PhalaError> {
         let path = ["cvms", id.as_str(), "compose_file"];
-        let request = self.request(Method::GET, &path).query(&[("raw", "true")]);
-        let answer = exchange("read compose file", request).await?;
+        let mut request = self.request(Method::GET, &path);
+        request.url_mut().set_query(Some("raw=true"));
+        let answer = self.exchange("read compose file", request).await?;
         if answer.is_success() { Ok(answer.body) } else { Err(answer.refused(None)) }
     }
 
@@ -90,11 +95,9 @@ impl PhalaCloud {
         if let Some(compose) = compose {
             body.insert("compose_hash".into(), json!(compose));
         }
-        let request = self
-            .request(Method::POST, &["cvms", &dashed(source), "replicas"])
-            .header("X-Prepare-Only", "true")
-            .json(&body);
-        let answer = exchange(CALL, request).await?;
+        let mut request = self.post(&["cvms", &dashed(source), "replicas"], &body.into());
+        request.headers_mut().insert("X-Prepare-Only", HeaderValue::from_static("true"));
+        let answer = self.exchange(CALL, request).await?;
         if answer.is_success() {
             let created = answer.json().ok().and_then(|value| Instance::read(&value).ok());
             let replica = created.map(|instance| instance.id);
@@ -124,7 +127,7 @@ impl PhalaCloud {
             "transaction_hash": evidence.wire(),
         });
         let path = ["cvms", &dashed(source), "commit-replica"];
-        let answer = exchange(CALL, self.request(Method::POST, &path).json(&body)).await?;
+        let answer = self.exchange(CALL, self.post(&path, &body)).await?;
         if !answer.is_success() {
             return Err(answer.refused(Some(token.expose())));
         }
@@ -148,7 +151,7 @@ impl PhalaCloud {
 
     /// Whether Phala Cloud is there and, when there is a key, accepts it.
     pub async fn ping(&self) -> Result<(), PhalaError> {
-        let answer = exchange("ping", self.request(Method::GET, &["auth", "me"])).await?;
+        let answer = self.exchange("ping", self.request(Method::GET, &["auth", "me"])).await?;
         let refused_as_it_must_be = self.api_key.is_none() && answer.status == 401;
         if answer.is_success() || refused_as_it_must_be {
             Ok(())
@@ -158,30 +161,39 @@ impl PhalaCloud {
     }
 
     async fn get(&self, call: &'static str, path: &[&str]) -> Result<Value, PhalaError> {
-        expect_success(&exchange(call, self.request(Method::GET, path)).await?)
+        expect_success(&self.exchange(call, self.request(Method::GET, path)).await?)
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+    async fn exchange(&self, call: &'static str, request: Request) -> Result<Answer, PhalaError> {
+        exchange(call, self.wire.as_ref(), request).await
+    }
+
+    fn post(&self, path: &[&str], body: &Value) -> Request {
+        let mut request = self.request(Method::POST, path);
+        *request.body_mut() = Some(Body::from(body.to_string()));
+        request
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> Request {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        let request = self
-            .http
-            .request(method, url)
-            .header("X-Phala-Version", API_VERSION)
-            .header(header::CONTENT_TYPE, "application/json");
-        match self.api_key_header() {
-            Some(key) => request.header("X-API-Key", key),
-            None => request,
+        let mut request = Request::new(method, url);
+        let headers = request.headers_mut();
+        headers.insert("X-Phala-Version", HeaderValue::from_static(API_VERSION));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(key) = self.api_key_header() {
+            headers.insert("X-API-Key", key);
         }
+        request
     }
 
     /// Marked as sensitive, so that nothing below prints it. A key no header can carry is no key,
     /// and the server will say so.
-    fn api_key_header(&self) -> Option<header::HeaderValue> {
+    fn api_key_header(&self) -> Option<HeaderValue> {
         let key = self.api_key.as_ref()?;
-        let mut value = header::HeaderValue::from_str(key.expose_secret()).ok()?;
+        let mut value = HeaderValue::from_str(key.expose_secret()).ok()?;
         value.set_sensitive(true);
         Some(value)
     }

@@ -6,7 +6,6 @@ use alloy::primitives::B256;
 use countersign::{
     phala::{
         ApiError, Class, CommitEvidence, CommitToken, Instance, PhalaCloud, PhalaError, Prepared,
-        transport,
     },
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, SourceCvm, TxHash},
 };
@@ -16,6 +15,7 @@ use serde_json::json;
 use super::cloud_scene::{
     APP, SOURCE, Scene, compose_file, compose_hash, device, node_six, source,
 };
+use crate::world::Api;
 
 async fn prepare(client: &PhalaCloud) -> Prepared {
     client.prepare_replica(&source(), Some(&node_six()), None).await.unwrap()
@@ -319,7 +319,7 @@ async fn every_spelling_of_an_id_finds_its_cvm() {
 async fn the_switches_are_reached_over_http_and_tell_the_record() {
     let scene = Scene::set().await;
     let url = format!("{}/_control", scene.cloud.origin());
-    let http = transport().unwrap();
+    let http = Api::bare();
     let changed = http.post(&url).json(&json!({ "capacity": 3, "advance_seconds": 60 })).send();
     assert_eq!(changed.await.unwrap().status(), 200);
     let wrong = http.post(&url).json(&json!({ "capacitty": 3 })).send().await.unwrap();
@@ -340,7 +340,7 @@ async fn the_switches_are_reached_over_http_and_tell_the_record() {
 #[tokio::test]
 async fn the_older_api_version_gets_its_older_shape() {
     let scene = Scene::set().await;
-    let request = transport().unwrap().get(format!("{}/cvms/{SOURCE}", scene.cloud.api_prefix()));
+    let request = Api::bare().get(format!("{}/cvms/{SOURCE}", scene.cloud.api_prefix()));
     let request = request.header("X-API-Key", scene.cloud.api_key());
     let newer = request.try_clone().unwrap().header("X-Phala-Version", "2026-01-21");
     let older = request.header("X-Phala-Version", "2025-10-28");

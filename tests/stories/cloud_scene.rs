@@ -17,7 +17,7 @@ use countersign::{
     devnet::cloud::{
         CloudConfig, CloudEmulator, EmulatedNode, EmulatedSource, IssuedToken, SwitchChange,
     },
-    phala::{PhalaCloud, transport},
+    phala::{Http, PhalaCloud},
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, SourceCvm, TxHash},
 };
 use secrecy::SecretString;
@@ -84,7 +84,7 @@ impl Scene {
     }
 
     pub fn client_with(&self, key: Option<SecretString>) -> PhalaCloud {
-        PhalaCloud::new(transport().unwrap(), self.cloud.api_prefix().parse().unwrap(), key)
+        PhalaCloud::new(Http::new().unwrap(), self.cloud.api_prefix().parse().unwrap(), key)
     }
 
     /// Turns switches the way people do, by JSON.

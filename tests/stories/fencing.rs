@@ -10,6 +10,7 @@ use countersign::{
     store::{StoreError, intake::Stored, journal::Actor, lease::Rest},
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::world::{
     DEPTH, World, eventually,
@@ -22,7 +23,8 @@ async fn accept(service: &Service, submission: &Value) -> Request {
     let chains = [service.settings.chains[0].id];
     let submission = intake::read(submission, &chains, now).expect("it is well formed");
     let actor = Actor::service("story");
-    let stored = intake::accept(&service.store, &service.vault, &submission, &actor, now).await;
+    let (store, id) = (&service.store, RequestId(Uuid::now_v7()));
+    let stored = intake::accept(store, &service.vault, id, &submission, &actor, now).await;
     match stored.expect("it is stored") {
         Stored::Opened(request) | Stored::Renewed(request) => request,
         other => panic!("neither new nor newer: {other:?}"),

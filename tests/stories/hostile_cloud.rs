@@ -12,9 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use countersign::phala::{
-    CommitEvidence, CommitToken, Instance, PhalaCloud, PhalaError, transport,
-};
+use countersign::phala::{CommitEvidence, CommitToken, Http, Instance, PhalaCloud, PhalaError};
 use tokio::net::TcpListener;
 
 use super::cloud_scene::{APP, compose_hash, source};
@@ -34,7 +32,7 @@ async fn serve(answer: fn() -> Response) -> (PhalaCloud, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let base = format!("http://{}/api/v1", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
-    (PhalaCloud::new(transport().unwrap(), base.parse().unwrap(), None), strays)
+    (PhalaCloud::new(Http::new().unwrap(), base.parse().unwrap(), None), strays)
 }
 
 async fn commit(client: &PhalaCloud) -> Result<Instance, PhalaError> {

@@ -8,6 +8,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::{
     clock::Time,
@@ -182,7 +183,9 @@ pub async fn submit(
     let now = service.clock.now();
     let chains: Vec<ChainId> = service.chains.iter().map(crate::chain::Chain::id).collect();
     let submission = intake::read(&parse_body(&body)?, &chains, now)?;
-    let stored = intake::accept(&service.store, &service.vault, &submission, &actor, now).await?;
+    let id = RequestId(Uuid::now_v7());
+    let stored =
+        intake::accept(&service.store, &service.vault, id, &submission, &actor, now).await?;
     match stored {
         Stored::Opened(request) => Ok((StatusCode::CREATED, Json(request.into()))),
         Stored::Known(request) | Stored::Renewed(request) => {
