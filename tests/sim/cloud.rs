@@ -85,9 +85,7 @@ pub struct Made {
 #[derive(Debug, Clone)]
 pub struct Commit {
     pub at: Time,
-    pub actor: u64,
     pub token: Option<usize>,
-    pub source: String,
     pub compose: Option<B256>,
     /// Whether the chain allowed it while the task ran that sent it.
     pub allowed: bool,

@@ -4,11 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use alloy::primitives::B256;
 use chrono::TimeDelta;
-use countersign::{
-    clock::Time,
-    request::ids::{ChainId, RequestId},
-    store::Store,
-};
+use countersign::{clock::Time, request::ids::ChainId, store::Store};
 use sqlx::PgConnection;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -116,10 +112,6 @@ impl<'a> Director<'a> {
 
     pub fn instances(&self) -> usize {
         self.clocks.len()
-    }
-
-    pub fn has_paused(&self) -> bool {
-        !self.paused.is_empty()
     }
 
     /// Whether the instance has a follower that is put off.
@@ -284,7 +276,8 @@ impl<'a> Director<'a> {
             let id = activity.id;
             self.outside.stage.reenter(id);
             self.outside.stage.note(|| format!("goes on; overtaken: {fenced}"));
-            drop(activity.resume.take().expect("it waits").send(()));
+            // One that has ended meanwhile does not hear it.
+            _ = activity.resume.take().expect("it waits").send(());
             self.watch(activity).await;
             if fenced {
                 self.outside.stage.count("overtaken tasks that went on");
@@ -355,9 +348,5 @@ impl<'a> Director<'a> {
 
     pub async fn next_due(&self) -> Option<Time> {
         self.store.next_due().await.expect("the database answers")
-    }
-
-    pub fn request_of(&self, id: Uuid) -> RequestId {
-        RequestId(id)
     }
 }

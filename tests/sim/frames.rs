@@ -1,6 +1,6 @@
 //! PostgreSQL's protocol, as far as one must understand it to stand between.
 
-use std::io;
+use std::{collections::HashMap, io, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +12,7 @@ use tokio::{
 pub struct Batch {
     pub bytes: Vec<u8>,
     /// What it executes, by its text as far as that is known.
-    pub executes: Option<String>,
+    pub executes: Option<Arc<str>>,
     pub is_end: bool,
 }
 
@@ -116,33 +116,36 @@ fn whole(buffer: &[u8], is_last: impl Fn(u8) -> bool) -> Option<usize> {
 
 /// The statements that were prepared on a connection.
 #[derive(Debug, Default)]
-pub struct Known(Vec<(String, String)>);
+pub struct Known(HashMap<Vec<u8>, Arc<str>>);
 
 impl Known {
-    fn read(&mut self, bytes: &[u8]) -> (Option<String>, bool) {
+    fn read(&mut self, bytes: &[u8]) -> (Option<Arc<str>>, bool) {
         let (mut bound, mut executes, mut is_end) = (None, None, false);
         for (kind, start, end) in frames(bytes) {
-            let mut texts = bytes[start..end].split(|byte| *byte == 0);
-            let mut text =
-                || String::from_utf8_lossy(texts.next().unwrap_or_default()).into_owned();
+            let content = &bytes[start..end];
             match kind {
                 b'P' => {
-                    let name = text();
-                    self.0.push((name, text()));
+                    let (name, rest) = text(content);
+                    self.0.insert(name.to_vec(), String::from_utf8_lossy(text(rest).0).into());
                 }
                 b'B' => {
-                    let (_, name) = (text(), text());
-                    let of_name = |(one, _): &&(String, String)| *one == name;
-                    bound = self.0.iter().rev().find(of_name).map(|(_, sql)| sql.clone());
+                    let (_, rest) = text(content);
+                    bound = self.0.get(text(rest).0).cloned();
                 }
                 b'E' => executes = Some(bound.clone().unwrap_or_default()),
-                b'Q' => executes = Some(text()),
+                b'Q' => executes = Some(String::from_utf8_lossy(text(content).0).into()),
                 b'X' => is_end = true,
                 _ => {}
             }
         }
         (executes, is_end)
     }
+}
+
+/// A text that ends with a zero, and what comes after it.
+fn text(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    (&bytes[..end], bytes.get(end + 1..).unwrap_or_default())
 }
 
 /// An error of this SQLSTATE, and that the server is ready again in this state.

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use countersign::{
     chain::{Chain, Chains},
-    clock::Clock,
     flow::{Service, chain_of},
     intake,
     notify::Webhooks,

@@ -25,6 +25,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const SOCKET: &str = ".s.PGSQL.5432";
 const SERIALIZATION_FAILURE: &str = "40001";
+/// So much of a statement tells it from others.
+const MARKED: usize = 24;
 const IDLE: u8 = b'I';
 const FAILED: u8 = b'E';
 
@@ -151,16 +153,6 @@ impl Lines {
         self.until(|| lock(&self.lines).iter().all(is_settled)).await;
     }
 
-    /// Gives the connections that `actor` used last to another.
-    pub fn hand_over(&self, actor: u64, to: u64) {
-        for line in lock(&self.lines).iter() {
-            let mut state = lock(&line.state);
-            if state.actor == actor {
-                state.actor = to;
-            }
-        }
-    }
-
     async fn until(&self, is_so: impl Fn() -> bool) {
         let wait = async {
             while !is_so() {
@@ -243,7 +235,7 @@ async fn turn(
         Some(_) if batch.is_rollback() => Verdict::Go,
         Some(sql) => {
             lock(&line.state).actor = stage.actor();
-            stage.mark(sql.as_bytes());
+            stage.mark(&sql.as_bytes()[..sql.len().min(MARKED)]);
             stage.note(|| sql.split_whitespace().take(12).collect::<Vec<_>>().join(" "));
             stage.count("statements");
             let in_transaction = transaction != IDLE;

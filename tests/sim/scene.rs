@@ -73,7 +73,7 @@ impl Scene {
                 contents.push(content);
             }
         }
-        let endpoints = rng.pick(&[1, 2, 3]);
+        let endpoints = rng.pick(&[1, 1, 1, 2, 3]);
         let skew = rng.pick(&[0, 1, 1, 2, 90]);
         let shows_compose = rng.percent(70);
         Self {
@@ -96,8 +96,8 @@ impl Scene {
             quorum: rng.pick(&[1, endpoints.min(2)]),
             depth: rng.pick(&[1, 2, 3]),
             lag: rng.pick(&[0, 1, 3]),
-            rounds: rng.pick(&[25, 35, 50]),
-            chance: rng.pick(&[0, 10, 20, 35]),
+            rounds: rng.pick(&[10, 18, 30]),
+            chance: rng.pick(&[0, 10, 25, 45]),
             storm: rng.pick(&[0, 15, 30, 50]),
             unrest: rng.pick(&[0, 10, 25]),
             skew,

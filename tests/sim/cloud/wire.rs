@@ -166,10 +166,10 @@ impl SimWire {
         cloud.catch_up(self.time.now());
         let storm = cloud.storm;
         let fate = self.stage.draw(|rng| rng.percent(storm).then(|| rng.weighted(&FATES)));
-        if let Want::Commit { source, token, compose } = &call.want
+        if let Want::Commit { token, compose, .. } = &call.want
             && fate != Some(Fate::NotSent)
         {
-            let commit = self.record(&cloud, source, token, *compose);
+            let commit = self.record(&cloud, token, *compose);
             cloud.commits.push(commit);
             self.stage.count("commits sent");
         }
@@ -191,15 +191,14 @@ impl SimWire {
         carried
     }
 
-    fn record(&self, cloud: &Cloud, source: &str, text: &str, compose: Option<B256>) -> Commit {
+    fn record(&self, cloud: &Cloud, text: &str, compose: Option<B256>) -> Commit {
         let (actor, token) = (self.stage.actor(), cloud.token(text));
         let allowed = token.is_some_and(|token| {
             let token = &cloud.tokens[token];
             let app = cloud.sources[token.source].app;
             self.truth.allowed_since(actor, app, token.compose, token.device)
         });
-        let (at, source, answer) = (self.time.now(), source.to_owned(), String::new());
-        Commit { at, actor, token, source, compose, allowed, answer }
+        Commit { at: self.time.now(), token, compose, allowed, answer: String::new() }
     }
 
     fn spoil(&self, cloud: &mut Cloud, call: &Call, fate: Fate) -> Carried {
