@@ -98,7 +98,7 @@ impl Scene {
             lag: rng.pick(&[0, 1, 3]),
             rounds: rng.pick(&[10, 18, 30]),
             chance: rng.pick(&[0, 10, 25, 45]),
-            storm: rng.pick(&[0, 15, 30, 50]),
+            storm: rng.pick(&[0, 20, 35, 50]),
             unrest: rng.pick(&[0, 10, 25]),
             skew,
             has_firmware_updates: rng.percent(6),

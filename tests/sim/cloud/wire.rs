@@ -85,6 +85,15 @@ impl Call {
         }
     }
 
+    /// How likely something goes wrong, in percent of what is usual: most where most depends on it.
+    fn danger(&self) -> usize {
+        match self.want {
+            Want::Commit { .. } => 180,
+            Want::Prepare { .. } | Want::List(_) => 100,
+            _ => 40,
+        }
+    }
+
     fn has_effect(&self) -> bool {
         matches!(self.want, Want::Prepare { .. } | Want::Commit { .. })
     }
@@ -107,11 +116,11 @@ enum Fate {
 const FATES: [(usize, Fate); 9] = [
     (3, Fate::NotSent),
     (4, Fate::LostBefore),
-    (6, Fate::LostAfter),
-    (4, Fate::Late),
-    (3, Fate::Twice),
+    (7, Fate::LostAfter),
+    (6, Fate::Late),
+    (5, Fate::Twice),
     (3, Fate::Slow),
-    (9, Fate::Refused),
+    (10, Fate::Refused),
     (4, Fate::LeftOpen),
     (3, Fate::Unreadable),
 ];
@@ -164,7 +173,7 @@ impl SimWire {
     fn there_and_back(&self, call: &Call) -> Carried {
         let mut cloud = lock(&self.cloud);
         cloud.catch_up(self.time.now());
-        let storm = cloud.storm;
+        let storm = cloud.storm * call.danger() / 100;
         let fate = self.stage.draw(|rng| rng.percent(storm).then(|| rng.weighted(&FATES)));
         if let Want::Commit { token, compose, .. } = &call.want
             && fate != Some(Fate::NotSent)
