@@ -1,17 +1,19 @@
 //! The conductor: which status leads to which room's step, and the loops that make it so.
 //!
 //! ```text
-//! prepared, proposed, approved, executed   watch::look, then propose (build or refresh)
-//! registered                               commit::begin; without a live token intake::renew
-//! committing                               commit::settle
-//! committed                                commit::boot
+//! Watch    watch::look, then propose (build or refresh)
+//! Commit   commit::begin, after intake::renew when the token is no good
+//! Settle   commit::settle
+//! Boot     commit::boot
 //! ```
 //!
-//! A worker claims the request that is due, takes one step, and gives it back with the time of the
-//! next look. Whatever fails is tried again with growing pauses; nothing is dropped silently.
+//! Which it is, [`plan`](crate::request::plan) says. A worker claims the request that is due, takes
+//! one step, and gives it back with the time of the next look. Whatever fails is tried again with
+//! growing pauses; nothing is dropped silently.
 
 mod beside;
 mod lead;
+mod rest;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -22,24 +24,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     chain::Chains,
-    clock::{Clock, Time},
+    clock::Clock,
     commit::{self, CommitError},
     config::{ChainSettings, Settings},
-    intake::prepare::{self, PrepareError},
+    intake::prepare::{self, PrepareError, Renewal},
     notify::Webhooks,
     phala::{self, PhalaCloud},
     propose::{self, ProposeError},
     request::{
-        Request, deadline,
+        Request,
         event::Event,
-        ids::NodeId,
+        plan::{Means, Plan, plan},
         status::Status,
         step::{Pace, Step},
     },
     store::{
         Store, StoreError,
         journal::Actor,
-        lease::{Lease, Rest},
+        lease::{Lane, Lease},
     },
     vault::Vault,
     watch::{
@@ -53,14 +55,9 @@ const LEASE: Duration = Duration::from_mins(2);
 /// How long a step may take: it must end before its lease does.
 const STEP_MAX: Duration = Duration::from_secs(110);
 /// Requests worked on at the same time by one instance.
-const WORKERS: usize = 4;
+const WORKERS: usize = 8;
 /// Longest sleep of an idle worker: wake-ups can be lost.
 const IDLE: Duration = Duration::from_secs(1);
-/// A request that waits to be woken is looked at this often all the same. What it waits for is on
-/// the chain, and the follower reads that again for many requests in one call.
-const LOOK_ANYWAY: Duration = Duration::from_hours(6);
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_mins(5);
 
 /// Everything the service works with.
 pub struct Service {
@@ -156,7 +153,14 @@ impl Service {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         self.watch_configured(&stop).await;
         let (wake, woken) = channel::channel(());
-        let workers = (0..WORKERS).map(|_| self.work(woken.clone(), stop.clone()));
+        let workers = (0..WORKERS).map(|number| {
+            // Neither lane may keep all workers from the other.
+            let lanes = match number % 2 {
+                0 => [Lane::Commits, Lane::Others],
+                _ => [Lane::Others, Lane::Commits],
+            };
+            self.work(lanes, woken.clone(), stop.clone())
+        });
         let followers = self.chains.iter().map(|chain| self.follow(chain, stop.clone()));
         futures::join!(
             join_all(workers),
@@ -183,10 +187,15 @@ impl Service {
         }
     }
 
-    async fn work(&self, mut woken: channel::Receiver<()>, stop: CancellationToken) {
+    async fn work(
+        &self,
+        lanes: [Lane; 2],
+        mut woken: channel::Receiver<()>,
+        stop: CancellationToken,
+    ) {
         while !stop.is_cancelled() {
             woken.mark_unchanged();
-            match self.work_once().await {
+            match self.work_in(lanes).await {
                 Ok(true) => {}
                 Ok(false) => {
                     let idle = self.idle().await;
@@ -211,162 +220,129 @@ impl Service {
         }
     }
 
-    /// Takes one step of the request that has been due longest; false when none is due.
+    /// Takes one step of one request, a commit before anything else; false when none is due.
     pub async fn work_once(&self) -> Result<bool, StoreError> {
-        let now = self.clock.now();
-        let Some((lease, request)) = self.store.claim(now, now + LEASE).await? else {
-            return Ok(false);
-        };
-        let step = tokio::time::timeout(STEP_MAX, self.step(&request, &lease));
+        self.work_in([Lane::Commits, Lane::Others]).await
+    }
+
+    /// Takes one step of a request of the first of these lanes in which one is due.
+    async fn work_in(&self, lanes: [Lane; 2]) -> Result<bool, StoreError> {
+        for lane in lanes {
+            let now = self.clock.now();
+            if let Some((lease, request)) = self.store.claim(lane, now, now + LEASE).await? {
+                self.take_step(&lease, &request).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn take_step(&self, lease: &Lease, request: &Request) -> Result<(), StoreError> {
+        let step = tokio::time::timeout(STEP_MAX, self.step(request, lease));
         let result = match AssertUnwindSafe(step).catch_unwind().await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(StepError::TimedOut),
             Err(_) => Err(StepError::Panicked),
         };
-        let Some(rest) = self.rest(&request, result) else { return Ok(true) };
-        match self.store.release(&lease, &rest).await {
+        let Some(rest) = self.rest(request, result) else { return Ok(()) };
+        match self.store.release(lease, &rest).await {
             Err(StoreError::LeaseLost) => {
                 tracing::warn!(request.id = %request.id, "another worker took over");
-                Ok(true)
+                Ok(())
             }
-            done => done.map(|()| true),
+            done => done,
         }
     }
 
-    /// When to look at a request again, and why it waits; none when it is not ours any more.
-    fn rest(&self, request: &Request, result: Result<Step, StepError>) -> Option<Rest> {
-        let now = self.clock.now();
-        let failing = |reason| Rest { until: now + backoff(request), reason, failing: true };
-        match result {
-            // Many steps in a row may be one try, such as a commit that is refused again and again.
-            Ok(Step::Changed) => Some(Rest { until: now, reason: None, failing: true }),
-            Ok(Step::Wait { reason, pace }) => {
-                tracing::debug!(request.id = %request.id, status = %request.status(), %reason, "waits");
-                let calm = |pause| Rest { until: now + pause, reason: None, failing: false };
-                let rest = match pace {
-                    Pace::Woken => Rest { until: woken_by_time(request, now), ..calm(LOOK_ANYWAY) },
-                    Pace::After(pause) => calm(pause),
-                    Pace::Backoff => failing(None),
-                };
-                Some(Rest { reason: Some(reason), ..rest })
-            }
-            Err(error) if error.is_lost_lease() => {
-                tracing::warn!(request.id = %request.id, "another worker took over");
-                None
-            }
-            Err(error) => {
-                metrics::counter!("countersign_step_failures_total").increment(1);
-                let reason = chain_of(&error);
-                tracing::warn!(
-                    request.id = %request.id, status = %request.status(), error = %reason,
-                    "a step failed and is tried again"
-                );
-                Some(failing(Some(reason)))
-            }
-        }
-    }
-
-    /// The one table: which step a status leads to.
+    /// The one table: which step a plan leads to.
     async fn step(&self, request: &Request, lease: &Lease) -> Result<Step, StepError> {
-        let now = self.clock.now();
         metrics::counter!("countersign_steps_total", "status" => request.status().as_str())
             .increment(1);
-        if let Some(step) = self.expire(request, lease, now).await? {
-            return Ok(step);
-        }
-        let chain = self.chains.get(request.chain)?;
         let (store, clock) = (&self.store, self.clock.as_ref());
-        Ok(match request.status() {
-            Status::Prepared | Status::Proposed | Status::Approved | Status::Executed => {
-                match look(store, chain, request, lease, now).await? {
-                    Look::Settled(step) => step,
-                    Look::Missing { at, allowed } if request.status() == Status::Prepared => {
-                        propose::propose(store, chain, request, lease, at, allowed, now).await?
-                    }
-                    Look::Missing { at, allowed } => {
-                        propose::refresh(store, chain, request, lease, at, allowed, now).await?
-                    }
-                }
+        let is_to_commit = request.status() == Status::Registered;
+        let suspect = is_to_commit && store.is_suspect(request).await?;
+        match plan(request, suspect, self.means(), clock.now()) {
+            Plan::Watch { renew } => self.watch(request, lease, renew).await,
+            Plan::Commit { renew: true } => match self.renew(request, lease).await? {
+                Renewal::Fresh(request) => self.commit(&request, lease).await,
+                Renewal::Settled(step) => Ok(step),
+            },
+            Plan::Commit { renew: false } => self.commit(request, lease).await,
+            Plan::Settle => {
+                let patience = self.settings.settle;
+                Ok(commit::settle(store, &self.cloud, clock, patience, request, lease).await?)
             }
-            Status::Registered if self.can_prepare && !has_usable_token(request, now) => {
-                prepare::renew(store, &self.cloud, &self.vault, request, lease, now).await?
-            }
-            Status::Registered => {
-                commit::begin(store, chain, &self.cloud, &self.vault, clock, request, lease).await?
-            }
-            Status::Committing => {
-                commit::settle(store, &self.cloud, clock, self.settings.settle, request, lease)
-                    .await?
-            }
-            Status::Committed => match &request.facts.replica {
+            Plan::Boot => match &request.facts.replica {
                 Some(replica) => {
                     let pace = self.settings.boot_poll;
-                    commit::boot(store, &self.cloud, clock, pace, request, replica, lease).await?
+                    let look =
+                        commit::boot(store, &self.cloud, clock, pace, request, replica, lease);
+                    Ok(look.await?)
                 }
                 None => unreachable!("committed means that the replica is known"),
             },
-            Status::Running
-            | Status::Rejected
-            | Status::Withdrawn
-            | Status::Expired
-            | Status::Failed => Step::wait("it has ended", Pace::Woken),
-        })
+            Plan::Expire(why) => self.expire(request, lease, why).await,
+            Plan::Ask => Ok(Step::wait(
+                "a person must say which instance is this request's: `countersign settle`",
+                Pace::Woken,
+            )),
+            Plan::Rest => Ok(Step::wait("it has ended", Pace::Woken)),
+        }
     }
 
-    /// Ends a request whose token is dead when no new one can be had.
-    async fn expire(
+    fn means(&self) -> Means {
+        Means { can_prepare: self.can_prepare }
+    }
+
+    async fn watch(
         &self,
         request: &Request,
         lease: &Lease,
-        now: Time,
-    ) -> Result<Option<Step>, StepError> {
-        let dead = match &request.preparation {
-            Some(preparation) => preparation.expires_at <= now,
-            None => true,
+        renew: bool,
+    ) -> Result<Step, StepError> {
+        let (store, now) = (&self.store, self.clock.now());
+        let chain = self.chains.get(request.chain)?;
+        let step = match look(store, chain, request, lease, now).await? {
+            Look::Settled(step) => step,
+            Look::Missing { at, allowed } if request.status() == Status::Prepared => {
+                propose::propose(store, chain, request, lease, at, allowed, now).await?
+            }
+            Look::Missing { at, allowed } => {
+                propose::refresh(store, chain, request, lease, at, allowed, now).await?
+            }
         };
-        if !request.status().is_before_commit() || !dead || self.can_prepare {
-            return Ok(None);
+        if !renew || step == Step::Changed {
+            return Ok(step);
         }
-        let why = match &request.preparation {
-            Some(_) => "the commit token expired",
-            None => "the commit token was superseded or refused",
-        };
+        Ok(match self.renew(request, lease).await? {
+            Renewal::Fresh(_) => Step::Changed,
+            Renewal::Settled(step) => step,
+        })
+    }
+
+    async fn renew(&self, request: &Request, lease: &Lease) -> Result<Renewal, StepError> {
+        let (cloud, vault) = (&self.cloud, &self.vault);
+        let clock = self.clock.as_ref();
+        Ok(prepare::renew(&self.store, cloud, vault, request, lease, clock).await?)
+    }
+
+    async fn commit(&self, request: &Request, lease: &Lease) -> Result<Step, StepError> {
+        let chain = self.chains.get(request.chain)?;
+        let (store, cloud, vault) = (&self.store, &self.cloud, &self.vault);
+        let clock = self.clock.as_ref();
+        Ok(commit::begin(store, chain, cloud, vault, clock, request, lease).await?)
+    }
+
+    /// Ends a request whose token is dead when no new one can be had.
+    async fn expire(&self, request: &Request, lease: &Lease, why: &str) -> Result<Step, StepError> {
         let reason = format!(
             "{why}, and without PHALA_CLOUD_API_KEY no new one can be prepared; what was approved \
              on chain stays approved"
         );
-        let event = Event::Expired { reason };
+        let (event, now) = (Event::Expired { reason }, self.clock.now());
         self.store.record(request.id, Some(lease), &Actor::service("flow"), &event, now).await?;
-        Ok(Some(Step::Changed))
+        Ok(Step::Changed)
     }
-}
-
-/// Whether a commit may be started with the token the request has.
-fn has_usable_token(request: &Request, now: Time) -> bool {
-    request
-        .preparation
-        .as_ref()
-        .is_some_and(|preparation| deadline::commit_fits(preparation.expires_at, now))
-}
-
-/// When a request that waits to be woken is looked at all the same: its token may have died by then.
-fn woken_by_time(request: &Request, now: Time) -> Time {
-    let anyway = now + LOOK_ANYWAY;
-    let expires = request.preparation.as_ref().map(|preparation| preparation.expires_at);
-    expires.filter(|expires| *expires > now).map_or(anyway, |expires| expires.min(anyway))
-}
-
-/// Doubling pauses, each cut by up to a quarter, differently for each request, so that many do not
-/// come back at once.
-fn backoff(request: &Request) -> Duration {
-    let doubled = BACKOFF_FIRST.saturating_mul(1 << request.attempts.min(12)).min(BACKOFF_MAX);
-    // By what is asked for, not by the id: the same story told again takes the same time.
-    let node = request.node.as_ref().map_or("", NodeId::as_str).bytes();
-    let place = request.source.as_str().bytes().chain(node);
-    let share = place
-        .chain(request.attempts.to_le_bytes())
-        .fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
-    doubled.mul_f64(1.0 - f64::from(share) / 1024.0)
 }
 
 /// Waits, but not beyond `stop`.

@@ -4,6 +4,7 @@
 #[cfg(feature = "devnet")]
 mod ground {
     mod openapi;
+    mod phala_codes;
     mod rooms;
     mod safe_fixtures;
     mod word_reader;

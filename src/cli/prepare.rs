@@ -97,6 +97,7 @@ fn body(args: &PrepareArgs, source: &SourceCvm, prepared: &Prepared) -> Value {
         "compose_hash": prepared.compose_hash,
         "device_id": prepared.device_id,
         "commit_token": prepared.commit_token.secret().expose_secret(),
+        "expires_at": prepared.expires_at,
         "note": args.note,
     })
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use futures::try_join;
+use secrecy::ExposeSecret;
+
 use crate::{
     chain::Chain,
     clock::{Clock, Time},
@@ -21,12 +24,11 @@ use crate::{
     },
     vault::Vault,
 };
-use secrecy::ExposeSecret;
 
 use super::{
     CommitError,
-    outcome::{Outcome, outcome},
-    settle::{Verdict, found, record_verdict},
+    outcome::{Outcome, Refusal, outcome},
+    settle::{found, record_verdict},
 };
 
 /// A commit is not started with less lease than this left: the call may take 30 s.
@@ -37,12 +39,14 @@ const UNVERIFIED_MAX: u64 = 3;
 const HISTORY_PATIENCE: Duration = Duration::from_mins(1);
 const HISTORY_PAUSE: Duration = Duration::from_millis(500);
 const APP_BUSY_PAUSE: Duration = Duration::from_secs(2);
+/// A replica needs a moment to be listed.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn actor() -> Actor {
     Actor::service("commit")
 }
 
-/// Commits a registered request. `deep` tells whether both entries read true at depth right now.
+/// Commits a registered request.
 pub async fn begin(
     store: &Store,
     chain: &Chain,
@@ -52,42 +56,37 @@ pub async fn begin(
     request: &Request,
     lease: &Lease,
 ) -> Result<Step, CommitError> {
-    if !still_registered(chain, request).await? {
+    let Some((preparation, token)) = open_token(store, vault, request).await? else {
+        return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
+    };
+    let listed = async { cloud.instances(request.app).await.map_err(CommitError::from) };
+    // They do not wait for each other: somebody waits for the commit.
+    let (still, before, transaction) =
+        try_join!(still_registered(chain, request), listed, evidence(store, request))?;
+    if !still {
         let reason = "it no longer reads true at depth".to_owned();
         let event = Event::Retracted { reason };
         store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
         return Ok(Step::Changed);
     }
-    let Some((preparation, sealed)) = store.sealed_token(request.id).await? else {
-        return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
-    };
-    let secret = vault.open(request.id.0, &sealed)?;
-    let Ok(token) = CommitToken::parse(secret.expose_secret()) else {
-        return Err(crate::vault::VaultError::Damaged.into());
-    };
-    let before = cloud.instances(request.app).await?;
-    let transaction = evidence(store, request).await?;
     let now = clock.now();
     if transaction.is_none() && history_may_tell(store, request, now).await? {
         let reason = "reading the app's history for the transaction that added the compose hash";
         return Ok(Step::wait(reason, Pace::After(HISTORY_PAUSE)));
     }
     if (lease.until - now).to_std().unwrap_or_default() < LEASE_MARGIN {
-        return Ok(Step::wait(
-            "too little time left to commit in this turn",
-            Pace::After(Duration::ZERO),
-        ));
+        let reason = "too little time left to commit in this turn";
+        return Ok(Step::wait(reason, Pace::After(Duration::ZERO)));
     }
     let instances = before.iter().map(|instance| instance.id.clone()).collect();
     let intent = Intent { preparation, transaction, instances };
-    let started = store.start_attempt(lease, request, &intent, &actor(), now).await;
-    let attempt = match started {
+    let attempt = match store.start_attempt(lease, request, &intent, &actor(), now).await {
         Ok(attempt) => attempt,
         Err(StartError::AppBusy) => {
             let reason = "another commit of the same app is under way";
             return Ok(Step::wait(reason, Pace::After(APP_BUSY_PAUSE)));
         }
-        Err(error) => return Err(error.into()),
+        Err(StartError::Store(error)) => return Err(error.into()),
     };
     if let Some(step) = adopt_earlier(store, clock, request, lease, &attempt, &before).await? {
         return Ok(step);
@@ -95,7 +94,23 @@ pub async fn begin(
     let evidence =
         transaction.map_or(CommitEvidence::AlreadyRegistered, CommitEvidence::Transaction);
     let answer = cloud.commit_replica(&request.source, &token, request.compose, &evidence).await;
-    conclude(store, cloud, clock, request, lease, &attempt, outcome(answer)).await
+    conclude(store, clock, request, lease, &attempt, outcome(answer)).await
+}
+
+/// The token to commit with, opened. Here and nowhere else.
+async fn open_token(
+    store: &Store,
+    vault: &Vault,
+    request: &Request,
+) -> Result<Option<(uuid::Uuid, CommitToken)>, CommitError> {
+    let Some((preparation, sealed)) = store.sealed_token(request.id).await? else {
+        return Ok(None);
+    };
+    let secret = vault.open(request.id.0, &sealed)?;
+    match CommitToken::parse(secret.expose_secret()) {
+        Ok(token) => Ok(Some((preparation, token))),
+        Err(_) => Err(crate::vault::VaultError::Damaged.into()),
+    }
 }
 
 /// The transaction to name. One that Phala Cloud keeps failing to verify gives way to the
@@ -122,10 +137,18 @@ async fn history_may_tell(
 /// Both entries at the depth of the policy, read now from agreeing endpoints (invariant I1).
 async fn still_registered(chain: &Chain, request: &Request) -> Result<bool, CommitError> {
     let head: BlockRef = chain.head().await?.block;
-    let Some(deep) = chain.deep_block(head).await? else { return Ok(false) };
-    let at_depth = chain.allowed(request.app, request.compose, request.device, deep.block).await?;
-    let at_head = chain.allowed(request.app, request.compose, request.device, head).await?;
-    Ok(at_depth.is_complete() && at_head.is_complete())
+    let allowed_at = async |block| -> Result<bool, CommitError> {
+        let (compose, device) = (request.compose, request.device);
+        Ok(chain.allowed(request.app, compose, device, block).await?.is_complete())
+    };
+    let at_depth = async {
+        match chain.deep_block(head).await? {
+            Some(deep) => allowed_at(deep.block).await,
+            None => Ok(false),
+        }
+    };
+    let (at_depth, at_head) = try_join!(at_depth, allowed_at(head))?;
+    Ok(at_depth && at_head)
 }
 
 /// An earlier attempt that seemed to have had no effect may have had it late: then its replica is
@@ -139,50 +162,44 @@ async fn adopt_earlier(
     instances: &[Instance],
 ) -> Result<Option<Step>, CommitError> {
     match found(store, request, instances).await? {
-        Verdict::None => Ok(None),
-        verdict => record_verdict(store, clock, request, lease, attempt, verdict).await.map(Some),
+        None => Ok(None),
+        Some(verdict) => {
+            record_verdict(store, clock, request, lease, attempt, verdict).await.map(Some)
+        }
     }
 }
 
 async fn conclude(
     store: &Store,
-    cloud: &PhalaCloud,
     clock: &dyn Clock,
     request: &Request,
     lease: &Lease,
     attempt: &Attempt,
     outcome: Outcome,
 ) -> Result<Step, CommitError> {
+    let attempt = attempt.id;
     let record = async |event: Event| {
         store.record(request.id, Some(lease), &actor(), &event, clock.now()).await
     };
     match outcome {
         Outcome::Done(replica) => {
-            let how = "the answer".to_owned();
-            record(Event::Committed { attempt: attempt.id, replica, how }).await?;
+            record(Event::Committed { attempt, replica, how: "the answer".into() }).await?;
             Ok(Step::Changed)
         }
-        Outcome::NoEffect { code, reason, pace } => {
-            record(Event::CommitRefused { attempt: attempt.id, code, reason: reason.clone() })
-                .await?;
-            Ok(Step::Wait { reason, pace })
+        Outcome::Refused(Refusal { code, reason, pace, asks, may_have_acted }) => {
+            let told = reason.clone();
+            let event = Event::CommitRefused { attempt, code, reason, may_have_acted, asks };
+            record(event).await?;
+            Ok(Step::Wait { reason: told, pace })
         }
         Outcome::Final { code, reason } => {
             record(Event::Failed { code: Some(code), reason }).await?;
             Ok(Step::Changed)
         }
-        Outcome::TokenDead { reason } => {
-            let now = cloud.instances(request.app).await?;
-            let verdict = found(store, request, &now).await?;
-            if verdict != Verdict::None {
-                return record_verdict(store, clock, request, lease, attempt, verdict).await;
-            }
-            store.refuse_token(lease, attempt.id, &reason, &actor(), clock.now()).await?;
-            Ok(Step::Changed)
+        Outcome::Unclear(answer) => {
+            store.note_answer(lease, attempt, &answer, clock.now()).await?;
+            let reason = format!("{}; looking whether the replica exists", answer.reason);
+            Ok(Step::wait(reason, Pace::After(FIRST_LOOK)))
         }
-        Outcome::Ambiguous { reason } => Ok(Step::wait(
-            format!("{reason}; looking whether the replica exists"),
-            Pace::After(Duration::from_secs(1)),
-        )),
     }
 }

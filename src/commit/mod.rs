@@ -22,12 +22,7 @@ pub use begin::begin;
 pub use boot::boot;
 pub use settle::settle;
 
-use crate::{
-    chain::ChainError,
-    phala::PhalaError,
-    store::{StoreError, attempts::StartError},
-    vault::VaultError,
-};
+use crate::{chain::ChainError, phala::PhalaError, store::StoreError, vault::VaultError};
 
 /// Why a step of the commit could not be taken; tried again.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +35,4 @@ pub enum CommitError {
     Cloud(#[from] PhalaError),
     #[error("cannot open the commit token")]
     Vault(#[from] VaultError),
-}
-
-impl From<StartError> for CommitError {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Store(error) => Self::Store(error),
-            StartError::AppBusy => unreachable!("handled where attempts are started"),
-        }
-    }
 }

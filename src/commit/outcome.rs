@@ -5,31 +5,43 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use crate::{
-    phala::{Class, Instance, PhalaError},
+    phala::{Class, Instance, Meaning, PhalaError, catalogue::is_known},
     request::{Request, ids::ReplicaId, step::Pace},
-    store::attempts::Baseline,
+    store::attempts::{Answer, Baseline, Then},
 };
 
 /// A server's clock may be off by this much when it dates an instance.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 /// Shorter pauses than this are not taken from a server; ours grow.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
-/// How long to wait for room on a node.
-const RETRY_LATER: Duration = Duration::from_mins(2);
+/// How often it is tried again what a person was asked about: it may have been answered elsewhere.
+pub const ASK_AGAIN: Duration = Duration::from_mins(15);
 
 /// How a commit call ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// This instance was made.
     Done(ReplicaId),
-    /// It certainly had no effect; try again at this pace.
-    NoEffect { code: String, reason: String, pace: Pace },
-    /// The token is dead, or an earlier try of ours used it: look.
-    TokenDead { reason: String },
-    /// It cannot succeed, or only after a person changed something.
+    /// It was refused.
+    Refused(Refusal),
+    /// It cannot succeed.
     Final { code: String, reason: String },
-    /// Nobody knows yet: look.
-    Ambiguous { reason: String },
+    /// Nobody knows yet: look. What is to be done when nothing is found is told by the answer.
+    Unclear(Answer),
+}
+
+/// A commit that was refused.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: String,
+    pub reason: String,
+    /// When to try again.
+    pub pace: Pace,
+    /// Whether a person must change something for it to succeed.
+    pub asks: bool,
+    /// It was not Phala Cloud itself that said so, as far as can be told: something in between may
+    /// have handed the commit over before. Not worth waiting for, but worth looking for later.
+    pub may_have_acted: bool,
 }
 
 /// Reads the answer to a commit.
@@ -38,38 +50,52 @@ pub fn outcome(answer: Result<Instance, PhalaError>) -> Outcome {
         Ok(instance) => return Outcome::Done(instance.id),
         Err(error) => error,
     };
-    if error.may_have_acted() {
-        return Outcome::Ambiguous { reason: error.to_string() };
-    }
     let PhalaError::Api(answer) = &error else {
-        return Outcome::NoEffect {
-            code: "not-sent".into(),
-            reason: error.to_string(),
-            pace: Pace::Backoff,
+        let reason = error.to_string();
+        return if error.may_have_acted() {
+            unclear("no-answer", reason, None, Then::TryAgain)
+        } else {
+            Outcome::Refused(refusal("not-sent", reason))
         };
     };
-    let meaning = answer.meaning();
+    let Meaning { class, text, advice } = answer.meaning();
     let code = answer.code.clone().unwrap_or_else(|| format!("http-{}", answer.status));
-    let reason = format!("{answer}. {} {}", meaning.text, meaning.advice);
+    let reason = format!("{answer}. {text} {advice}");
+    let known = answer.code.as_deref().is_some_and(is_known);
+    let body = Some(answer.body.clone());
     // A server that says "now" again and again is not asked in a circle.
-    let asked = answer.retry_after.filter(|pause| *pause >= RETRY_AFTER_MIN);
-    let pace = asked.map_or(Pace::Backoff, Pace::After);
-    match meaning.class {
-        // A key can be replaced, and the commit was not let in.
-        _ if matches!(answer.status, 401 | 403) => Outcome::NoEffect { code, reason, pace },
-        Class::RetrySoon | Class::WaitForChain | Class::Verification => {
-            Outcome::NoEffect { code, reason, pace }
+    let asked = answer.retry_after.filter(|pause| *pause >= RETRY_AFTER_MIN).map(Pace::After);
+    match class {
+        _ if answer.may_have_acted() => unclear(&code, reason, body, Then::TryAgain),
+        Class::Prepare => unclear(&code, reason, body, Then::DropToken),
+        Class::RetryNow => Outcome::Refused(Refusal {
+            pace: asked.unwrap_or(Pace::Backoff),
+            may_have_acted: !known,
+            ..refusal(&code, reason)
+        }),
+        Class::RetryLater(pace) => {
+            let pace = asked.unwrap_or(Pace::After(pace));
+            Outcome::Refused(Refusal { pace, ..refusal(&code, reason) })
         }
-        Class::RetryLater => {
-            let pace = asked.map_or(Pace::After(RETRY_LATER), Pace::After);
-            Outcome::NoEffect { code, reason, pace }
+        // Known to be said before anything is done: by a code, or because it was not let in.
+        Class::Ask if known || matches!(answer.status, 401 | 403 | 468) => {
+            let pace = asked.unwrap_or(Pace::After(ASK_AGAIN));
+            Outcome::Refused(Refusal { pace, asks: true, ..refusal(&code, reason) })
         }
-        Class::TokenDead => Outcome::TokenDead { reason },
-        // Only Phala Cloud itself, by one of its codes, can say that nothing was done: a status
-        // alone may come from something in between, after the work was handed over.
-        Class::AskHuman | Class::GiveUp if answer.code.is_none() => Outcome::Ambiguous { reason },
-        Class::AskHuman | Class::GiveUp => Outcome::Final { code, reason },
+        // Only Phala Cloud itself, by one of its codes, can say that nothing was done: anything
+        // else may come from something in between, after the work was handed over.
+        Class::Ask => unclear(&code, reason, body, Then::Ask),
+        Class::GiveUp => Outcome::Final { code, reason },
     }
+}
+
+fn refusal(code: &str, reason: String) -> Refusal {
+    let (code, pace) = (code.to_owned(), Pace::Backoff);
+    Refusal { code, reason, pace, asks: false, may_have_acted: false }
+}
+
+fn unclear(code: &str, reason: String, body: Option<String>, then: Then) -> Outcome {
+    Outcome::Unclear(Answer { code: code.to_owned(), reason, body, then })
 }
 
 /// The instances that may be the replica of this request: new since its baseline, of nobody
@@ -153,38 +179,101 @@ mod tests {
     }
 
     fn refused(status: u16, code: Option<&str>) -> Result<Instance, PhalaError> {
-        Err(PhalaError::Api(ApiError {
+        Err(PhalaError::Api(Box::new(ApiError {
             call: "commit replica",
             status,
             code: code.map(Into::into),
             message: "m".into(),
             retry_after: None,
             request_id: None,
-        }))
+            body: "{}".into(),
+        })))
+    }
+
+    fn then(outcome: &Outcome) -> Option<Then> {
+        match outcome {
+            Outcome::Unclear(answer) => Some(answer.then),
+            _ => None,
+        }
     }
 
     #[test]
-    fn only_a_clear_refusal_counts_as_no_effect() {
-        use Outcome::{Ambiguous, Done, Final, NoEffect, TokenDead};
-        assert!(matches!(outcome(Ok(instance("r"))), Done(_)));
-        for (status, code) in [(503, None), (429, None), (409, None), (465, Some("ERR-01-005"))] {
-            assert!(matches!(outcome(refused(status, code)), NoEffect { .. }), "{status}");
+    fn what_is_refused_is_tried_again_or_asked_about() {
+        assert!(matches!(outcome(Ok(instance("r"))), Outcome::Done(_)));
+        for (status, code, asks) in [
+            (503, None, false),
+            (429, None, false),
+            (409, None, false),
+            (425, None, false),
+            (465, Some("ERR-01-005"), false),
+            (467, Some("ERR-01-007"), false),
+            (400, Some("ERR-02-005"), false),
+            (402, Some("ERR-04-001"), true),
+            (400, Some("ERR-02-015"), true),
+            (468, Some("ERR-01-008"), true),
+            (468, None, true),
+            (401, None, true),
+            (403, None, true),
+        ] {
+            let outcome = outcome(refused(status, code));
+            let Outcome::Refused(refusal) = &outcome else { panic!("{status}: {outcome:?}") };
+            assert_eq!(refusal.asks, asks, "{status} {code:?}");
+            let by_something_between = matches!(status, 503 | 429 | 409 | 425);
+            assert_eq!(refusal.may_have_acted, by_something_between, "{status} {code:?}");
         }
-        for (status, code) in [(467, Some("ERR-01-007")), (400, Some("ERR-02-005"))] {
-            assert!(matches!(outcome(refused(status, code)), NoEffect { .. }), "{status}");
+        for (status, code) in [(400, Some("ERR-01-001")), (404, Some("ERR-03-001"))] {
+            assert!(matches!(outcome(refused(status, code)), Outcome::Final { .. }), "{status}");
         }
-        for (status, code) in [(400, Some("ERR-04-001")), (404, Some("ERR-03-001"))] {
-            assert!(matches!(outcome(refused(status, code)), Final { .. }), "{status}");
+    }
+
+    #[test]
+    fn what_is_not_clear_is_looked_into_first() {
+        for status in [408, 500, 502, 504, 520] {
+            assert_eq!(then(&outcome(refused(status, None))), Some(Then::TryAgain), "{status}");
         }
-        for status in [401, 403] {
-            assert!(matches!(outcome(refused(status, None)), NoEffect { .. }), "{status}");
+        for (status, code) in [(466, Some("ERR-01-006")), (466, None), (400, Some("ERR-01-006"))] {
+            assert_eq!(then(&outcome(refused(status, code))), Some(Then::DropToken), "{status}");
         }
-        for status in [301, 400, 404, 413, 418, 499, 500, 502, 504, 530] {
-            assert!(matches!(outcome(refused(status, None)), Ambiguous { .. }), "{status}");
+        for status in [301, 400, 404, 413, 418, 499, 530] {
+            assert_eq!(then(&outcome(refused(status, None))), Some(Then::Ask), "{status}");
         }
-        assert!(matches!(outcome(refused(466, Some("ERR-01-006"))), TokenDead { .. }));
+        for status in [400, 404, 409] {
+            let unknown = outcome(refused(status, Some("ERR-99-999")));
+            assert_eq!(then(&unknown), Some(Then::Ask), "{status}");
+        }
         let unreadable = PhalaError::Malformed { call: "commit replica", reason: "r".into() };
-        assert!(matches!(outcome(Err(unreadable)), Ambiguous { .. }));
+        assert_eq!(then(&outcome(Err(unreadable))), Some(Then::TryAgain));
+        let lost = PhalaError::NoAnswer { call: "commit replica", source: "gone".into() };
+        assert_eq!(then(&outcome(Err(lost))), Some(Then::TryAgain));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_knows_is_kept_whole() {
+        let Outcome::Unclear(answer) = outcome(refused(400, Some("ERR-99-999"))) else { panic!() };
+        assert_eq!((answer.code.as_str(), answer.body.as_deref()), ("ERR-99-999", Some("{}")));
+        assert!(answer.reason.contains("not in its catalogue"), "{}", answer.reason);
+    }
+
+    #[test]
+    fn what_never_left_had_no_effect() {
+        let unsent = PhalaError::NotSent { call: "commit replica", source: "refused".into() };
+        let Outcome::Refused(refusal) = outcome(Err(unsent)) else { panic!() };
+        assert!(!refusal.asks && !refusal.may_have_acted);
+    }
+
+    #[test]
+    fn the_server_says_when_to_come_back_but_not_at_once() {
+        let pace = |status, seconds| {
+            let mut answer = refused(status, None);
+            let Err(PhalaError::Api(error)) = &mut answer else { panic!() };
+            error.retry_after = Some(Duration::from_secs(seconds));
+            let Outcome::Refused(refusal) = outcome(answer) else { panic!() };
+            refusal.pace
+        };
+        assert_eq!(pace(503, 7), Pace::After(Duration::from_secs(7)));
+        assert_eq!(pace(503, 0), Pace::Backoff);
+        assert_eq!(pace(465, 30), Pace::After(Duration::from_secs(30)));
+        assert_eq!(pace(465, 0), Pace::After(Duration::from_secs(5)));
     }
 
     #[test]

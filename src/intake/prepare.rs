@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use uuid::Uuid;
 
 use crate::{
-    clock::Time,
-    phala::{PhalaCloud, PhalaError, Prepared},
+    clock::{Clock, Time},
+    phala::{Class, Meaning, PhalaCloud, PhalaError, Prepared},
     request::{
         Request, deadline,
         event::Event,
-        ids::{ComposeHash, NodeId, SourceCvm},
+        ids::{ComposeHash, NodeId, RequestId, SourceCvm},
         step::{Pace, Step},
     },
     store::{Store, StoreError, intake::StorePreparationError, journal::Actor, lease::Lease},
@@ -21,10 +21,8 @@ use crate::{
 
 use super::{accept::to_store, read::Submission};
 
-/// A token that is to be used at once is left alone for this long: preparing another replica of
-/// the same source voids it, and two requests could do so to each other for ever.
-const LEFT_ALONE: TimeDelta = TimeDelta::seconds(30);
-const SOURCE_BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// How often a person's answer is looked for where it would show: in what Phala Cloud answers.
+const ASK_AGAIN: Duration = Duration::from_mins(15);
 
 /// Why nothing was prepared.
 #[derive(Debug, thiserror::Error)]
@@ -57,64 +55,120 @@ pub async fn prepare(
     Ok((cvm.vm_uuid, prepared))
 }
 
-/// Gets a fresh token for a registered request whose token is dead. What was approved stays what
-/// is committed: a preparation of anything else ends the request.
+/// What asking for a fresh token came to.
+#[derive(Debug)]
+pub enum Renewal {
+    /// The request has it.
+    Fresh(Box<Request>),
+    /// It has not, and this is what follows.
+    Settled(Step),
+}
+
+/// Gets a fresh token for a request. What was approved stays what is committed: a preparation of
+/// anything else ends the request, and opens another one that needs an approval of its own.
 pub async fn renew(
     store: &Store,
     cloud: &PhalaCloud,
     vault: &Vault,
     request: &Request,
     lease: &Lease,
-    now: Time,
-) -> Result<Step, PrepareError> {
-    let actor = Actor::service("intake");
-    if store.source_is_committing(request, now - LEFT_ALONE).await? {
-        let reason = "another replica of the same source CVM is being committed, and a new token \
-                      would void its token";
-        return Ok(Step::wait(reason, Pace::After(SOURCE_BUSY_PAUSE)));
-    }
+    clock: &dyn Clock,
+) -> Result<Renewal, PrepareError> {
     let (node, compose) = (request.node.as_ref(), Some(request.compose));
-    let (_, prepared) = match prepare(cloud, &request.source, node, compose).await {
-        Ok(prepared) => prepared,
-        // The next try would make another one.
-        Err(error @ PrepareError::Phala(PhalaError::CreatedWithoutApproval { .. })) => {
-            let code = Some("created-without-approval".into());
-            let event = Event::Failed { code, reason: error.to_string() };
-            store.record(request.id, Some(lease), &actor, &event, now).await?;
-            return Ok(Step::Changed);
-        }
-        Err(error @ PrepareError::NotGoverned) => {
-            let reason = error.to_string();
-            if request.facts.attention.as_ref() != Some(&reason) {
-                let event = Event::AttentionNeeded { reason: reason.clone() };
-                store.record(request.id, Some(lease), &actor, &event, now).await?;
-            }
-            return Ok(Step::wait(reason, Pace::Woken));
-        }
-        Err(error) => return Err(error),
+    let prepared = prepare(cloud, &request.source, node, compose).await;
+    let now = clock.now();
+    let prepared = match prepared {
+        Ok((_, prepared)) => prepared,
+        Err(error) => return refused(store, request, lease, error, now).await,
     };
-    if let Some(difference) = difference(request, &prepared) {
-        let reason = format!("prepared again, but {difference}; it needs an approval of its own");
-        let event = Event::Failed { code: Some("preparation-differs".into()), reason };
-        store.record(request.id, Some(lease), &actor, &event, now).await?;
-        return Ok(Step::Changed);
-    }
-    let submission = Submission {
+    let id = request.id;
+    let expires_at = match deadline::expiry(now, prepared.expires_at, now) {
+        Ok(expires_at) => expires_at,
+        Err(problem) => {
+            let reason = format!("prepared again, but when the token expires {problem}");
+            return Ok(Renewal::Settled(Step::wait(reason, Pace::Backoff)));
+        }
+    };
+    let mut submission = Submission {
         chain: request.chain,
         app: request.app,
         source: request.source.clone(),
         node: request.node.clone(),
-        compose: request.compose,
-        device: request.device,
-        token: prepared.commit_token,
+        compose: prepared.compose_hash,
+        device: prepared.device_id,
+        token: prepared.commit_token.clone(),
         prepared_at: now,
-        expires_at: now + deadline::TOKEN_LIFETIME,
+        expires_at,
         note: None,
     };
-    let new = to_store(vault, &submission, request.id);
-    let seal = |id: crate::request::ids::RequestId| vault.seal(id.0, submission.token.secret());
-    store.renew_preparation(lease, &new, &seal, &actor, now).await?;
-    Ok(Step::Changed)
+    let seal = |id: RequestId| vault.seal(id.0, submission.token.secret());
+    let Some(difference) = difference(request, &prepared) else {
+        let new = to_store(vault, &submission, id);
+        let renewed = store.renew_preparation(lease, &new, &seal, &actor(), now).await?;
+        return Ok(Renewal::Fresh(Box::new(renewed)));
+    };
+    let code = Some("preparation-differs".into());
+    if prepared.app != request.app {
+        let reason = format!("prepared again, but {difference}; nothing of it was kept");
+        let event = Event::Failed { code, reason };
+        store.record(id, Some(lease), &actor(), &event, now).await?;
+        return Ok(Renewal::Settled(Step::Changed));
+    }
+    let other = RequestId(Uuid::now_v7());
+    let reason = format!(
+        "prepared again, but {difference}; request {other} has taken its place and needs an \
+         approval of its own"
+    );
+    submission.note = Some(match &request.note {
+        Some(said) => format!("{said} (in the place of request {id})"),
+        None => format!("in the place of request {id}"),
+    });
+    let new = to_store(vault, &submission, other);
+    let seal = |id: RequestId| vault.seal(id.0, prepared.commit_token.secret());
+    let event = Event::Failed { code, reason };
+    store.open_instead(lease, &event, &new, &seal, &actor(), now).await?;
+    Ok(Renewal::Settled(Step::Changed))
+}
+
+fn actor() -> Actor {
+    Actor::service("intake")
+}
+
+/// A preparation that was not to be had. Nothing of a refusal ends the request: what was approved
+/// stays good, and whoever can change what stands in the way may do so.
+async fn refused(
+    store: &Store,
+    request: &Request,
+    lease: &Lease,
+    error: PrepareError,
+    now: Time,
+) -> Result<Renewal, PrepareError> {
+    let (reason, pace, asks) = match &error {
+        // The next try would make another one.
+        PrepareError::Phala(PhalaError::CreatedWithoutApproval { .. }) => {
+            let code = Some("created-without-approval".into());
+            let event = Event::Failed { code, reason: error.to_string() };
+            store.record(request.id, Some(lease), &actor(), &event, now).await?;
+            return Ok(Renewal::Settled(Step::Changed));
+        }
+        PrepareError::NotGoverned => (error.to_string(), Pace::After(ASK_AGAIN), true),
+        PrepareError::Phala(PhalaError::Api(answer)) => {
+            let Meaning { class, text, advice } = answer.meaning();
+            let (pace, asks) = match class {
+                Class::RetryNow | Class::Prepare => (Pace::Backoff, false),
+                Class::RetryLater(pace) => (Pace::After(pace), false),
+                Class::Ask | Class::GiveUp => (Pace::After(ASK_AGAIN), true),
+            };
+            let pace = answer.retry_after.filter(|it| !it.is_zero()).map_or(pace, Pace::After);
+            (format!("{answer}. {text} {advice}"), pace, asks)
+        }
+        _ => return Err(error),
+    };
+    if asks && request.facts.attention.as_ref() != Some(&reason) {
+        let event = Event::AttentionNeeded { reason: reason.clone() };
+        store.record(request.id, Some(lease), &actor(), &event, now).await?;
+    }
+    Ok(Renewal::Settled(Step::wait(reason, pace)))
 }
 
 fn difference(request: &Request, prepared: &Prepared) -> Option<&'static str> {

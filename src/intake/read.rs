@@ -10,7 +10,7 @@ use crate::{
     clock::Time,
     phala::{CommitToken, Prepared},
     request::{
-        deadline,
+        deadline::{self, DatesError},
         ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, SourceCvm},
     },
 };
@@ -21,7 +21,7 @@ const SHA256_OF_NOTHING: B256 =
 
 const NOTE_CHARS_MAX: usize = 2_000;
 
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "chain_id",
     "app",
     "source_cvm",
@@ -30,6 +30,7 @@ const FIELDS: [&str; 10] = [
     "device_id",
     "commit_token",
     "prepared_at",
+    "expires_at",
     "note",
     "prepare_response",
 ];
@@ -78,7 +79,8 @@ pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, F
     let device = required(fields, "device_id", prepared.map(|one| one.device_id))?;
     let token = read_token(fields, prepared)?;
     refuse_token_elsewhere(fields, &token)?;
-    let (prepared_at, expires_at) = read_dates(fields, now)?;
+    let said = prepared.and_then(|one| one.expires_at);
+    let (prepared_at, expires_at) = read_dates(fields, said, now)?;
     check_compose(compose)?;
     check_device(device)?;
     Ok(Submission {
@@ -222,16 +224,36 @@ fn refuse_token_elsewhere(
     Ok(())
 }
 
-fn read_dates(fields: &Map<String, Value>, now: Time) -> Result<(Time, Time), FieldProblem> {
-    let prepared_at = match fields.get("prepared_at") {
-        None | Some(Value::Null) => now,
-        Some(Value::String(text)) => text.parse().map_err(|_| {
-            problem("prepared_at", "expected a date and time such as 2026-11-21T09:30:00Z")
-        })?,
-        Some(_) => return Err(problem("prepared_at", "expected text")),
+/// When it was prepared and when the token dies. `said` is what Phala Cloud's answer tells of that.
+fn read_dates(
+    fields: &Map<String, Value>,
+    said: Option<Time>,
+    now: Time,
+) -> Result<(Time, Time), FieldProblem> {
+    let prepared_at = read_time(fields, "prepared_at")?.unwrap_or(now);
+    let said = match (read_time(fields, "expires_at")?, said) {
+        (Some(given), Some(said)) if given != said => {
+            return Err(problem("expires_at", "differs from the one in prepare_response"));
+        }
+        (given, said) => given.or(said),
     };
-    let expires_at = deadline::expiry(prepared_at, now);
-    Ok((prepared_at, expires_at.map_err(|error| problem("prepared_at", error))?))
+    let field = if said.is_some() { "expires_at" } else { "prepared_at" };
+    let expires_at = deadline::expiry(prepared_at, said, now).map_err(|error| match error {
+        DatesError::Future => problem("prepared_at", error),
+        DatesError::Expired | DatesError::Unlikely => problem(field, error),
+    })?;
+    Ok((prepared_at, expires_at))
+}
+
+fn read_time(fields: &Map<String, Value>, name: &str) -> Result<Option<Time>, FieldProblem> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| problem(name, "expected a date and time such as 2026-11-21T09:30:00Z")),
+        Some(_) => Err(problem(name, "expected text")),
+    }
 }
 
 fn read_note(fields: &Map<String, Value>) -> Result<Option<String>, FieldProblem> {
@@ -282,6 +304,19 @@ mod tests {
         assert_eq!(submission.compose.to_string(), format!("0x{}", "aa".repeat(32)));
         assert_eq!(submission.source.as_str(), "0b7c4a526d7e4f0a9c1d2f3a4b5c6d7e");
         assert_eq!(submission.expires_at.to_rfc3339(), "2026-12-05T09:00:00+00:00");
+    }
+
+    #[test]
+    fn what_is_said_about_the_expiry_counts() {
+        let mut body = good();
+        body["expires_at"] = json!("2026-11-28T09:00:00Z");
+        assert_eq!(try_read(&body).unwrap().expires_at.to_rfc3339(), "2026-11-28T09:00:00+00:00");
+        for wrong in
+            [json!("soon"), json!(7), json!("2026-11-21T08:59:59Z"), json!("2036-01-01T00:00:00Z")]
+        {
+            body["expires_at"] = wrong;
+            assert_eq!(try_read(&body).unwrap_err().field, "expires_at");
+        }
     }
 
     #[test]

@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    super::catalogue::{BY_CODE, Class},
+    *,
+};
 
 #[test]
 fn every_row_of_the_catalogue_is_found_by_its_code() {
@@ -12,32 +15,35 @@ fn every_row_of_the_catalogue_is_found_by_its_code() {
     assert!(codes.is_sorted());
 }
 
+const THEIR_VIEW: Class = Class::RetryLater(Duration::from_secs(5));
+const ROOM: Class = Class::RetryLater(Duration::from_mins(2));
+
 #[test]
 fn classes_that_the_flow_depends_on() {
     let rows: &[(u16, Option<&str>, Class)] = &[
-        (465, Some("ERR-01-005"), Class::WaitForChain),
-        (465, None, Class::WaitForChain),
-        (466, Some("ERR-01-006"), Class::TokenDead),
-        (400, Some("ERR-01-006"), Class::TokenDead),
-        (466, Some("ERR-99-999"), Class::TokenDead),
-        (467, None, Class::Verification),
-        (468, None, Class::AskHuman),
-        (409, None, Class::RetrySoon),
+        (465, Some("ERR-01-005"), THEIR_VIEW),
+        (465, None, THEIR_VIEW),
+        (466, Some("ERR-01-006"), Class::Prepare),
+        (400, Some("ERR-01-006"), Class::Prepare),
+        (466, Some("ERR-99-999"), Class::Prepare),
+        (467, None, THEIR_VIEW),
+        (468, None, Class::Ask),
+        (409, None, Class::RetryNow),
         (409, Some("ERR-03-007"), Class::GiveUp),
-        (409, Some("ERR-99-999"), Class::AskHuman),
-        (429, None, Class::RetrySoon),
-        (503, Some("ERR-99-999"), Class::RetrySoon),
-        (502, None, Class::RetrySoon),
-        (400, Some("ERR-02-005"), Class::RetryLater),
-        (400, Some("ERR-04-001"), Class::AskHuman),
-        (401, None, Class::AskHuman),
-        (403, None, Class::AskHuman),
-        (404, None, Class::GiveUp),
+        (409, Some("ERR-99-999"), Class::Ask),
+        (429, None, Class::RetryNow),
+        (503, Some("ERR-99-999"), Class::RetryNow),
+        (502, None, Class::RetryNow),
+        (400, Some("ERR-02-005"), ROOM),
+        (400, Some("ERR-04-001"), Class::Ask),
+        (401, None, Class::Ask),
+        (403, None, Class::Ask),
+        (404, None, Class::Ask),
         (404, Some("ERR-03-001"), Class::GiveUp),
-        (404, Some("ERR-99-999"), Class::AskHuman),
-        (400, None, Class::AskHuman),
-        (418, None, Class::AskHuman),
-        (302, None, Class::AskHuman),
+        (404, Some("ERR-99-999"), Class::Ask),
+        (400, None, Class::Ask),
+        (418, None, Class::Ask),
+        (302, None, Class::Ask),
     ];
     for (status, code, class) in rows {
         assert_eq!(meaning(*status, *code).class, *class, "{status} {code:?}");

@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum PhalaError {
     #[error("{0}")]
-    Api(#[source] ApiError),
+    Api(#[source] Box<ApiError>),
     #[error("{call}: no whole answer came, so the effect may have happened")]
     NoAnswer { call: &'static str, source: WireFault },
     #[error("{call}: the request never left")]
@@ -46,6 +46,15 @@ impl PhalaError {
             Self::NoAnswer { .. }
             | Self::Malformed { .. }
             | Self::CreatedWithoutApproval { .. } => true,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Api(answer) => answer.retry_after,
+            _ => None,
         }
     }
 
@@ -159,14 +168,15 @@ impl Answer {
         let request_id = header("x-request-id")
             .map(|id| super::codes::tidy(id, 64, secret))
             .or(envelope.request_id);
-        PhalaError::Api(ApiError {
+        PhalaError::Api(Box::new(ApiError {
             call: self.call,
             status: self.status,
             code: envelope.code,
             message: envelope.message,
             retry_after: header("retry-after").and_then(|text| retry_after(text, now)),
             request_id,
-        })
+            body: envelope.body,
+        }))
     }
 }
 

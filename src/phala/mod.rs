@@ -7,6 +7,7 @@
 //!
 //! May not retry, wait or decide: it tells what came back, and whether the effect may be there.
 
+pub mod catalogue;
 mod codes;
 mod fields;
 mod http;
@@ -24,7 +25,8 @@ use serde_json::{Map, Value, json};
 use url::Url;
 use uuid::Uuid;
 
-pub use codes::{ApiError, Class, Meaning, meaning, retry_after};
+pub use catalogue::{Class, Meaning, meaning};
+pub use codes::{ApiError, retry_after};
 pub use fields::FieldError;
 pub use http::{Http, PhalaError, Wire, WireAnswer, WireError, WireFault};
 pub use prepared::{PrepareResponseError, Prepared};

@@ -7,6 +7,7 @@
 use std::str::FromStr;
 
 use alloy::primitives::Address;
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use url::Url;
 use uuid::Uuid;
@@ -30,6 +31,8 @@ pub struct Prepared {
     pub compose_hash: ComposeHash,
     pub device_id: DeviceId,
     pub commit_token: CommitToken,
+    /// When the token dies, if the answer tells.
+    pub expires_at: Option<DateTime<Utc>>,
     pub chain_id: Option<ChainId>,
     pub kms_contract: Option<Address>,
     /// Phala Cloud's own view of the chain: a hint, never a decision.
@@ -56,6 +59,7 @@ impl Prepared {
             compose_hash: fields.required("compose_hash", &["/compose_hash", "/composeHash"])?,
             device_id: fields.required("device_id", &["/device_id", "/deviceId"])?,
             commit_token: read_token(token.as_str().unwrap_or_default())?,
+            expires_at: fields.time("expires_at", EXPIRES_AT)?,
             chain_id: fields.chain(CHAIN)?,
             kms_contract: kms_contract(fields)?,
             compose_allowed: fields.flag(COMPOSE_ALLOWED),
@@ -79,6 +83,7 @@ impl Prepared {
             commit_token: read_token(
                 lines.commit_token.ok_or_else(|| FieldError::missing("commit_token"))?,
             )?,
+            expires_at: None,
             chain_id: None,
             kms_contract: None,
             compose_allowed: lines.compose_allowed,
@@ -90,6 +95,8 @@ impl Prepared {
 
 const CHAIN: &[&str] =
     &["/kms_info/chain_id", "/kmsInfo/chain_id", "/kms_info/chain/id", "/kmsInfo/chain/id"];
+const EXPIRES_AT: &[&str] =
+    &["/expires_at", "/expiresAt", "/commit_token_expires_at", "/commitTokenExpiresAt"];
 const KMS_CONTRACT: &[&str] = &["/kms_info/kms_contract_address", "/kmsInfo/kms_contract_address"];
 const COMPOSE_ALLOWED: &[&str] =
     &["/onchain_status/compose_hash_allowed", "/onchainStatus/compose_hash_allowed"];

@@ -13,22 +13,31 @@ pub const COMMIT_MARGIN: TimeDelta = TimeDelta::minutes(10);
 /// A preparation may be dated a little ahead of our clock, not more.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
-/// Why a preparation's date is refused.
+/// No token that is told to live longer than this is believed.
+pub const LIFETIME_MAX: TimeDelta = TimeDelta::days(90);
+
+/// Why a preparation's dates are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PreparedAtError {
+pub enum DatesError {
     #[error("lies in the future")]
     Future,
-    #[error("is more than 14 days ago: the commit token has expired, prepare the replica again")]
+    #[error("has passed: the commit token is dead, prepare the replica again")]
     Expired,
+    #[error("is not between the preparation and 90 days after it")]
+    Unlikely,
 }
 
-/// When a token prepared at `prepared_at` stops working, or why it is not worth keeping.
-pub fn expiry(prepared_at: Time, now: Time) -> Result<Time, PreparedAtError> {
+/// When a token prepared at `prepared_at` stops working: when the server said so, else 14 days
+/// after its preparation. Or why it is not worth keeping.
+pub fn expiry(prepared_at: Time, said: Option<Time>, now: Time) -> Result<Time, DatesError> {
     if prepared_at > now + CLOCK_TOLERANCE {
-        return Err(PreparedAtError::Future);
+        return Err(DatesError::Future);
     }
-    let expires_at = prepared_at + TOKEN_LIFETIME;
-    if expires_at <= now { Err(PreparedAtError::Expired) } else { Ok(expires_at) }
+    let expires_at = said.unwrap_or(prepared_at + TOKEN_LIFETIME);
+    if expires_at <= prepared_at || expires_at > prepared_at + LIFETIME_MAX {
+        return Err(DatesError::Unlikely);
+    }
+    if expires_at <= now { Err(DatesError::Expired) } else { Ok(expires_at) }
 }
 
 /// Whether a commit may still be started with a token that expires at `expires_at`.
@@ -59,17 +68,33 @@ mod tests {
     #[test]
     fn a_token_lives_fourteen_days_from_its_preparation() {
         let prepared = at("2026-11-01T12:00:00Z");
-        assert_eq!(expiry(prepared, prepared), Ok(at("2026-11-15T12:00:00Z")));
+        assert_eq!(expiry(prepared, None, prepared), Ok(at("2026-11-15T12:00:00Z")));
         assert_eq!(
-            expiry(prepared, at("2026-11-15T12:00:00Z")),
-            Err(PreparedAtError::Expired),
+            expiry(prepared, None, at("2026-11-15T12:00:00Z")),
+            Err(DatesError::Expired),
             "the last moment is already too late"
         );
         assert_eq!(
-            expiry(at("2026-11-01T12:06:00Z"), prepared),
-            Err(PreparedAtError::Future),
+            expiry(at("2026-11-01T12:06:00Z"), None, prepared),
+            Err(DatesError::Future),
             "six minutes ahead is no clock skew"
         );
+    }
+
+    #[test]
+    fn what_the_server_says_about_its_token_counts() {
+        let prepared = at("2026-11-01T12:00:00Z");
+        for (said, expected) in [
+            ("2026-11-08T12:00:00Z", Ok(at("2026-11-08T12:00:00Z"))),
+            ("2026-11-21T12:00:00Z", Ok(at("2026-11-21T12:00:00Z"))),
+            ("2026-11-01T12:00:00Z", Err(DatesError::Unlikely)),
+            ("2027-11-01T12:00:00Z", Err(DatesError::Unlikely)),
+        ] {
+            assert_eq!(expiry(prepared, Some(at(said)), prepared), expected, "{said}");
+        }
+        let late = at("2026-11-08T12:00:01Z");
+        let said = Some(at("2026-11-08T12:00:00Z"));
+        assert_eq!(expiry(prepared, said, late), Err(DatesError::Expired));
     }
 
     #[test]

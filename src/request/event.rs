@@ -70,11 +70,17 @@ pub enum Event {
         preparation: Uuid,
         evidence: String,
     },
-    /// The commit certainly had no effect; it may be tried again.
+    /// The commit was refused, or nothing of it can be seen; it may be tried again.
     CommitRefused {
         attempt: Uuid,
         code: String,
         reason: String,
+        /// Nothing of it was seen, but it was not refused either: its replica may still come.
+        #[serde(default)]
+        may_have_acted: bool,
+        /// A person must change something for it to succeed.
+        #[serde(default)]
+        asks: bool,
     },
     /// The replica of this request is known.
     Committed {
@@ -86,8 +92,18 @@ pub enum Event {
     Running {
         device_shown: bool,
     },
-    /// A person must look; nothing is tried meanwhile.
+    /// A person must look. Whether anything is tried meanwhile is for the plan to say.
     AttentionNeeded {
+        reason: String,
+    },
+    /// A person says which instance an unclear commit made, or that it made none.
+    Settled {
+        attempt: Uuid,
+        replica: Option<ReplicaId>,
+        reason: String,
+    },
+    /// A person wants it tried now.
+    Retried {
         reason: String,
     },
     Rejected {
@@ -131,6 +147,8 @@ impl Event {
             Self::Committed { .. } => "committed",
             Self::Running { .. } => "running",
             Self::AttentionNeeded { .. } => "attention_needed",
+            Self::Settled { .. } => "settled",
+            Self::Retried { .. } => "retried",
             Self::Rejected { .. } => "rejected",
             Self::Withdrawn { .. } => "withdrawn",
             Self::Expired { .. } => "expired",
@@ -155,9 +173,11 @@ impl Event {
             Self::Retracted { .. } => matches!(from, Executed | Registered),
             Self::Registered { .. } => matches!(from, Prepared | Proposed | Approved | Executed),
             Self::CommitStarted { .. } => from == Registered,
-            Self::CommitRefused { .. } | Self::Committed { .. } => from == Committing,
+            Self::CommitRefused { .. } | Self::Committed { .. } | Self::Settled { .. } => {
+                from == Committing
+            }
             Self::Running { .. } => from == Committed,
-            Self::AttentionNeeded { .. } => !from.is_end(),
+            Self::AttentionNeeded { .. } | Self::Retried { .. } => !from.is_end(),
             Self::Rejected { .. } | Self::Withdrawn { .. } | Self::Expired { .. } => {
                 from.is_before_commit()
             }
@@ -198,19 +218,23 @@ impl Facts {
             }
             Event::CommitStarted { attempt, .. } => next.attempt = Some(*attempt),
             Event::CommitRefused { .. } => next.attempt = None,
-            Event::Committed { replica, .. } => {
+            Event::Committed { replica, .. } | Event::Settled { replica: Some(replica), .. } => {
                 next.attempt = None;
                 next.replica = Some(Replica { id: replica.clone(), committed_at: at });
             }
+            Event::Settled { replica: None, .. } => next.attempt = None,
             Event::Running { .. } => next.running_at = Some(at),
             Event::AttentionNeeded { .. }
+            | Event::Retried { .. }
             | Event::Rejected { .. }
             | Event::Withdrawn { .. }
             | Event::Expired { .. }
             | Event::Failed { .. } => {}
         }
         next.attention = match event {
-            Event::AttentionNeeded { reason } => Some(reason.clone()),
+            Event::AttentionNeeded { reason } | Event::CommitRefused { reason, asks: true, .. } => {
+                Some(reason.clone())
+            }
             // A signature or a new token does not answer what a person was asked.
             Event::Confirmed { .. } | Event::Renewed { .. } | Event::TokenSuperseded { .. } => {
                 next.attention

@@ -15,6 +15,7 @@ pub mod event;
 pub mod facts;
 pub mod ids;
 pub mod need;
+pub mod plan;
 pub mod status;
 pub mod step;
 

@@ -3,7 +3,12 @@
 use uuid::Uuid;
 
 use super::{
-    During, Store, StoreError, journal::Actor, lease::Lease, requests::record, signed, unsigned,
+    During, Store, StoreError, inconsistent,
+    journal::Actor,
+    lease::{Lease, hold_lease},
+    one_row,
+    requests::record,
+    signed, unsigned,
 };
 use crate::{
     clock::Time,
@@ -15,13 +20,50 @@ use crate::{
     vault::Sealed,
 };
 
-/// An attempt to commit, as it was intended.
+/// An attempt to commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     pub id: Uuid,
     pub started_at: Time,
-    /// The transaction given as evidence; none means "already registered".
-    pub transaction: Option<TxHash>,
+    /// Commits of the same app go on meanwhile, since a person has the word.
+    pub parked: bool,
+    /// The answer that left open what happened, if one came.
+    pub answer: Option<Answer>,
+}
+
+/// An answer to a commit that leaves open what happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub code: String,
+    pub reason: String,
+    /// The answer as it came, as far as it is kept.
+    pub body: Option<String>,
+    pub then: Then,
+}
+
+/// What follows an unclear answer when no replica is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    TryAgain,
+    /// The token is of no use any more.
+    DropToken,
+    /// A person must look.
+    Ask,
+}
+
+impl Then {
+    const ALL: [(Self, &str); 3] =
+        [(Self::TryAgain, "try_again"), (Self::DropToken, "drop_token"), (Self::Ask, "ask")];
+
+    fn as_str(self) -> &'static str {
+        let (_, word) =
+            Self::ALL.into_iter().find(|(then, _)| *then == self).expect("all are there");
+        word
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, known)| *known == word).map(|(then, _)| then)
+    }
 }
 
 /// What is about to be committed.
@@ -70,7 +112,7 @@ impl Store {
             "insert into commit_attempts (id, request_id, preparation_id, chain_id, app,
                 transaction_hash, instances_before, started_at)
              values ($1, $2, $3, $4, $5, $6, $7, $8)
-             on conflict (chain_id, app) where settled_at is null do nothing",
+             on conflict (chain_id, app) where settled_at is null and not parked do nothing",
             id,
             request.id.0,
             preparation,
@@ -91,47 +133,93 @@ impl Store {
         let event = Event::CommitStarted { attempt: id, preparation, evidence };
         record(&mut tx, request.id, Some(lease), actor, &event, now).await?;
         super::commit(tx).await?;
-        Ok(Attempt { id, started_at: now, transaction })
+        Ok(Attempt { id, started_at: now, parked: false, answer: None })
     }
 
     /// The unsettled attempt of a request.
     pub async fn open_attempt(&self, request: RequestId) -> Result<Option<Attempt>, StoreError> {
         let row = sqlx::query!(
-            "select id, started_at, transaction_hash from commit_attempts
-             where request_id = $1 and settled_at is null",
+            "select id, started_at, parked, answer_code, answer_reason, answer_body, answer_then
+             from commit_attempts where request_id = $1 and settled_at is null",
             request.0
         )
         .fetch_optional(&self.pool)
         .await
         .during("read the commit attempt")?;
-        row.map(|row| {
-            let transaction = row
-                .transaction_hash
-                .map(|hash| {
-                    hash.as_slice().try_into().map(TxHash).map_err(|_| StoreError::Inconsistent {
-                        table: "commit_attempts",
-                        column: "transaction_hash",
-                        row: row.id.to_string(),
-                    })
-                })
-                .transpose()?;
-            Ok(Attempt { id: row.id, started_at: row.started_at, transaction })
-        })
-        .transpose()
+        let Some(row) = row else { return Ok(None) };
+        let answer = match (row.answer_code, row.answer_reason, row.answer_then) {
+            (Some(code), Some(reason), Some(then)) => {
+                let then = Then::parse(&then);
+                let then =
+                    then.ok_or_else(|| inconsistent("commit_attempts", "answer_then", row.id))?;
+                Some(Answer { code, reason, body: row.answer_body, then })
+            }
+            _ => None,
+        };
+        Ok(Some(Attempt { id: row.id, started_at: row.started_at, parked: row.parked, answer }))
+    }
+
+    /// Keeps the answer that left open what happened.
+    pub async fn note_answer(
+        &self,
+        lease: &Lease,
+        attempt: Uuid,
+        answer: &Answer,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        hold_lease(&mut tx, lease, now).await?;
+        let result = sqlx::query!(
+            "update commit_attempts
+             set answer_code = $2, answer_reason = $3, answer_body = $4, answer_then = $5
+             where id = $1 and settled_at is null",
+            attempt,
+            answer.code,
+            answer.reason,
+            answer.body,
+            answer.then.as_str(),
+        )
+        .execute(&mut *tx)
+        .await
+        .during("keep the answer to a commit")?;
+        one_row("keeping the answer to a commit", &result)?;
+        super::commit(tx).await
+    }
+
+    /// Takes up an attempt again that a person had the word about; false while another commit of
+    /// the app is under way, whose replica could be taken for this one's.
+    pub async fn take_up(
+        &self,
+        lease: &Lease,
+        attempt: Uuid,
+        now: Time,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        hold_lease(&mut tx, lease, now).await?;
+        let taken = sqlx::query!(
+            "update commit_attempts a set parked = false
+             where id = $1 and settled_at is null and not exists (
+                select 1 from commit_attempts o
+                where o.chain_id = a.chain_id and o.app = a.app and o.id <> a.id
+                  and o.settled_at is null and not o.parked)",
+            attempt
+        )
+        .execute(&mut *tx)
+        .await
+        .during("take up a commit attempt")?;
+        super::commit(tx).await?;
+        Ok(taken.rows_affected() == 1)
     }
 
     /// What the first attempt of this request saw that may have had an effect; none when there is
-    /// no such attempt. One that was clearly refused made nothing, so what appeared since is not
-    /// ours.
+    /// no such attempt. One that was refused made nothing, so what appeared since is not ours.
     ///
     /// Later attempts keep comparing with the first: a replica that an earlier attempt created
     /// late must not hide in a later attempt's list.
     pub async fn baseline(&self, request: RequestId) -> Result<Option<Baseline>, StoreError> {
         let row = sqlx::query!(
             "select started_at, instances_before from commit_attempts
-             where request_id = $1
-               and (settled_at is null or outcome = 'refused no-effect-seen')
-             order by started_at, id limit 1",
+             where request_id = $1 and may_have_acted order by started_at, id limit 1",
             request.0
         )
         .fetch_optional(&self.pool)
@@ -186,14 +274,19 @@ impl Store {
             .collect())
     }
 
-    /// The sealed token of the live preparation.
+    /// The sealed token to commit with, and its preparation: one whose commit may still be on its
+    /// way before the live one.
+    ///
+    /// Each token makes one replica at most. As long as a request uses one token after the other,
+    /// each until Phala Cloud itself calls it dead, a commit that arrives late can do no harm.
     pub async fn sealed_token(
         &self,
         request: RequestId,
     ) -> Result<Option<(Uuid, Sealed)>, StoreError> {
         let row = sqlx::query!(
             r#"select id, token_sealed as "token_sealed!" from preparations
-               where request_id = $1 and ended_at is null"#,
+               where request_id = $1 and token_sealed is not null
+               order by ended_at is null, received_at, id limit 1"#,
             request.0
         )
         .fetch_optional(&self.pool)
@@ -202,7 +295,7 @@ impl Store {
         Ok(row.map(|row| (row.id, Sealed::from_bytes(row.token_sealed))))
     }
 
-    /// Settles an attempt whose token the cloud refused: the preparation ends with it.
+    /// Settles an attempt whose token Phala Cloud calls dead: the preparation ends with it.
     pub async fn refuse_token(
         &self,
         lease: &Lease,
@@ -210,18 +303,36 @@ impl Store {
         reason: &str,
         actor: &Actor,
         now: Time,
-    ) -> Result<Request, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let event = Event::CommitRefused {
             attempt,
             code: "token-refused".into(),
             reason: reason.to_owned(),
+            may_have_acted: false,
+            asks: false,
         };
-        let id = lease.request;
-        record(&mut tx, id, Some(lease), actor, &event, now).await?;
-        super::requests::end_preparation(&mut tx, id, "refused", now).await?;
-        let request = super::requests::get_locked(&mut tx, id).await?;
-        super::commit(tx).await?;
-        Ok(request)
+        record(&mut tx, lease.request, Some(lease), actor, &event, now).await?;
+        let result = sqlx::query!(
+            "update preparations p
+             set ended_at = coalesce(p.ended_at, $2), ended_as = 'refused', token_sealed = null
+             from commit_attempts a where a.id = $1 and p.id = a.preparation_id",
+            attempt,
+            now
+        )
+        .execute(&mut *tx)
+        .await
+        .during("end a preparation")?;
+        one_row("ending a preparation", &result)?;
+        // It is dead and nothing is to be seen of it: none of its commits can still have an effect.
+        sqlx::query!(
+            "update commit_attempts set may_have_acted = false where preparation_id =
+                (select preparation_id from commit_attempts where id = $1)",
+            attempt
+        )
+        .execute(&mut *tx)
+        .await
+        .during("clear the commits of a dead token")?;
+        super::commit(tx).await
     }
 }

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    During, Store, StoreError,
+    During, Store, StoreError, dependents,
     journal::Actor,
     lease::{self, Lease},
     requests::{self, get_locked, record},
@@ -91,23 +91,16 @@ impl Store {
             return Ok(stored);
         }
         let stored = match live_holder(&mut tx, new).await? {
-            Some(holder) if new.is_content_of(&holder) && holder.status().is_before_commit() => {
-                requests::end_preparation(&mut tx, holder.id, "superseded", now).await?;
-                Stored::Renewed(
-                    add_preparation(&mut tx, new, holder.id, false, seal_for, actor, now).await?,
-                )
+            // A commit whose outcome is not known yet may need it.
+            Some(holder) if new.is_content_of(&holder) && holder.facts.replica.is_none() => {
+                dependents::supersede(&mut tx, holder.id, now).await?;
+                let event = Opening::Renews(holder.id, None);
+                Stored::Renewed(add_preparation(&mut tx, new, event, seal_for, actor, now).await?)
             }
             holder => {
                 // Before anything that journals: whoever has the journal waits for nobody's app.
                 note_app(&mut tx, new, now).await?;
-                if let Some(holder) = holder {
-                    let event = Event::TokenSuperseded { by: new.request.0 };
-                    record(&mut tx, holder.id, None, actor, &event, now).await?;
-                }
-                insert_request(&mut tx, new, actor, now).await?;
-                Stored::Opened(
-                    add_preparation(&mut tx, new, new.request, true, seal_for, actor, now).await?,
-                )
+                Stored::Opened(open(&mut tx, new, holder, seal_for, actor, now).await?)
             }
         };
         super::commit(tx).await?;
@@ -133,38 +126,52 @@ impl Store {
             let event = Event::TokenSuperseded { by: lease.request.0 };
             record(&mut tx, holder.id, None, actor, &event, now).await?;
         }
-        requests::end_preparation(&mut tx, lease.request, "superseded", now).await?;
+        dependents::supersede(&mut tx, lease.request, now).await?;
         lease::check_lease(&mut tx, lease, now).await?;
-        let request =
-            add_preparation(&mut tx, new, lease.request, false, seal_for, actor, now).await?;
+        let opening = Opening::Renews(lease.request, Some(lease));
+        let request = add_preparation(&mut tx, new, opening, seal_for, actor, now).await?;
+        super::commit(tx).await?;
+        Ok(request)
+    }
+
+    /// Ends a request by `event` and opens another one in its place for the content that its source
+    /// and node are prepared for by now, which needs an approval of its own.
+    pub async fn open_instead(
+        &self,
+        lease: &Lease,
+        event: &Event,
+        new: &NewPreparation,
+        seal_for: SealFor<'_>,
+        actor: &Actor,
+        now: Time,
+    ) -> Result<Request, StorePreparationError> {
+        let mut tx = self.begin().await?;
+        lock_source(&mut tx, &new.source).await?;
+        note_app(&mut tx, new, now).await?;
+        record(&mut tx, lease.request, Some(lease), actor, event, now).await?;
+        let holder = live_holder(&mut tx, new).await?;
+        let request = open(&mut tx, new, holder, seal_for, actor, now).await?;
         super::commit(tx).await?;
         Ok(request)
     }
 }
 
 impl Store {
-    /// Whether another request of the same source is committing, or is about to with a token that
-    /// came after `since`.
-    pub async fn source_is_committing(
-        &self,
-        request: &Request,
-        since: Time,
-    ) -> Result<bool, StoreError> {
+    /// Whether a newer preparation of the same source CVM is known than the live one of this
+    /// request: it mostly voids it.
+    pub async fn is_suspect(&self, request: &Request) -> Result<bool, StoreError> {
+        let Some(preparation) = &request.preparation else { return Ok(false) };
         sqlx::query_scalar!(
             r#"select exists (
-                select 1 from requests r
-                join preparations p on p.request_id = r.id and p.ended_at is null
-                where r.source_cvm = $1 and r.id <> $2
-                  and r.attention is null
-                  and (r.status = 'committing' or (r.status = 'registered' and p.received_at > $3))
-            ) as "busy!""#,
-            request.source.as_str(),
-            request.id.0,
-            since,
+                select 1 from preparations p, preparations ours
+                where ours.id = $1 and p.source_cvm = ours.source_cvm and p.id <> ours.id
+                  and (p.received_at, p.id) > (ours.received_at, ours.id)
+            ) as "suspect!""#,
+            preparation.id,
         )
         .fetch_one(&self.pool)
         .await
-        .during("look for commits of a source CVM")
+        .during("look for newer preparations of a source CVM")
     }
 }
 
@@ -220,6 +227,23 @@ async fn live_holder(
     Ok(request.preparation.is_some().then_some(request))
 }
 
+/// Opens a request for a preparation. `holder` has had the place of its token up to now.
+async fn open(
+    tx: &mut PgConnection,
+    new: &NewPreparation,
+    holder: Option<Request>,
+    seal_for: SealFor<'_>,
+    actor: &Actor,
+    now: Time,
+) -> Result<Request, StorePreparationError> {
+    if let Some(holder) = holder {
+        let event = Event::TokenSuperseded { by: new.request.0 };
+        record(tx, holder.id, None, actor, &event, now).await?;
+    }
+    insert_request(tx, new, actor, now).await?;
+    add_preparation(tx, new, Opening::Opens, seal_for, actor, now).await
+}
+
 async fn note_app(
     tx: &mut PgConnection,
     new: &NewPreparation,
@@ -246,8 +270,8 @@ async fn insert_request(
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into requests (id, kind, chain_id, app, source_cvm, node_id, compose_hash,
-            device_id, note, created_at, created_by, next_try_at)
-         values ($1, 'replica', $2, $3, $4, $5, $6, $7, $8, $9, $10, $9)",
+            device_id, note, created_at, created_by, next_try_at, deadline)
+         values ($1, 'replica', $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, $11)",
         new.request.0,
         signed(new.chain.get()),
         new.app.0.as_slice(),
@@ -258,6 +282,7 @@ async fn insert_request(
         new.note,
         now,
         actor.as_str(),
+        new.expires_at,
     )
     .execute(tx)
     .await
@@ -265,17 +290,30 @@ async fn insert_request(
     .map(|_| ())
 }
 
+/// What a preparation does.
+enum Opening<'a> {
+    /// It opens its request.
+    Opens,
+    /// It takes the place of the token of this one, by a worker or by somebody outside.
+    Renews(RequestId, Option<&'a Lease>),
+}
+
 async fn add_preparation(
     tx: &mut PgConnection,
     new: &NewPreparation,
-    request: RequestId,
-    opens: bool,
+    opening: Opening<'_>,
     seal_for: SealFor<'_>,
     actor: &Actor,
     now: Time,
 ) -> Result<Request, StorePreparationError> {
+    let (preparation, expires_at) = (Uuid::now_v7(), new.expires_at);
+    let (request, lease, event) = match opening {
+        Opening::Opens => (new.request, None, Event::Opened { preparation, expires_at }),
+        Opening::Renews(request, lease) => {
+            (request, lease, Event::Renewed { preparation, expires_at })
+        }
+    };
     let sealed = seal_for(request)?;
-    let preparation = Uuid::now_v7();
     sqlx::query!(
         "insert into preparations (id, request_id, source_cvm, node_id, token_sealed,
             token_fingerprint, prepared_at, expires_at, received_at)
@@ -287,17 +325,11 @@ async fn add_preparation(
         sealed.as_bytes(),
         new.token_fingerprint.as_slice(),
         new.prepared_at,
-        new.expires_at,
+        expires_at,
         now,
     )
     .execute(&mut *tx)
     .await
     .during("store a preparation")?;
-    let expires_at = new.expires_at;
-    let event = if opens {
-        Event::Opened { preparation, expires_at }
-    } else {
-        Event::Renewed { preparation, expires_at }
-    };
-    Ok(record(tx, request, None, actor, &event, now).await?)
+    Ok(record(tx, request, lease, actor, &event, now).await?)
 }

@@ -49,24 +49,57 @@ pub async fn check_lease(
     held.map(|_| ()).ok_or(StoreError::LeaseLost)
 }
 
+/// Locks the request and insists that its lease is still held, for a write that is no event.
+pub async fn hold_lease(tx: &mut PgConnection, lease: &Lease, now: Time) -> Result<(), StoreError> {
+    super::requests::lock(tx, &[lease.request.0]).await?;
+    check_lease(tx, lease, now).await
+}
+
 /// More requests than all workers of all instances hold at the same time.
 const LEASED_MAX: i64 = 100;
 
+/// Which requests a worker looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Those that are to be committed: the one whose token dies first, and one of each app at a
+    /// time.
+    Commits,
+    /// All others: the one that has been due longest.
+    Others,
+}
+
 impl Store {
-    /// Claims the request that has been due longest, until `until`.
+    /// Claims a request of one lane, until `until`.
     pub async fn claim(
         &self,
+        lane: Lane,
         now: Time,
         until: Time,
     ) -> Result<Option<(Lease, Request)>, StoreError> {
         let token = Uuid::new_v4();
-        let claimed = sqlx::query_scalar!(
+        let claimed = match lane {
+            Lane::Commits => self.claim_commit(token, now, until).await?,
+            Lane::Others => self.claim_other(token, now, until).await?,
+        };
+        let Some(id) = claimed else { return Ok(None) };
+        // Read after the claim is kept: a row that does not read must not be the next one again.
+        let request = self.request(RequestId(id)).await?;
+        Ok(Some((Lease { request: request.id, token, until }, request)))
+    }
+
+    async fn claim_other(
+        &self,
+        token: Uuid,
+        now: Time,
+        until: Time,
+    ) -> Result<Option<Uuid>, StoreError> {
+        sqlx::query_scalar!(
             "update requests
              set lease_token = $1, lease_until = $2, next_try_at = $2, attempts = attempts + 1
              where id = (
                 select id from requests
                 where next_try_at <= $3 and ended_as is null and running_at is null
-                  and (lease_until is null or lease_until <= $3)
+                  and status <> 'registered' and (lease_until is null or lease_until <= $3)
                 order by next_try_at limit 1 for update skip locked
              )
              returning id",
@@ -76,11 +109,60 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await
-        .during("claim a request")?;
-        let Some(id) = claimed else { return Ok(None) };
-        // Read after the claim is kept: a row that does not read must not be the next one again.
-        let request = self.request(RequestId(id)).await?;
-        Ok(Some((Lease { request: request.id, token, until }, request)))
+        .during("claim a request")
+    }
+
+    /// Commits of one app take turns, from a fresh token to the outcome: whose a new instance is can
+    /// only be told when no other commit may have made it, and a token that is about to be used is
+    /// voided by another preparation of its source. Turns are given one after the other, so that
+    /// each sees the one before.
+    async fn claim_commit(
+        &self,
+        token: Uuid,
+        now: Time,
+        until: Time,
+    ) -> Result<Option<Uuid>, StoreError> {
+        let is_any = sqlx::query_scalar!(
+            r#"select exists (
+                select 1 from requests where status = 'registered' and next_try_at <= $1
+                  and (lease_until is null or lease_until <= $1)) as "is_any!""#,
+            now
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look for a request to commit")?;
+        if !is_any {
+            return Ok(None);
+        }
+        let mut tx = self.begin().await?;
+        sqlx::query!("select pg_advisory_xact_lock(hashtextextended('turns to commit', 0))")
+            .fetch_one(&mut *tx)
+            .await
+            .during("give turns to commit")?;
+        let claimed = sqlx::query_scalar!(
+            "update requests
+             set lease_token = $1, lease_until = $2, next_try_at = $2, attempts = attempts + 1
+             where id = (
+                select r.id from requests r
+                where r.status = 'registered' and r.next_try_at <= $3
+                  and (r.lease_until is null or r.lease_until <= $3)
+                  and not exists (
+                    select 1 from requests o
+                    where o.chain_id = r.chain_id and o.app = r.app and o.id <> r.id
+                      and ((o.status = 'registered' and o.lease_until > $3)
+                        or (o.status = 'committing' and o.attention is null)))
+                order by r.deadline, r.id limit 1 for update skip locked
+             )
+             returning id",
+            token,
+            until,
+            now,
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .during("claim a request to commit")?;
+        super::commit(tx).await?;
+        Ok(claimed)
     }
 
     /// Gives a request back.

@@ -4,6 +4,7 @@ pub mod advance;
 pub mod apps;
 pub mod attempts;
 pub mod chain;
+mod dependents;
 pub mod history;
 pub mod intake;
 pub mod journal;

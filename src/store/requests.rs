@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     CHANGES, During, Store, StoreError,
+    dependents::follow_event,
     journal::{self, Actor},
     lease::{Lease, check_lease},
     one_row, outbox,
@@ -65,7 +66,7 @@ pub async fn record(
     }
     let facts = before.facts.apply(event, at)?;
     write_facts(tx, id, &facts, Work::after(lease, event), at).await?;
-    write_dependents(tx, id, event, at).await?;
+    follow_event(tx, id, event, at).await?;
     journal::append(tx, id, actor, event, at).await?;
     outbox::tell(tx, id, event, at).await?;
     announce(tx, id).await?;
@@ -142,147 +143,6 @@ async fn write_facts(
     .await
     .during("write the facts of a request")?;
     one_row("writing the facts of a request", &result)
-}
-
-/// Preparations, proposals and attempts end with the event that ends them.
-async fn write_dependents(
-    tx: &mut PgConnection,
-    id: RequestId,
-    event: &Event,
-    at: Time,
-) -> Result<(), StoreError> {
-    let settled = match event {
-        Event::CommitRefused { attempt, code, .. } => Some((*attempt, format!("refused {code}"))),
-        Event::Committed { attempt, how, .. } => Some((*attempt, format!("committed by {how}"))),
-        _ => None,
-    };
-    if let Some((attempt, outcome)) = settled {
-        let result = sqlx::query!(
-            "update commit_attempts set settled_at = $2, outcome = $3
-             where id = $1 and settled_at is null",
-            attempt,
-            at,
-            outcome
-        )
-        .execute(&mut *tx)
-        .await
-        .during("settle a commit attempt")?;
-        one_row("settling a commit attempt", &result)?;
-    }
-    if let Event::ProposalReplaced { proposal, reason } = event {
-        let result = sqlx::query!(
-            "update proposals set replaced_at = $2, replaced_reason = $3
-             where id = $1 and replaced_at is null",
-            proposal,
-            at,
-            reason
-        )
-        .execute(&mut *tx)
-        .await
-        .during("replace a proposal")?;
-        one_row("replacing a proposal", &result)?;
-    }
-    if matches!(event, Event::Committed { .. }) {
-        // What is allowed by another route leaves its nonce free for another proposal.
-        sqlx::query!(
-            "update proposals p set replaced_at = $2, replaced_reason = 'it was not needed'
-             where request_id = $1 and replaced_at is null and safe_tx is not null
-               and not exists (select 1 from safe_executions e
-                    where e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash)",
-            id.0,
-            at
-        )
-        .execute(&mut *tx)
-        .await
-        .during("retire a proposal")?;
-    }
-    if matches!(event, Event::AttentionNeeded { .. }) {
-        // A person has the word; other commits of the app need not wait for it.
-        sqlx::query!(
-            "update commit_attempts set settled_at = $2, outcome = 'asked a person'
-             where request_id = $1 and settled_at is null",
-            id.0,
-            at
-        )
-        .execute(&mut *tx)
-        .await
-        .during("hand a commit attempt to a person")?;
-    }
-    if event.ends() {
-        // The nonce is free for another proposal.
-        sqlx::query!(
-            "update proposals set replaced_at = $2, replaced_reason = 'the request ended'
-             where request_id = $1 and replaced_at is null",
-            id.0,
-            at
-        )
-        .execute(&mut *tx)
-        .await
-        .during("retire a proposal")?;
-    }
-    if event.ends() || matches!(event, Event::Committed { .. }) {
-        wake_queue(tx, id, at).await?;
-    }
-    let token_end = match event {
-        Event::Committed { .. } => "used",
-        Event::TokenSuperseded { .. } => "superseded",
-        Event::Expired { .. } => "expired",
-        Event::Rejected { .. } | Event::Withdrawn { .. } | Event::Failed { .. } => "dropped",
-        _ => return Ok(()),
-    };
-    if matches!(event, Event::Failed { .. }) {
-        sqlx::query!(
-            "update commit_attempts set settled_at = $2, outcome = 'failed'
-             where request_id = $1 and settled_at is null",
-            id.0,
-            at
-        )
-        .execute(&mut *tx)
-        .await
-        .during("settle a commit attempt")?;
-    }
-    end_preparation(tx, id, token_end, at).await
-}
-
-/// Makes the requests due whose proposals queue behind those of this one: a nonce may be free. One
-/// that is being worked on is left alone, so that nobody waits for anybody here.
-async fn wake_queue(tx: &mut PgConnection, id: RequestId, now: Time) -> Result<(), StoreError> {
-    sqlx::query!(
-        "update requests set next_try_at = least(next_try_at, $2)
-         where id in (
-            select r.id from requests r
-            join proposals q on q.id = r.proposal_id and q.replaced_at is null
-            join proposals p on p.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner
-            where r.id <> $1 and r.status in ('proposed', 'approved')
-            for update of r skip locked
-         )",
-        id.0,
-        now
-    )
-    .execute(tx)
-    .await
-    .during("wake a queue")
-    .map(|_| ())
-}
-
-/// Ends the live preparation of a request, if there is one, and erases its token.
-pub async fn end_preparation(
-    tx: &mut PgConnection,
-    id: RequestId,
-    ended_as: &str,
-    at: Time,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "update preparations set ended_at = $2, ended_as = $3, token_sealed = null
-         where request_id = $1 and ended_at is null",
-        id.0,
-        at,
-        ended_as
-    )
-    .execute(tx)
-    .await
-    .during("end a preparation")
-    .map(|_| ())
 }
 
 /// Tells every instance, once the transaction commits, that a request changed.

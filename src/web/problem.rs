@@ -133,6 +133,19 @@ impl From<ReviewError> for Problem {
         match error {
             ReviewError::Store(error) => error.into(),
             error @ ReviewError::Reason => Self::of_field("reason", error.to_string()),
+            error @ ReviewError::NothingToSettle(_) => {
+                Self::new(StatusCode::CONFLICT, "not-in-this-status", error.to_string())
+            }
+            error @ ReviewError::Cloud(_) => {
+                tracing::warn!(error = chain_of(&error), "a dependency is unavailable");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "cloud-unreadable", chain_of(&error))
+            }
+            error @ (ReviewError::NoSuchInstance(_)
+            | ReviewError::Claimed(_)
+            | ReviewError::OlderThanCommit(_)
+            | ReviewError::NotApproved(_)) => {
+                Self { code: "not-the-replica", ..Self::of_field("replica", error.to_string()) }
+            }
         }
     }
 }

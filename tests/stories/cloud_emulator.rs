@@ -30,6 +30,10 @@ async fn commit(
     client.commit_replica(&source(), token, prepared.compose_hash, &evidence).await
 }
 
+/// What takes Phala Cloud some time: its view of the chain, and room on a node.
+const THEIR_VIEW: Class = Class::RetryLater(Duration::from_secs(5));
+const ROOM: Class = Class::RetryLater(Duration::from_mins(2));
+
 const REGISTERED: CommitEvidence = CommitEvidence::AlreadyRegistered;
 
 #[track_caller]
@@ -41,7 +45,7 @@ fn refused<T: std::fmt::Debug>(
     match outcome {
         Err(PhalaError::Api(answer)) => {
             assert_eq!((answer.status, answer.meaning().class), (status, class), "{answer}");
-            answer
+            *answer
         }
         other => panic!("expected {status}, got {other:?}"),
     }
@@ -63,9 +67,9 @@ async fn from_prepared_to_running() {
     let prepared = prepare(&client).await;
     assert_eq!((prepared.app, prepared.device_id), (AppId(APP), device(6)));
     assert_eq!((prepared.compose_allowed, prepared.device_allowed), (Some(false), Some(false)));
-    refused(commit(&client, &prepared, REGISTERED).await, 465, Class::WaitForChain);
+    refused(commit(&client, &prepared, REGISTERED).await, 465, THEIR_VIEW);
     scene.add_device(device(6)).await;
-    refused(commit(&client, &prepared, REGISTERED).await, 465, Class::WaitForChain);
+    refused(commit(&client, &prepared, REGISTERED).await, 465, THEIR_VIEW);
 
     let added = scene.add_compose(compose_hash()).await;
     let replica = commit(&client, &prepared, CommitEvidence::Transaction(added)).await.unwrap();
@@ -109,24 +113,24 @@ async fn a_dead_token_is_told_from_a_live_one() {
 
     let right = prepared.compose_hash;
     prepared.compose_hash = ComposeHash(B256::ZERO);
-    refused(commit(&client, &prepared, REGISTERED).await, 466, Class::TokenDead);
+    refused(commit(&client, &prepared, REGISTERED).await, 466, Class::Prepare);
     prepared.compose_hash = right;
 
     let newer = prepare(&client).await;
-    let superseded = refused(commit(&client, &prepared, REGISTERED).await, 466, Class::TokenDead);
+    let superseded = refused(commit(&client, &prepared, REGISTERED).await, 466, Class::Prepare);
     assert!(superseded.message.contains("superseded"), "{superseded}");
 
     scene.switch(json!({ "advance_seconds": 14 * 86_400 }));
-    let expired = refused(commit(&client, &newer, REGISTERED).await, 466, Class::TokenDead);
+    let expired = refused(commit(&client, &newer, REGISTERED).await, 466, Class::Prepare);
     assert!(expired.message.contains("expired"), "{expired}");
 
     let fresh = prepare(&client).await;
     commit(&client, &fresh, REGISTERED).await.unwrap();
-    let used = refused(commit(&client, &fresh, REGISTERED).await, 466, Class::TokenDead);
+    let used = refused(commit(&client, &fresh, REGISTERED).await, 466, Class::Prepare);
     assert!(used.message.contains("used") && used.request_id.is_some(), "{used}");
 
     let unknown = Prepared { commit_token: CommitToken::parse("guessed").unwrap(), ..fresh };
-    refused(commit(&client, &unknown, REGISTERED).await, 466, Class::TokenDead);
+    refused(commit(&client, &unknown, REGISTERED).await, 466, Class::Prepare);
     assert_eq!(scene.cloud.instances().len(), 2);
 }
 
@@ -149,15 +153,15 @@ async fn evidence_has_to_be_the_transaction_that_added_the_hash() {
     let prepared = prepare(&client).await;
     let device_only = scene.add_device(device(6)).await;
     let not_yet = commit(&client, &prepared, CommitEvidence::Transaction(device_only)).await;
-    refused(not_yet, 468, Class::AskHuman);
+    refused(not_yet, 468, Class::Ask);
     let added = scene.add_compose(compose_hash()).await;
     for wrong in [device_only, TxHash(B256::repeat_byte(7))] {
         let outcome = commit(&client, &prepared, CommitEvidence::Transaction(wrong)).await;
-        refused(outcome, 467, Class::Verification);
+        refused(outcome, 467, THEIR_VIEW);
     }
     scene.switch(json!({ "verification_lag": 1 }));
     let evidence = CommitEvidence::Transaction(added);
-    refused(commit(&client, &prepared, evidence).await, 467, Class::Verification);
+    refused(commit(&client, &prepared, evidence).await, 467, THEIR_VIEW);
     commit(&client, &prepared, evidence).await.unwrap();
 }
 
@@ -174,14 +178,14 @@ async fn the_server_says_how_long_to_wait() {
         { "endpoint": "cvm", "status": 502 },
     ] }));
     for _ in 0..2 {
-        let busy = refused(commit(&client, &prepared, REGISTERED).await, 503, Class::RetrySoon);
+        let busy = refused(commit(&client, &prepared, REGISTERED).await, 503, Class::RetryNow);
         assert_eq!(busy.retry_after, Some(Duration::from_secs(7)));
     }
     let outcome = client.prepare_replica(&source(), None, None).await;
-    let slow = refused(outcome, 429, Class::RetrySoon);
+    let slow = refused(outcome, 429, Class::RetryNow);
     assert_eq!(slow.retry_after, Some(Duration::from_hours(24)), "a date, held to a day");
-    refused(client.instances(AppId(APP)).await, 400, Class::AskHuman);
-    let broken = refused(client.cvm(&source()).await, 502, Class::RetrySoon);
+    refused(client.instances(AppId(APP)).await, 400, Class::Ask);
+    let broken = refused(client.cvm(&source()).await, 502, Class::RetryNow);
     assert!(broken.may_have_acted());
     commit(&client, &prepared, REGISTERED).await.unwrap();
 }
@@ -200,7 +204,7 @@ async fn a_lost_answer_leaves_a_replica_that_can_be_found() {
     let new: Vec<_> = after.iter().filter(|it| before.iter().all(|old| old.id != it.id)).collect();
     assert_eq!(new.len(), 1);
     assert_eq!(scene.cloud.commit_log()[0].created.unwrap().to_string(), new[0].id.as_str());
-    refused(commit(&client, &prepared, REGISTERED).await, 466, Class::TokenDead);
+    refused(commit(&client, &prepared, REGISTERED).await, 466, Class::Prepare);
     assert_eq!(scene.cloud.instances().len(), 2);
 }
 
@@ -234,7 +238,7 @@ async fn an_unreadable_chain_is_not_an_unregistered_one() {
     let client = scene.client();
     let prepared = prepare(&client).await;
     scene.lose_chain();
-    refused(commit(&client, &prepared, REGISTERED).await, 503, Class::RetrySoon);
+    refused(commit(&client, &prepared, REGISTERED).await, 503, Class::RetryNow);
 }
 
 #[tokio::test]
@@ -257,8 +261,8 @@ async fn the_token_alone_commits_and_the_key_does_the_rest() {
     let prepared = prepare(&scene.client()).await;
     let stranger = scene.client_with(None);
     stranger.ping().await.unwrap();
-    refused(stranger.cvm(&source()).await, 401, Class::AskHuman);
-    refused(stranger.instances(AppId(APP)).await, 401, Class::AskHuman);
+    refused(stranger.cvm(&source()).await, 401, Class::Ask);
+    refused(stranger.instances(AppId(APP)).await, 401, Class::Ask);
     commit(&stranger, &prepared, REGISTERED).await.unwrap();
 }
 
@@ -269,7 +273,7 @@ async fn room_can_run_out_between_prepare_and_commit() {
     let client = scene.client();
     let prepared = prepare(&client).await;
     scene.switch(json!({ "capacity": 0 }));
-    refused(commit(&client, &prepared, REGISTERED).await, 400, Class::RetryLater);
+    refused(commit(&client, &prepared, REGISTERED).await, 400, ROOM);
     scene.switch(json!({ "capacity": null }));
     commit(&client, &prepared, REGISTERED).await.unwrap();
 }

@@ -104,12 +104,39 @@ async fn a_node_without_room_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_needs_a_human_fails_with_code_and_advice() {
+async fn what_needs_a_person_is_asked_with_code_and_advice_and_tried_again() {
     let scene = Scene::with(commit_answers(402, Some("ERR-04-001"))).await;
-    let request = scene.fails("ERR-04-001").await;
-    let reason = request["reason"].as_str().unwrap();
-    assert!(reason.contains("balance") && reason.contains("Add credit"), "{reason}");
-    assert_eq!(scene.statuses(), [402], "it is not tried again");
+    let api = &scene.running.api;
+    let request = api.wait_for_reason(&scene.id, "balance").await;
+    assert!(request["reason"].as_str().unwrap().contains("Add credit"), "{request:#}");
+    let standing = (&request["status"], &request["needs_attention"]);
+    assert_eq!(standing, (&json!("registered"), &json!(true)));
+    assert_eq!(scene.statuses(), [402], "it is not tried again at once");
+    scene.world.look_again().await;
+    scene.runs().await;
+    assert_eq!(scene.running.api.request(&scene.id).await["needs_attention"], false);
+    scene.running.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_knows_is_looked_into_and_then_asked_about() {
+    let scene = Scene::with(commit_answers(400, Some("ERR-99-999"))).await;
+    let api = &scene.running.api;
+    let event = api.last_told(&scene.id, "commit_refused").await;
+    assert_eq!((&event["code"], &event["asks"]), (&json!("ERR-99-999"), &json!(true)), "{event:#}");
+    let kept = "select answer_body from commit_attempts";
+    assert!(scene.world.database.text(kept).await.contains("ERR-99-999"));
+    scene.world.look_again().await;
+    scene.runs().await;
+    scene.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_succeed_fails_with_code_and_advice() {
+    let scene = Scene::with(commit_answers(400, Some("ERR-02-013"))).await;
+    let request = scene.fails("ERR-02-013").await;
+    assert!(request["reason"].as_str().unwrap().contains("Prepare again"), "{request:#}");
+    assert_eq!(scene.statuses(), [400], "it is not tried again");
     scene.running.stop().await;
 }
 
@@ -191,6 +218,17 @@ async fn a_device_that_changed_since_is_not_committed_with_the_old_approval() {
     let request = api.wait_for(&id, "failed").await;
     assert_eq!(api.last_told(&id, "failed").await["code"], "preparation-differs", "{request:#}");
     assert_eq!(world.replicas(), 0);
+    // What the node is now gets a request of its own, which nobody has approved.
+    let newer = api.get("/v1/requests?limit=1").await.body["requests"][0].clone();
+    let newer_id = newer["id"].as_str().unwrap();
+    assert!(request["reason"].as_str().unwrap().contains(newer_id), "{request:#}");
+    assert_eq!(newer["device_id"], format!("0x{}", "dd".repeat(32)));
+    api.wait_for(newer_id, "proposed").await;
+    world.sign(api, newer_id).await;
+    world.execute(api, newer_id).await;
+    world.mine(DEPTH).await;
+    api.wait_for(newer_id, "running").await;
+    assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
     running.stop().await;
 }
 

@@ -7,7 +7,12 @@ use countersign::{
     flow::Service,
     intake,
     request::{Request, event::Event, ids::RequestId, status::Status},
-    store::{StoreError, intake::Stored, journal::Actor, lease::Rest},
+    store::{
+        StoreError,
+        intake::Stored,
+        journal::Actor,
+        lease::{Lane, Rest},
+    },
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -43,9 +48,11 @@ async fn a_worker_that_was_overtaken_or_is_late_cannot_write() {
     let store = &service.store;
     let request = accept(&service, &world.submission(&world.prepare().await)).await;
     let (now, minute) = (service.clock.now(), TimeDelta::minutes(1));
-    let (first, _) = store.claim(now, now + minute).await.unwrap().expect("it is due");
+    let (first, _) =
+        store.claim(Lane::Others, now, now + minute).await.unwrap().expect("it is due");
     let later = now + minute + minute;
-    let (second, _) = store.claim(later, later + minute).await.unwrap().expect("it ran out");
+    let (second, _) =
+        store.claim(Lane::Others, later, later + minute).await.unwrap().expect("it ran out");
 
     let rest = Rest { until: later, reason: None, failing: false };
     let event = Event::AttentionNeeded { reason: "a story".into() };

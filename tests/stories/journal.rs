@@ -40,7 +40,7 @@ async fn eventful() -> (World, Running) {
     api.wait_for(&other, "proposed").await;
     let reason = json!({ "reason": "not needed" });
     assert_eq!(api.post(&format!("/v1/requests/{other}/withdraw"), &reason).await.status, 200);
-    let third = api.submit(&world.submission_on(&world.prepare_on(5).await, 5)).await;
+    let third = api.submit(&world.submission_on(&world.prepare_on(7).await, 7)).await;
     assert_eq!(api.post(&format!("/v1/requests/{third}/reject"), &reason).await.status, 200);
     (world, running)
 }

@@ -34,6 +34,14 @@ impl Database {
         sqlx::raw_sql(statement).execute(&mut connection).await.expect("the statement runs");
         connection.close().await.expect("the connection ends");
     }
+
+    /// The one text that a statement gives.
+    pub async fn text(&self, statement: &'static str) -> String {
+        let mut connection = self.connect().await;
+        let text = sqlx::query_scalar(statement).fetch_one(&mut connection).await;
+        connection.close().await.expect("the connection ends");
+        text.expect("the statement gives one text")
+    }
 }
 
 /// Makes a database. The server ends with this process, and its folder with it.

@@ -12,6 +12,11 @@ fn block() -> BlockRef {
     BlockRef { number: 7, hash: BlockHash(B256::repeat_byte(7)) }
 }
 
+fn refused(asks: bool) -> Event {
+    let (code, reason) = ("503".into(), "because".into());
+    Event::CommitRefused { attempt: Uuid::nil(), code, reason, may_have_acted: false, asks }
+}
+
 fn all_events() -> Vec<Event> {
     let id = Uuid::nil();
     let reason = || "because".to_owned();
@@ -33,10 +38,12 @@ fn all_events() -> Vec<Event> {
         Event::Retracted { reason: reason() },
         Event::Registered { block: block(), depth: "2 blocks".into() },
         Event::CommitStarted { attempt: id, preparation: id, evidence: "x".into() },
-        Event::CommitRefused { attempt: id, code: "503".into(), reason: reason() },
+        refused(false),
         Event::Committed { attempt: id, replica: "replica".parse().unwrap(), how: "answer".into() },
         Event::Running { device_shown: true },
         Event::AttentionNeeded { reason: reason() },
+        Event::Settled { attempt: id, replica: None, reason: reason() },
+        Event::Retried { reason: reason() },
         Event::Rejected { reason: reason() },
         Event::Withdrawn { reason: reason() },
         Event::Expired { reason: reason() },
@@ -118,6 +125,34 @@ fn nothing_takes_a_request_back_once_its_commit_has_begun() {
 fn a_refused_commit_returns_to_registered() {
     let facts = run(&[named("registered"), named("commit_started"), named("commit_refused")]);
     assert_eq!(status(&facts.unwrap()), Status::Registered);
+}
+
+#[test]
+fn a_person_settles_a_commit_either_way() {
+    let open = run(&[named("registered"), named("commit_started"), named("attention_needed")]);
+    let open = open.unwrap();
+    assert_eq!((status(&open), open.attention.is_some()), (Status::Committing, true));
+    let none = open.apply(&named("settled"), at()).unwrap();
+    assert_eq!((status(&none), none.attention), (Status::Registered, None));
+    let replica = Some("replica".parse().unwrap());
+    let event = Event::Settled { attempt: Uuid::nil(), replica, reason: "seen".into() };
+    let one = open.apply(&event, at()).unwrap();
+    assert_eq!((status(&one), one.attention), (Status::Committed, None));
+}
+
+#[test]
+fn a_refusal_may_ask_a_person_until_it_is_tried_again() {
+    let facts = run(&[named("registered"), named("commit_started"), refused(true)]).unwrap();
+    assert_eq!((status(&facts), facts.attention.is_some()), (Status::Registered, true));
+    for next in ["retried", "commit_started"] {
+        assert_eq!(facts.apply(&named(next), at()).unwrap().attention, None, "{next}");
+    }
+}
+
+#[test]
+fn entries_of_older_journals_still_read() {
+    let text = r#"{"event":"commit_refused","attempt":"00000000-0000-0000-0000-000000000000","code":"503","reason":"because"}"#;
+    assert_eq!(serde_json::from_str::<Event>(text).unwrap(), refused(false));
 }
 
 #[test]

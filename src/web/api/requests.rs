@@ -54,6 +54,9 @@ pub struct NewRequest {
     /// When the replica was prepared; now, unless given. The token lives 14 days from then.
     #[schema(value_type = Option<String>, format = DateTime)]
     prepared_at: Option<Time>,
+    /// When the token dies, if Phala Cloud said so.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Time>,
     note: Option<String>,
     #[schema(value_type = Option<Object>)]
     prepare_response: Option<Value>,

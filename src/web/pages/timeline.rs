@@ -28,6 +28,7 @@ impl From<Entry> for Line {
                 event,
                 Some(
                     Event::AttentionNeeded { .. }
+                        | Event::CommitRefused { asks: true, .. }
                         | Event::Failed { .. }
                         | Event::Expired { .. }
                         | Event::Retracted { .. }
@@ -81,9 +82,19 @@ fn words(event: &Event) -> String {
             block.number
         ),
         E::CommitStarted { evidence, .. } => format!("Commit started, with {evidence}"),
+        E::CommitRefused { code, reason, asks: true, .. } => {
+            format!("The commit was refused ({code}), and a person must look: {reason}")
+        }
         E::CommitRefused { code, reason, .. } => {
             format!("The commit had no effect ({code}): {reason}")
         }
+        E::Settled { replica: Some(replica), reason, .. } => {
+            format!("Settled by a person: the replica is {replica}: {reason}")
+        }
+        E::Settled { replica: None, reason, .. } => {
+            format!("Settled by a person: the commit made no replica: {reason}")
+        }
+        E::Retried { reason } => format!("To be tried now: {reason}"),
         E::Committed { replica, how, .. } => {
             format!("Committed: the replica is {replica} (known from {how})")
         }

@@ -1,0 +1,221 @@
+//! What ends with an event: attempts, proposals and preparations, in the transaction that records it.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{During, StoreError, one_row};
+use crate::{
+    clock::Time,
+    request::{event::Event, ids::RequestId},
+};
+
+/// Lets everything that hangs on a request follow what happened to it.
+pub(super) async fn follow_event(
+    tx: &mut PgConnection,
+    id: RequestId,
+    event: &Event,
+    at: Time,
+) -> Result<(), StoreError> {
+    end_attempt(tx, id, event, at).await?;
+    if let Event::ProposalReplaced { proposal, reason } = event {
+        replace_proposal(tx, *proposal, reason, at).await?;
+    }
+    if event.ends() {
+        retire_proposal(tx, id, "the request ended", true, at).await?;
+        wake_queue(tx, id, at).await?;
+    }
+    let has_replica =
+        matches!(event, Event::Committed { .. } | Event::Settled { replica: Some(_), .. });
+    if has_replica {
+        // What is allowed by another route leaves its nonce free for another proposal.
+        retire_proposal(tx, id, "it was not needed", false, at).await?;
+        wake_queue(tx, id, at).await?;
+    }
+    match event {
+        _ if has_replica => drop_tokens(tx, id, "used", at).await,
+        Event::Expired { .. } => drop_tokens(tx, id, "expired", at).await,
+        Event::TokenSuperseded { .. } => supersede(tx, id, at).await,
+        _ if event.ends() => drop_tokens(tx, id, "dropped", at).await,
+        _ => Ok(()),
+    }
+}
+
+async fn end_attempt(
+    tx: &mut PgConnection,
+    id: RequestId,
+    event: &Event,
+    at: Time,
+) -> Result<(), StoreError> {
+    match event {
+        Event::CommitRefused { attempt, code, may_have_acted, .. } => {
+            let outcome = format!("refused {code}");
+            settle_attempt(tx, *attempt, &outcome, *may_have_acted, at).await
+        }
+        Event::Committed { attempt, how, .. } => {
+            settle_attempt(tx, *attempt, &format!("committed by {how}"), true, at).await
+        }
+        Event::Settled { attempt, replica: Some(_), .. } => {
+            settle_attempt(tx, *attempt, "settled by a person", true, at).await
+        }
+        Event::Settled { attempt, replica: None, .. } => {
+            settle_attempt(tx, *attempt, "no effect, says a person", false, at).await?;
+            // What is there now is not this request's, whichever of its commits could have made it.
+            sqlx::query!(
+                "update commit_attempts set may_have_acted = false where request_id = $1",
+                id.0
+            )
+            .execute(tx)
+            .await
+            .during("clear the commits of a request")
+            .map(|_| ())
+        }
+        Event::AttentionNeeded { .. } => sqlx::query!(
+            "update commit_attempts set parked = true where request_id = $1 and settled_at is null",
+            id.0
+        )
+        .execute(tx)
+        .await
+        .during("park a commit attempt")
+        .map(|_| ()),
+        Event::Failed { .. } => sqlx::query!(
+            "update commit_attempts set settled_at = $2, outcome = 'failed'
+             where request_id = $1 and settled_at is null",
+            id.0,
+            at
+        )
+        .execute(tx)
+        .await
+        .during("settle a commit attempt")
+        .map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+async fn settle_attempt(
+    tx: &mut PgConnection,
+    attempt: Uuid,
+    outcome: &str,
+    may_have_acted: bool,
+    at: Time,
+) -> Result<(), StoreError> {
+    let result = sqlx::query!(
+        "update commit_attempts set settled_at = $2, outcome = $3, may_have_acted = $4
+         where id = $1 and settled_at is null",
+        attempt,
+        at,
+        outcome,
+        may_have_acted,
+    )
+    .execute(tx)
+    .await
+    .during("settle a commit attempt")?;
+    one_row("settling a commit attempt", &result)
+}
+
+async fn replace_proposal(
+    tx: &mut PgConnection,
+    proposal: Uuid,
+    reason: &str,
+    at: Time,
+) -> Result<(), StoreError> {
+    let result = sqlx::query!(
+        "update proposals set replaced_at = $2, replaced_reason = $3
+         where id = $1 and replaced_at is null",
+        proposal,
+        at,
+        reason
+    )
+    .execute(tx)
+    .await
+    .during("replace a proposal")?;
+    one_row("replacing a proposal", &result)
+}
+
+/// Frees the nonce of a proposal: always, or only when it was not executed.
+async fn retire_proposal(
+    tx: &mut PgConnection,
+    id: RequestId,
+    why: &str,
+    even_executed: bool,
+    at: Time,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update proposals p set replaced_at = $2, replaced_reason = $3
+         where request_id = $1 and replaced_at is null
+           and ($4 or (safe_tx is not null and not exists (select 1 from safe_executions e
+                where e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash)))",
+        id.0,
+        at,
+        why,
+        even_executed,
+    )
+    .execute(tx)
+    .await
+    .during("retire a proposal")
+    .map(|_| ())
+}
+
+/// Makes the requests due whose proposals queue behind those of this one: a nonce may be free. One
+/// that is being worked on is left alone, so that nobody waits for anybody here.
+async fn wake_queue(tx: &mut PgConnection, id: RequestId, now: Time) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update requests set next_try_at = least(next_try_at, $2)
+         where id in (
+            select r.id from requests r
+            join proposals q on q.id = r.proposal_id and q.replaced_at is null
+            join proposals p on p.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner
+            where r.id <> $1 and r.status in ('proposed', 'approved')
+            for update of r skip locked
+         )",
+        id.0,
+        now
+    )
+    .execute(tx)
+    .await
+    .during("wake a queue")
+    .map(|_| ())
+}
+
+/// Another token takes the place of the live one. One whose commit may still be on its way stays
+/// sealed, since it is to be used before any other.
+pub(super) async fn supersede(
+    tx: &mut PgConnection,
+    id: RequestId,
+    at: Time,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update preparations p set ended_at = $2, ended_as = 'superseded',
+            token_sealed = case when exists (
+                select 1 from commit_attempts a where a.preparation_id = p.id and a.may_have_acted
+            ) then token_sealed end
+         where request_id = $1 and ended_at is null",
+        id.0,
+        at,
+    )
+    .execute(tx)
+    .await
+    .during("end a preparation")
+    .map(|_| ())
+}
+
+/// Ends the live preparation of a request and erases every token it has.
+async fn drop_tokens(
+    tx: &mut PgConnection,
+    id: RequestId,
+    ended_as: &str,
+    at: Time,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update preparations set token_sealed = null,
+            ended_as = case when ended_at is null then $3 else ended_as end,
+            ended_at = coalesce(ended_at, $2)
+         where request_id = $1 and token_sealed is not null",
+        id.0,
+        at,
+        ended_as
+    )
+    .execute(tx)
+    .await
+    .during("end the preparations of a request")
+    .map(|_| ())
+}
