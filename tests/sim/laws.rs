@@ -276,8 +276,8 @@ const PASSING: [&str; 14] = [
     "ERR-02-006",
     "ERR-02-007",
     "ERR-02-016",
+    "http-409",
     "http-429",
     "http-503",
-    "http-409",
     "",
 ];

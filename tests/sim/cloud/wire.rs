@@ -254,8 +254,21 @@ impl SimWire {
                 Ok(answer)
             }
             Fate::Refused => {
-                let (answer, kind) = self.stage.draw(|rng| clear_refusal(rng, now));
+                let (mut answer, kind) = self.stage.draw(|rng| clear_refusal(rng, now));
                 count(kind);
+                // Something in between may say this after it passed the call on.
+                if matches!(answer.status, 409 | 425 | 429 | 503)
+                    && self.stage.draw(|rng| rng.percent(20))
+                {
+                    count("fault refused by a status, but done");
+                    drop(cloud.serve(call, now));
+                }
+                if let Want::Commit { token, .. } = &call.want
+                    && half()
+                {
+                    count("fault refusal repeats the token");
+                    repeat(&mut answer, token);
+                }
                 if let Want::Commit { token, .. } = &call.want
                     && answer.status == 466
                 {
@@ -284,6 +297,14 @@ impl SimWire {
             }
         }
     }
+}
+
+/// Has a refusal repeat the token that it was asked with, as servers do.
+fn repeat(answer: &mut WireAnswer, token: &str) {
+    let mut body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    body["message"] = format!("cannot commit with {token}").into();
+    body["input"] = token.into();
+    answer.body = body.to_string().into_bytes();
 }
 
 /// Makes an answer unreadable.
