@@ -11,7 +11,7 @@ mod postgres;
 pub mod process;
 pub mod tamper;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use alloy::primitives::{Address, Bytes, U256};
 use countersign::{
@@ -94,6 +94,7 @@ impl World {
             vec![town.chain_settings(DepthPolicy::Blocks(DEPTH), Duration::from_millis(50))];
         settings.settle = Duration::from_secs(1);
         settings.boot_poll = Duration::from_millis(50);
+        settings.phala_rate = NonZeroU32::new(10_000).unwrap();
         let seal_key = Vault::generate_key().expect("the system has random numbers");
         Self { town, database: database().await, settings, seal_key, clock }
     }
