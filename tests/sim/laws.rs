@@ -54,7 +54,7 @@ impl Director<'_> {
     }
 
     /// Which request each token belongs to, by its fingerprint.
-    async fn owners_of_tokens(&mut self) -> Vec<Option<RequestId>> {
+    pub async fn owners_of_tokens(&mut self) -> Vec<Option<RequestId>> {
         let rows: Vec<(Vec<u8>, Uuid)> =
             sqlx::query_as("select token_fingerprint, request_id from preparations")
                 .fetch_all(&mut *self.sql)
@@ -192,7 +192,7 @@ fn commits_hold(
 }
 
 /// The instances that a request's tokens made.
-fn made_by<'a>(cloud: &'a Cloud, owners: &[Option<RequestId>], id: RequestId) -> Vec<&'a Made> {
+pub fn made_by<'a>(cloud: &'a Cloud, owners: &[Option<RequestId>], id: RequestId) -> Vec<&'a Made> {
     let is_ours =
         |made: &&Made| matches!(made.by, Maker::Token(token) if owners[token] == Some(id));
     cloud.made.iter().filter(is_ours).collect()
@@ -214,6 +214,15 @@ fn replicas_hold(
         let Some(replica) = &request.facts.replica else { continue };
         let is_ours = |made: &&&Made| made.id == replica.id.as_str();
         let Some(ours) = made.iter().find(is_ours) else {
+            // One that fits cannot be told from ours before ours is listed.
+            let at = replica.committed_at;
+            let is_twin =
+                |one: &Made| one.by == Maker::Stranger && one.compose == request.compose.0;
+            if cloud.instance(replica.id.as_str()).is_some_and(is_twin)
+                && made.iter().all(|made| at < made.listed_at)
+            {
+                continue;
+            }
             let text = format!("the replica of request {} is not of its making", request.id);
             broken.push(Broken::new("I2", text));
             continue;

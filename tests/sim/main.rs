@@ -36,6 +36,7 @@ use std::{
     time::Instant,
 };
 
+use countersign::planted::{Bug, plant};
 use lane::{Lane, Logged, Report};
 use tally::Tally;
 use tokio::runtime::Builder;
@@ -45,6 +46,8 @@ use world::paper_chain::lock;
 /// Seeds that run at the same time: each waits for the database some of its time.
 const LANES: usize = 3;
 const SEEDS: u64 = 500;
+/// Seeds that are run twice.
+const REPEATED: u64 = 20;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("it is a number"))
@@ -97,19 +100,94 @@ fn print_all(seeds: u64, from: u64, tally: &Tally, failed: &[Report], began: Ins
     }
 }
 
+/// Most seeds that it may take to find a bug.
+const SEEDS_TO_FIND: u64 = 2_000;
+
+#[test]
+fn every_planted_bug_is_found() {
+    let next = AtomicU64::new(0);
+    let found = Mutex::new(vec![]);
+    thread::scope(|scope| {
+        for _ in 0..LANES {
+            scope.spawn(|| {
+                in_lane(async |mut lane| {
+                    while let Some(bug) = take(&next) {
+                        plant(Some(bug));
+                        let first = first_broken(&mut lane).await;
+                        match &first {
+                            Some(report) => println!(
+                                "{bug:?}: seed {}, {}: {}",
+                                report.seed, report.broken[0].law, report.broken[0].how
+                            ),
+                            None => println!("{bug:?}: not found in {SEEDS_TO_FIND} seeds"),
+                        }
+                        lock(&found).push((bug, first.is_some()));
+                    }
+                });
+            });
+        }
+    });
+    let missed: Vec<Bug> =
+        lock(&found).iter().filter(|(_, found)| !found).map(|(bug, _)| *bug).collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+fn take(next: &AtomicU64) -> Option<Bug> {
+    let place = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok()?;
+    Bug::ALL.get(place).copied()
+}
+
+/// The first seed that breaks a law.
+async fn first_broken(lane: &mut Lane) -> Option<Report> {
+    for seed in 1..=SEEDS_TO_FIND {
+        let report = lane.run(seed, false).await;
+        if !report.broken.is_empty() {
+            return Some(report);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_seed_repeats_exactly() {
+    in_lane(async |mut lane| {
+        for seed in 1..=REPEATED {
+            let first = lane.run(seed, true).await;
+            let again = lane.run(seed, true).await;
+            let same = first.story.iter().zip(&again.story).take_while(|(a, b)| a == b).count();
+            assert_eq!(
+                first.trace, again.trace,
+                "seed {seed} differs from line {same} of its story on"
+            );
+        }
+    });
+}
+
 /// Runs seeds on all lanes.
 fn run_all(seeds: std::ops::Range<u64>, is_told: bool) -> Vec<Report> {
     let next = AtomicU64::new(seeds.start);
     let reports = Mutex::new(vec![]);
     thread::scope(|scope| {
         for _ in 0..LANES.min(usize::try_from(seeds.end - seeds.start).unwrap_or(LANES)) {
-            scope.spawn(|| run_lane(&next, seeds.end, is_told, &reports));
+            scope.spawn(|| {
+                in_lane(async |mut lane| {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= seeds.end {
+                            return;
+                        }
+                        let report = lane.run(seed, is_told).await;
+                        lock(&reports).push(report);
+                    }
+                });
+            });
         }
     });
     reports.into_inner().expect("no lane panicked")
 }
 
-fn run_lane(next: &AtomicU64, end: u64, is_told: bool, reports: &Mutex<Vec<Report>>) {
+/// Opens a lane on this thread and lets it run.
+fn in_lane(run: impl AsyncFnOnce(Lane)) {
     let logged = Logged::default();
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -121,14 +199,6 @@ fn run_lane(next: &AtomicU64, end: u64, is_told: bool, reports: &Mutex<Vec<Repor
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let mut lane = Lane::open(logged).await;
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end {
-                return;
-            }
-            let report = lane.run(seed, is_told).await;
-            lock(reports).push(report);
-        }
+        run(Lane::open(logged).await).await;
     });
 }

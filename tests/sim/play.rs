@@ -1,15 +1,16 @@
 //! One run: people, owners, strangers, the chain and the cloud do what the seed draws, until calm
 //! returns and everything must come to its end.
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use chrono::TimeDelta;
+use countersign::{dstack::Generation, request::ids::RequestId, review, store::journal::Actor};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
     cloud::{Maker, answers::CHAIN, wire::next_late},
     director::{Desk, Director, Task},
-    laws::Broken,
+    laws::{Broken, made_by},
     scene::Content,
     world::{
         paper_chain::{
@@ -20,7 +21,6 @@ use crate::{
         tamper::{choices, corrupt},
     },
 };
-use countersign::dstack::Generation;
 
 /// Rounds of calm in which everything must have come to its end.
 const CALM_ROUNDS: usize = 250;
@@ -65,7 +65,7 @@ impl Director<'_> {
         self.prepare();
     }
 
-    fn tx(&mut self, app: alloy::primitives::Address, action: Action) -> Tx {
+    fn tx(&mut self, app: Address, action: Action) -> Tx {
         lock(self.outside.truth.paper()).tx(app, action)
     }
 
@@ -261,7 +261,13 @@ impl Director<'_> {
         self.outside.stage.count("fault stranger makes an instance");
         let other_hash = B256::repeat_byte(0x77);
         let device = B256::repeat_byte(0x99);
-        if cloud.switches.shows_compose && self.rng.percent(50) {
+        if self.outside.scene.has_twins && self.rng.percent(60) {
+            // Of just the kind that is wanted here.
+            let Content { source, node, compose } = self.rng.pick(&self.outside.scene.contents);
+            let app = cloud.sources[source].app;
+            let device = cloud.nodes.iter().find(|one| one.id == node).map(|one| one.device);
+            cloud.make(Maker::Stranger, app, node, compose, device.unwrap_or_default(), now);
+        } else if cloud.switches.shows_compose && self.rng.percent(50) {
             let node = self.rng.pick(&cloud.nodes);
             cloud.make(Maker::Stranger, app, node.id, other_hash, node.device, now);
         } else {
@@ -325,7 +331,8 @@ impl Director<'_> {
         while let Some(place) = self.desk.iter().position(|desk| !desk.is_done) {
             self.perform(place % self.instances(), Task::Submit(place)).await;
         }
-        let missing = self.missing();
+        self.answer_what_is_asked().await;
+        let missing = self.missing().await;
         if !missing.is_empty() || round <= CALM_BLOCKS || round.is_multiple_of(CALM_BLOCKS) {
             self.outside.truth.change(Change::Mine(missing));
             let leader = self.readers.iter().position(Option::is_some).unwrap_or(0);
@@ -348,16 +355,56 @@ impl Director<'_> {
         false
     }
 
-    /// What the owners have not approved.
-    fn missing(&mut self) -> Vec<Tx> {
+    /// What the owners have not approved of what is wanted.
+    async fn missing(&mut self) -> Vec<Tx> {
+        let wanted: Vec<[Vec<u8>; 3]> = self.wanted().await;
         let mut txs = vec![];
-        for place in 0..self.desk.len() {
-            let desk = &self.desk[place];
-            let app = self.outside.scene.sources[desk.content.source].app;
-            if !self.outside.truth.allows_now(app, desk.content.compose, desk.device) {
-                txs.extend(self.approval(place, [true, true]));
+        for [app, compose, device] in wanted {
+            let app = Address::from_slice(&app);
+            let (compose, device) = (B256::from_slice(&compose), B256::from_slice(&device));
+            if !self.outside.truth.allows_now(app, compose, device) {
+                txs.push(self.tx(app, Action::AddComposeHash(compose)));
+                txs.push(self.tx(app, Action::AddDevice(device)));
             }
         }
         txs
+    }
+
+    async fn wanted(&mut self) -> Vec<[Vec<u8>; 3]> {
+        let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+            "select app, compose_hash, device_id from requests
+             where ended_as is null and committed_at is null order by created_at, id",
+        )
+        .fetch_all(&mut *self.sql)
+        .await
+        .expect("the database answers");
+        rows.into_iter().map(|(app, compose, device)| [app, compose, device]).collect()
+    }
+
+    /// A person says how a commit ended that nobody else can tell.
+    async fn answer_what_is_asked(&mut self) {
+        let asked: Vec<Uuid> = sqlx::query_scalar(
+            "select id from requests where status = 'committing' and attention is not null
+             order by created_at, id",
+        )
+        .fetch_all(&mut *self.sql)
+        .await
+        .expect("the database answers");
+        for id in asked {
+            let owners = self.owners_of_tokens().await;
+            let ours = made_by(&lock(&self.outside.cloud), &owners, RequestId(id))
+                .first()
+                .map(|made| made.id.parse().expect("it is an id"));
+            self.outside.stage.count("commits settled by a person");
+            let service = self.outside.service(&self.bodies[0], &self.clocks[0]);
+            let (cloud, now) = (&service.cloud, self.outside.time.now());
+            let actor = Actor::token("person");
+            let id = RequestId(id);
+            let settled =
+                review::settle(self.store, cloud, id, ours, "looked it up", &actor, now).await;
+            if let Err(error) = settled {
+                self.errors.push(error.to_string());
+            }
+        }
     }
 }

@@ -45,6 +45,8 @@ pub struct Scene {
     pub skew: i64,
     /// Whether the device of a node may change.
     pub has_firmware_updates: bool,
+    /// Whether strangers make instances of just the kind that is wanted here.
+    pub has_twins: bool,
     /// Whether there are pauses longer than a token lives.
     pub has_long_waits: bool,
 }
@@ -101,7 +103,8 @@ impl Scene {
             storm: rng.pick(&[0, 20, 35, 50]),
             unrest: rng.pick(&[0, 10, 25]),
             skew,
-            has_firmware_updates: rng.percent(6),
+            has_firmware_updates: rng.percent(12),
+            has_twins: rng.percent(10),
             has_long_waits: rng.percent(25),
         }
     }
@@ -118,6 +121,7 @@ impl Scene {
             quorum: self.quorum,
             depth: DepthPolicy::Blocks(self.depth),
             poll: Duration::from_secs(1),
+            rate: std::num::NonZeroU32::MAX,
             backfill_blocks: 10_000,
             apps: vec![],
             kms: vec![],
