@@ -25,6 +25,9 @@ use crate::{
 /// No activity takes longer in the machine's time, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Turns of the runtime in which nothing moves when everything waits.
+const QUIET: usize = 16;
+
 /// What an instance is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
@@ -184,7 +187,7 @@ impl<'a> Director<'a> {
                     }
                 }
                 Ok(Told::Paused(resume)) => {
-                    self.settle().await;
+                    self.come_to_rest().await;
                     self.put_off(activity, resume).await;
                     return true;
                 }
@@ -218,6 +221,20 @@ impl<'a> Director<'a> {
     async fn settle(&self) {
         for body in self.bodies {
             body.lines.settle().await;
+        }
+    }
+
+    /// Waits until the task has done what it does beside that at which it was stopped.
+    async fn come_to_rest(&self) {
+        loop {
+            let moves = self.outside.stage.moves();
+            for _ in 0..QUIET {
+                tokio::task::yield_now().await;
+            }
+            self.settle().await;
+            if self.outside.stage.moves() == moves {
+                return;
+            }
         }
     }
 

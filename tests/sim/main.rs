@@ -155,10 +155,8 @@ fn a_seed_repeats_exactly() {
             let first = lane.run(seed, true).await;
             let again = lane.run(seed, true).await;
             let same = first.story.iter().zip(&again.story).take_while(|(a, b)| a == b).count();
-            assert_eq!(
-                first.trace, again.trace,
-                "seed {seed} differs from line {same} of its story on"
-            );
+            let (one, other) = (first.story.get(same), again.story.get(same));
+            assert_eq!(first.trace, again.trace, "seed {seed}, line {same}: {one:?} and {other:?}");
         }
     });
 }

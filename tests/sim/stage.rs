@@ -118,6 +118,7 @@ struct Inner {
     tally: Tally,
     plan: Option<(usize, Plan)>,
     passed: usize,
+    moves: u64,
     /// Whose turn it is.
     actor: u64,
     told: mpsc::UnboundedSender<Told>,
@@ -130,8 +131,17 @@ impl Stage {
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Told>) {
         let (told, hears) = mpsc::unbounded_channel();
         let (rng, tally) = (Rng::of(0), Tally::default());
-        let inner =
-            Inner { rng, tally, plan: None, passed: 0, actor: 0, told, trace: 0, log: None };
+        let inner = Inner {
+            rng,
+            tally,
+            plan: None,
+            passed: 0,
+            moves: 0,
+            actor: 0,
+            told,
+            trace: 0,
+            log: None,
+        };
         (Self { inner: Mutex::new(inner), moved: Notify::new() }, hears)
     }
 
@@ -174,6 +184,11 @@ impl Stage {
 
     pub fn actor(&self) -> u64 {
         self.inner().actor
+    }
+
+    /// Gates that were ever passed.
+    pub fn moves(&self) -> u64 {
+        self.inner().moves
     }
 
     pub fn count(&self, what: &'static str) {
@@ -220,6 +235,7 @@ impl Stage {
         let mut inner = self.inner();
         let here = inner.passed;
         inner.passed += 1;
+        inner.moves += 1;
         let Some((at, plan)) = inner.plan else { return Verdict::Go };
         if here < at || !plan.fits(gate) {
             return Verdict::Go;
