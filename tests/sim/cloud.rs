@@ -14,6 +14,7 @@ use countersign::{clock::Time, request::deadline::TOKEN_LIFETIME};
 use crate::rng::Rng;
 
 /// What differs from seed to seed.
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that is not known")]
 #[derive(Debug, Clone)]
 pub struct Switches {
     pub supersedes: bool,

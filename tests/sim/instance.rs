@@ -178,10 +178,9 @@ pub async fn submit(
     id: Uuid,
 ) -> Outcome {
     let now = service.clock.now();
-    let submission = match intake::read(&body, &[chain], now) {
-        Ok(submission) => submission,
+    let Ok(submission) = intake::read(&body, &[chain], now) else {
         // It is refused for good, as when its token died on the person's desk.
-        Err(_) => return Outcome::Submitted(place, Ok(false)),
+        return Outcome::Submitted(place, Ok(false));
     };
     let (store, actor) = (&service.store, Actor::token("person"));
     let stored =

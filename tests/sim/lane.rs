@@ -143,8 +143,8 @@ impl Lane {
             webhooks: self.webhooks.clone(),
             settings,
         };
-        let (store, sql, told) = (&self.store, &mut self.sql, &mut self.told);
-        let mut director = Director::new(outside, &self.bodies, store, sql, told, rng);
+        let (sql, hears) = (&mut self.sql, &mut self.told);
+        let mut director = Director::new(outside, &self.bodies, &self.store, sql, hears, rng);
         director.play().await;
         director.check(&self.logged.take()).await;
         director.leave().await;

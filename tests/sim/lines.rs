@@ -93,7 +93,7 @@ struct State {
 /// All connections of an instance.
 pub struct Lines {
     folder: TempDir,
-    lines: Arc<Mutex<Vec<Arc<Line>>>>,
+    open: Arc<Mutex<Vec<Arc<Line>>>>,
     stage: Arc<Stage>,
 }
 
@@ -102,7 +102,7 @@ impl Lines {
         let folder = tempfile::Builder::new().prefix("sim-").tempdir().expect("a folder is made");
         let listener = UnixListener::bind(folder.path().join(SOCKET)).expect("a socket is bound");
         let lines = Arc::<Mutex<Vec<Arc<Line>>>>::default();
-        let this = Self { folder, lines: Arc::clone(&lines), stage: Arc::clone(stage) };
+        let this = Self { folder, open: Arc::clone(&lines), stage: Arc::clone(stage) };
         let (sessions, stage) = (sessions.clone(), Arc::clone(stage));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -121,18 +121,18 @@ impl Lines {
     /// Cuts the connections that these last used, and waits until the server has let go of them.
     pub async fn cut(&self, is_meant: impl Fn(u64) -> bool) {
         let meant = |line: &Arc<Line>| is_meant(lock(&line.state).actor);
-        let cut: Vec<_> = lock(&self.lines).iter().filter(|line| meant(line)).cloned().collect();
+        let cut: Vec<_> = lock(&self.open).iter().filter(|line| meant(line)).cloned().collect();
         for line in &cut {
             line.cut.cancel();
         }
         let is_there = |line: &Arc<Line>| cut.iter().any(|one| Arc::ptr_eq(one, line));
-        self.until(|| !lock(&self.lines).iter().any(is_there)).await;
+        self.until(|| !lock(&self.open).iter().any(is_there)).await;
     }
 
     /// Cuts all connections, as a restart of the server does. Whoever waits at a gate finds out
     /// when he goes on.
     pub async fn restart(&self) {
-        for line in lock(&self.lines).iter() {
+        for line in lock(&self.open).iter() {
             let mut state = lock(&line.state);
             if state.is_parked {
                 state.is_doomed = true;
@@ -141,7 +141,7 @@ impl Lines {
             }
         }
         let is_cut = |line: &Arc<Line>| line.cut.is_cancelled();
-        self.until(|| !lock(&self.lines).iter().any(is_cut)).await;
+        self.until(|| !lock(&self.open).iter().any(is_cut)).await;
     }
 
     /// Waits until nothing is under way and no transaction is open.
@@ -150,7 +150,7 @@ impl Lines {
             let state = lock(&line.state);
             state.is_parked || (!state.is_busy && state.transaction == IDLE)
         };
-        self.until(|| lock(&self.lines).iter().all(is_settled)).await;
+        self.until(|| lock(&self.open).iter().all(is_settled)).await;
     }
 
     async fn until(&self, is_so: impl Fn() -> bool) {
@@ -159,9 +159,8 @@ impl Lines {
                 self.stage.moved.notified().await;
             }
         };
-        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-            panic!("the connections of an instance do not come to rest");
-        }
+        let came = tokio::time::timeout(PATIENCE, wait).await;
+        came.expect("the connections of an instance come to rest");
     }
 }
 
@@ -251,10 +250,10 @@ async fn turn(
                 () = line.cut.cancelled() => return Ok(false),
                 _ = resume => {}
             }
-            let mut state = lock(&line.state);
-            state.is_parked = false;
-            state.actor = stage.actor();
-            if state.is_doomed {
+            let mut now = lock(&line.state);
+            now.is_parked = false;
+            now.actor = stage.actor();
+            if now.is_doomed {
                 return Ok(false);
             }
         }
@@ -271,8 +270,8 @@ async fn turn(
             } else if transaction != IDLE {
                 lock(&line.state).transaction = FAILED;
             }
-            let state = lock(&line.state).transaction;
-            client.send(&refusal(SERIALIZATION_FAILURE, state)).await?;
+            let left = lock(&line.state).transaction;
+            client.send(&refusal(SERIALIZATION_FAILURE, left)).await?;
             return Ok(true);
         }
         Verdict::DoAndStop { .. } | Verdict::DoAndCut => {

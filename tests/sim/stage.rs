@@ -282,10 +282,10 @@ impl Stage {
     pub async fn cross(&self, gate: Gate) {
         match self.pass(gate) {
             Verdict::Go | Verdict::Refuse | Verdict::Cut | Verdict::DoAndCut => {}
-            Verdict::Stop => std::future::pending().await,
+            Verdict::Stop => std::future::pending::<()>().await,
             Verdict::DoAndStop { whole } => {
                 self.crashed(whole);
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Verdict::Wait(waits) => drop(waits.await),
         }

@@ -1,6 +1,6 @@
 //! What happened, counted by kind, so that a run shows what it has tried.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 #[derive(Debug, Clone, Default)]
 pub struct Tally(BTreeMap<&'static str, u64>);
@@ -22,8 +22,12 @@ impl Tally {
 
     /// Everything whose name starts with `prefix`, one a line.
     pub fn table(&self, prefix: &str) -> String {
-        let rows =
-            self.0.iter().filter_map(|(what, count)| Some((what.strip_prefix(prefix)?, count)));
-        rows.map(|(what, count)| format!("  {count:>9}  {what}\n")).collect()
+        let mut table = String::new();
+        for (what, count) in &self.0 {
+            if let Some(what) = what.strip_prefix(prefix) {
+                writeln!(table, "  {count:>9}  {what}").expect("a text takes everything");
+            }
+        }
+        table
     }
 }
