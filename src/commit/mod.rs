@@ -15,6 +15,7 @@
 
 mod begin;
 mod boot;
+mod boot_error;
 mod outcome;
 mod settle;
 

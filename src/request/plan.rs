@@ -104,4 +104,4 @@ pub fn changes_by_itself_at(request: &Request, means: Means, now: Time) -> Optio
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -21,6 +21,8 @@ pub struct Switches {
     pub shows_compose: bool,
     pub shows_device: bool,
     pub shows_created: bool,
+    /// Whether answers say what time it is there.
+    pub tells_date: bool,
     /// Longest time until a new instance is in the list, in seconds.
     pub list_lag: i64,
     /// Its clock against the true time, in seconds.

@@ -142,7 +142,7 @@ impl Director<'_> {
         if self.rng.percent(3) {
             self.revoke();
         }
-        if self.rng.percent(4) {
+        if self.rng.percent(if self.outside.scene.has_twins { 25 } else { 4 }) {
             self.stranger();
         }
         if self.rng.percent(self.outside.scene.unrest) {
@@ -158,7 +158,7 @@ impl Director<'_> {
             self.outside.stage.count("fault no room for a while");
             cloud.full_until = Some(now + TimeDelta::seconds(self.rng.between(30, 900)));
         }
-        if self.outside.scene.has_firmware_updates && self.rng.percent(3) {
+        if self.outside.scene.has_firmware_updates && self.rng.percent(8) {
             self.outside.stage.count("fault device of a node changed");
             let node = self.rng.below(cloud.nodes.len());
             cloud.nodes[node].device = B256::from(alloy::primitives::U256::from(self.rng.next()));

@@ -92,7 +92,8 @@ impl Scene {
                 // Together with the clocks it must stay below the time to settle less the time
                 // that a call may take.
                 list_lag: if skew > 2 { 0 } else { rng.pick(&[0, 0, 3, 15, 25]) },
-                skew: rng.between(-60, 60),
+                skew: rng.pick(&[0, 40, -60, 7_200, -7_200]),
+                tells_date: rng.percent(70),
             },
             endpoints,
             quorum: rng.pick(&[1, endpoints.min(2)]),

@@ -17,7 +17,10 @@ use alloy::primitives::{Address, Bytes, U256};
 use countersign::{
     config::{DepthPolicy, Overrides, Settings},
     devnet::{Town, TownOptions},
+    dstack::Write,
     flow::Service,
+    owner::Call,
+    request::ids::DeviceId,
     store::Store,
     vault::Vault,
     web,
@@ -215,6 +218,14 @@ impl World {
         chain.rpc.set_balance(chain.safe, ether).await.expect("anvil gives ether");
         chain.rpc.impersonate(chain.safe).await.expect("anvil impersonates");
         chain.rpc.send_as(chain.safe, to, data).await.expect("the Safe acts");
+    }
+
+    /// The app comes to allow a device, and the compose hash of its instances.
+    pub async fn allow(&self, device: DeviceId) {
+        let app = self.town.chain.app;
+        for write in [Write::AddComposeHash(self.town.compose_hash), Write::AddDevice(device)] {
+            self.as_the_safe(app.0, Call::of_write(app, &write).data).await;
+        }
     }
 
     /// Everything from a submission to the last block that is needed.

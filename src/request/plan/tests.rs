@@ -40,7 +40,7 @@ fn facts(status: Status) -> Facts {
 }
 
 /// A request whose token has so long to live; none means that it has no live token.
-fn request(status: Status, token: Option<TimeDelta>) -> Request {
+pub fn request(status: Status, token: Option<TimeDelta>) -> Request {
     let expires_at = now() + token.unwrap_or_default();
     let live =
         |left| LivePreparation { id: Uuid::nil(), prepared_at: now(), expires_at: now() + left };

@@ -182,10 +182,18 @@ impl SimWire {
             cloud.commits.push(commit);
             self.stage.count("commits sent");
         }
-        let carried = match fate {
+        let mut carried = match fate {
             None => Ok(cloud.serve(call, self.time.now())),
             Some(fate) => self.spoil(&mut cloud, call, fate),
         };
+        if let Ok(answer) = &mut carried
+            && cloud.switches.tells_date
+        {
+            let there = self.time.now() + TimeDelta::seconds(cloud.switches.skew);
+            let date = there.to_rfc2822().replace("+0000", "GMT");
+            let date = date.parse().expect("a date is a header");
+            answer.headers.entry("date").or_insert(date);
+        }
         if matches!(call.want, Want::Commit { .. })
             && fate != Some(Fate::NotSent)
             && let Some(commit) = cloud.commits.last_mut()
