@@ -5,6 +5,7 @@
 //! story of each told; `SIM_BUG` begins with a later bug of those that are planted. See
 //! CONTRIBUTING.md.
 
+mod calm;
 mod clock;
 mod cloud;
 mod director;
