@@ -23,6 +23,8 @@ pub struct Switches {
     pub shows_created: bool,
     /// Whether answers say what time it is there.
     pub tells_date: bool,
+    /// Whether strangers make instances of just the kind that is wanted here.
+    pub has_twins: bool,
     /// Longest time until a new instance is in the list, in seconds.
     pub list_lag: i64,
     /// Its clock against the true time, in seconds.
@@ -252,6 +254,15 @@ impl Cloud {
             boot,
         });
         self.made.len() - 1
+    }
+
+    /// Somebody else makes just what a token is for.
+    pub fn make_twin(&mut self, text: &str, now: Time) {
+        if let Some(token) = self.token(text) {
+            let token = self.tokens[token].clone();
+            let app = self.sources[token.source].app;
+            self.make(Maker::Stranger, app, token.node, token.compose, token.device, now);
+        }
     }
 
     /// Lets arrive what was on its way until now.

@@ -134,7 +134,7 @@ impl Director<'_> {
         if self.rng.percent(3) {
             self.revoke();
         }
-        if self.rng.percent(if self.outside.scene.has_twins { 25 } else { 4 }) {
+        if self.rng.percent(4) {
             self.stranger();
         }
         if self.rng.percent(self.outside.scene.unrest) {
@@ -253,7 +253,7 @@ impl Director<'_> {
         self.outside.stage.count("fault stranger makes an instance");
         let other_hash = B256::repeat_byte(0x77);
         let device = B256::repeat_byte(0x99);
-        if self.outside.scene.has_twins && self.rng.percent(60) {
+        if self.outside.scene.switches.has_twins && self.rng.percent(60) {
             // Of just the kind that is wanted here.
             let Content { source, node, compose } = self.rng.pick(&self.outside.scene.contents);
             let app = cloud.sources[source].app;

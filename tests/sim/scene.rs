@@ -45,8 +45,6 @@ pub struct Scene {
     pub skew: i64,
     /// Whether the device of a node may change.
     pub has_firmware_updates: bool,
-    /// Whether strangers make instances of just the kind that is wanted here.
-    pub has_twins: bool,
     /// Whether there are pauses longer than a token lives.
     pub has_long_waits: bool,
 }
@@ -87,6 +85,7 @@ impl Scene {
             switches: Switches {
                 supersedes: rng.percent(50),
                 shows_compose,
+                has_twins: rng.percent(10),
                 shows_device: rng.percent(40),
                 shows_created: rng.percent(70),
                 // Together with the clocks it must stay below the time to settle less the time
@@ -105,7 +104,6 @@ impl Scene {
             unrest: rng.pick(&[0, 10, 25]),
             skew,
             has_firmware_updates: rng.percent(12),
-            has_twins: rng.percent(10),
             has_long_waits: rng.percent(25),
         }
     }

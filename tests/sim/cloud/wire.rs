@@ -186,6 +186,14 @@ impl SimWire {
             None => Ok(cloud.serve(call, self.time.now())),
             Some(fate) => self.spoil(&mut cloud, call, fate),
         };
+        if let Want::Commit { token, .. } = &call.want
+            && fate.is_some()
+            && cloud.switches.has_twins
+            && self.stage.draw(|rng| rng.percent(40))
+        {
+            self.stage.count("fault stranger makes the same at the same time");
+            cloud.make_twin(token, self.time.now());
+        }
         if let Ok(answer) = &mut carried
             && cloud.switches.tells_date
         {
