@@ -85,7 +85,7 @@ impl Scene {
             switches: Switches {
                 supersedes: rng.percent(50),
                 shows_compose,
-                has_twins: rng.percent(10),
+                has_twins: rng.percent(25),
                 shows_device: rng.percent(40),
                 shows_created: rng.percent(70),
                 // Together with the clocks it must stay below the time to settle less the time

@@ -189,7 +189,7 @@ impl SimWire {
         if let Want::Commit { token, .. } = &call.want
             && fate.is_some()
             && cloud.switches.has_twins
-            && self.stage.draw(|rng| rng.percent(40))
+            && self.stage.draw(|rng| rng.percent(70))
         {
             self.stage.count("fault stranger makes the same at the same time");
             cloud.make_twin(token, self.time.now());
