@@ -64,6 +64,7 @@ fn token_in(query: &str) -> Option<String> {
 pub(super) async fn run(cloud: &Cloud, source: &str, ask: CommitAsk) -> Answer {
     let outcome = decide(cloud, source, &ask).await;
     let mut world = cloud.world();
+    world.add_with_commit();
     let swallowed = outcome.is_ok() && world.switches.swallow_next_commit > 0;
     if swallowed {
         world.switches.swallow_next_commit -= 1;
