@@ -1,7 +1,9 @@
 //! Settings, checked once at the start. Pure: the text of the file and the values of flags and
 //! environment come in, checked settings or one clear sentence come out.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration,
+};
 
 use serde::Deserialize;
 use url::Url;
@@ -69,6 +71,8 @@ pub struct ChainSettings {
     pub quorum: usize,
     pub depth: DepthPolicy,
     pub poll: Duration,
+    /// Calls a second that each endpoint is asked at most.
+    pub rate: NonZeroU32,
     /// How far back the history of a contract is read, in blocks, when no endpoint can tell when
     /// it was deployed.
     pub backfill_blocks: u64,
@@ -85,6 +89,8 @@ pub struct ChainSettings {
 pub struct Settings {
     pub listen: SocketAddr,
     pub phala_api_prefix: Url,
+    /// Calls a second that Phala Cloud is asked at most, for the workspace of the API key.
+    pub phala_rate: NonZeroU32,
     pub chains: Vec<ChainSettings>,
     /// Whether pages and reads need no token.
     pub open_reads: bool,
@@ -112,6 +118,7 @@ pub enum ConfigError {
 struct File {
     listen: Option<String>,
     phala_api_prefix: Option<String>,
+    phala_calls_per_second: Option<u32>,
     open_reads: Option<bool>,
     settle_seconds: Option<u64>,
     boot_poll_seconds: Option<u64>,
@@ -129,6 +136,7 @@ struct ChainFile {
     quorum: Option<usize>,
     depth: Option<String>,
     poll_ms: Option<u64>,
+    calls_per_second: Option<u32>,
     backfill_blocks: Option<u64>,
     #[serde(default)]
     apps: Vec<String>,
@@ -142,6 +150,7 @@ struct ChainFile {
 pub struct Overrides {
     pub listen: Option<String>,
     pub phala_api_prefix: Option<String>,
+    pub phala_calls_per_second: Option<u32>,
     pub open_reads: Option<bool>,
     pub settle_seconds: Option<u64>,
     pub boot_poll_seconds: Option<u64>,
@@ -155,6 +164,10 @@ const DEFAULT_PHALA: &str = "https://cloud-api.phala.com/api/v1";
 const DEFAULT_SETTLE_SECONDS: u64 = 60;
 const DEFAULT_BOOT_POLL_SECONDS: u64 = 10;
 const DEFAULT_POLL_MS: u64 = 1_000;
+/// Phala Cloud publishes no limit; this is far from what it would call too many.
+const DEFAULT_PHALA_RATE: u32 = 20;
+const DEFAULT_RPC_RATE: u32 = 500;
+const RATE_MAX: u32 = 100_000;
 const DEFAULT_BACKFILL_BLOCKS: u64 = 10_000;
 
 fn wrong(setting: impl Into<String>, problem: impl fmt::Display) -> ConfigError {
@@ -183,6 +196,11 @@ impl Settings {
             phala_api_prefix: http_url(
                 "phala_api_prefix",
                 phala.as_deref().unwrap_or(DEFAULT_PHALA),
+            )?,
+            phala_rate: rate(
+                "phala_calls_per_second",
+                overrides.phala_calls_per_second.or(file.phala_calls_per_second),
+                DEFAULT_PHALA_RATE,
             )?,
             chains: file
                 .chains
@@ -243,10 +261,16 @@ impl ChainFile {
             quorum,
             depth,
             poll: Duration::from_millis(poll_ms),
+            rate: rate(&name("calls_per_second"), self.calls_per_second, DEFAULT_RPC_RATE)?,
             backfill_blocks: self.backfill_blocks.unwrap_or(DEFAULT_BACKFILL_BLOCKS),
             explorer: self.explorer.map(|url| http_url(&name("explorer"), &url)).transpose()?,
         })
     }
+}
+
+fn rate(setting: &str, given: Option<u32>, default: u32) -> Result<NonZeroU32, ConfigError> {
+    let rate = NonZeroU32::new(given.unwrap_or(default)).filter(|rate| rate.get() <= RATE_MAX);
+    rate.ok_or_else(|| wrong(setting, format!("expected 1 to {RATE_MAX}")))
 }
 
 fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
@@ -266,6 +290,9 @@ fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
             "quorum" => chain.quorum = Some(usize::try_from(number()?).map_err(|_| problem())?),
             "depth" => chain.depth = Some(value.into()),
             "poll_ms" => chain.poll_ms = Some(number()?),
+            "calls_per_second" => {
+                chain.calls_per_second = Some(u32::try_from(number()?).map_err(|_| problem())?);
+            }
             "backfill_blocks" => chain.backfill_blocks = Some(number()?),
             "apps" => chain.apps = value.split(',').map(str::to_owned).collect(),
             "kms" => chain.kms = value.split(',').map(str::to_owned).collect(),
@@ -339,6 +366,8 @@ mod tests {
             ("[chains.1]\nrpc = ['http://x', 'http://x/']", "chains.1.rpc"),
             ("[chains.1]\nrpc = ['http://x']\ndepth = 'deep'", "chains.1.depth"),
             ("[chains.1]\nrpc = ['http://x']\npoll_ms = 1", "chains.1.poll_ms"),
+            ("[chains.1]\nrpc = ['http://x']\ncalls_per_second = 0", "chains.1.calls_per_second"),
+            ("phala_calls_per_second = 0", "phala_calls_per_second"),
             ("[chains.1]\nrpc = ['http://x']\nkms = ['0x12']", "chains.1.kms"),
         ] {
             let error = read(file).unwrap_err().to_string();

@@ -29,7 +29,7 @@ use crate::{
     config::{ChainSettings, Settings},
     intake::prepare::{self, PrepareError, Renewal},
     notify::Webhooks,
-    phala::{self, PhalaCloud},
+    phala::{self, PhalaCloud, Throttle},
     propose::{self, ProposeError},
     request::{
         Request,
@@ -136,10 +136,12 @@ impl Service {
     ) -> Result<Self, NetworkError> {
         let http = phala::Http::new().map_err(|error| NetworkError(error.into()))?;
         let can_prepare = api_key.is_some();
+        let throttle = Throttle::new(clock.clone(), settings.phala_rate);
+        let cloud = PhalaCloud::new(http, settings.phala_api_prefix.clone(), api_key);
         Ok(Self {
             store,
             chains: Chains::new(&settings.chains).map_err(|error| NetworkError(error.into()))?,
-            cloud: PhalaCloud::new(http, settings.phala_api_prefix.clone(), api_key),
+            cloud: cloud.throttled(throttle),
             can_prepare,
             vault,
             clock,

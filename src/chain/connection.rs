@@ -4,7 +4,7 @@
 //! a websocket by itself and repeat what was under way; here every connection is a new one whose
 //! chain id is checked before anything it says counts.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use alloy::{
     providers::{DynProvider, Provider, ProviderBuilder},
@@ -13,7 +13,7 @@ use alloy::{
     transports::{
         TransportError, TransportErrorKind, TransportResult,
         http::Http,
-        layers::{RateLimitRetryPolicy, RetryBackoffLayer, RetryPolicy},
+        layers::{RateLimitRetryPolicy, RetryBackoffLayer, RetryPolicy, ThrottleLayer},
         ws::WsConnect,
     },
 };
@@ -34,16 +34,18 @@ pub enum Connection {
     /// Each call stands for itself.
     Calls(DynProvider),
     /// A websocket, connected when first needed and again after it broke.
-    Socket { url: Url, open: Mutex<Option<DynProvider>> },
+    Socket { url: Url, rate: NonZeroU32, open: Mutex<Option<DynProvider>> },
 }
 
 impl Connection {
-    pub fn to(url: Url, http: &reqwest::Client) -> Self {
+    /// Carries so many calls a second at most.
+    pub fn to(url: Url, http: &reqwest::Client, rate: NonZeroU32) -> Self {
         if matches!(url.scheme(), "ws" | "wss") {
-            return Self::Socket { url, open: Mutex::default() };
+            return Self::Socket { url, rate, open: Mutex::default() };
         }
         let client = ClientBuilder::default()
             .layer(retries())
+            .layer(throttle(rate))
             .transport(Http::with_client(http.clone(), url), false);
         Self::over(client)
     }
@@ -59,17 +61,17 @@ impl Connection {
 
     /// The open connection, and whether it is a new one.
     pub async fn get(&self) -> TransportResult<(DynProvider, bool)> {
-        let (url, open) = match self {
+        let (url, rate, open) = match self {
             Self::Calls(provider) => return Ok((provider.clone(), false)),
-            Self::Socket { url, open } => (url, open),
+            Self::Socket { url, rate, open } => (url, *rate, open),
         };
         let mut open = open.lock().await;
         if let Some(provider) = &*open {
             return Ok((provider.clone(), false));
         }
         let connect = WsConnect::new(url.as_str()).with_keepalive_interval(KEEPALIVE);
-        let client =
-            ClientBuilder::default().layer(retries()).pubsub(OneConnection(connect)).await?;
+        let layers = ClientBuilder::default().layer(retries()).layer(throttle(rate));
+        let client = layers.pubsub(OneConnection(connect)).await?;
         let provider = ProviderBuilder::default().connect_client(client).erased();
         *open = Some(provider.clone());
         Ok((provider, true))
@@ -81,6 +83,11 @@ impl Connection {
             *open.lock().await = None;
         }
     }
+}
+
+/// A second's worth of calls may come at once.
+fn throttle(rate: NonZeroU32) -> ThrottleLayer {
+    ThrottleLayer::new_with_burst(rate.get(), rate)
 }
 
 fn retries() -> RetryBackoffLayer<PlainRateLimits> {

@@ -2,6 +2,7 @@
 //! and what it gave is checked for being what was asked.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -65,13 +66,13 @@ const MESSAGE_MAX: usize = 200;
 type Failure = RpcError<TransportErrorKind>;
 
 impl Endpoint {
-    pub fn new(chain: ChainId, url: Url, http: &reqwest::Client) -> Self {
+    pub fn new(chain: ChainId, url: Url, http: &reqwest::Client, rate: NonZeroU32) -> Self {
         let host = url.host_str().unwrap_or("endpoint").to_owned();
         let name = url.port().map_or(host.clone(), |port| format!("{host}:{port}"));
         // One provider may be reached in both ways, and they fail apart.
         let is_socket = matches!(url.scheme(), "ws" | "wss");
         let name = if is_socket { format!("{}://{name}", url.scheme()) } else { name };
-        Self::over(chain, &name, Connection::to(url, http))
+        Self::over(chain, &name, Connection::to(url, http, rate))
     }
 
     /// An endpoint over a connection that somebody else made.

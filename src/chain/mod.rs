@@ -132,8 +132,9 @@ impl Chains {
 
 impl Chain {
     pub fn new(settings: ChainSettings, http: &reqwest::Client) -> Self {
-        let endpoints =
-            settings.rpc.iter().map(|url| Endpoint::new(settings.id, url.clone(), http)).collect();
+        let endpoint =
+            |url: &url::Url| Endpoint::new(settings.id, url.clone(), http, settings.rate);
+        let endpoints = settings.rpc.iter().map(endpoint).collect();
         Self { settings, endpoints, announced: Arc::default() }
     }
 

@@ -33,8 +33,8 @@ pub struct ServeArgs {
     #[arg(long, env = "COUNTERSIGN_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<String>,
     /// A chain to follow and its RPC endpoints, HTTP or websocket: `ID=URL[,URL…]
-    /// [;depth=N|safe|finalized][;quorum=N][;poll_ms=N][;apps=ADDRESS,…][;kms=ADDRESS,…]
-    /// [;backfill_blocks=N][;explorer=URL]`. May be given more than once.
+    /// [;depth=N|safe|finalized][;quorum=N][;poll_ms=N][;calls_per_second=N][;apps=ADDRESS,…]
+    /// [;kms=ADDRESS,…][;backfill_blocks=N][;explorer=URL]`. May be given more than once.
     #[arg(long = "chain", env = "COUNTERSIGN_CHAIN", value_name = "ID=URL", value_delimiter = ' ')]
     chains: Vec<String>,
     #[command(flatten)]
@@ -52,6 +52,9 @@ pub struct ServeArgs {
     /// API key of the Phala Cloud workspace.
     #[arg(long, env = "PHALA_CLOUD_API_KEY", hide_env_values = true, value_name = "KEY")]
     phala_api_key: Option<SecretString>,
+    /// Calls a second that Phala Cloud is asked at most [default: 20].
+    #[arg(long, env = "COUNTERSIGN_PHALA_CALLS_PER_SECOND", value_name = "N")]
+    phala_calls_per_second: Option<u32>,
     /// Let everybody read pages and API without a token.
     #[arg(long, env = "COUNTERSIGN_OPEN_READS")]
     open_reads: bool,
@@ -124,6 +127,7 @@ fn settings(args: &ServeArgs) -> Result<Settings> {
     let overrides = Overrides {
         listen: args.listen.clone(),
         phala_api_prefix: args.phala_api_prefix.clone(),
+        phala_calls_per_second: args.phala_calls_per_second,
         open_reads: args.open_reads.then_some(true),
         settle_seconds: args.settle_seconds,
         boot_poll_seconds: args.boot_poll_seconds,

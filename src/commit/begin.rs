@@ -78,6 +78,7 @@ pub async fn begin(
         let reason = "too little time left to commit in this turn";
         return Ok(Step::wait(reason, Pace::After(Duration::ZERO)));
     }
+    cloud.may_commit()?;
     let instances = before.iter().map(|instance| instance.id.clone()).collect();
     let intent = Intent { preparation, transaction, instances };
     let attempt = match store.start_attempt(lease, request, &intent, &actor(), now).await {

@@ -4,19 +4,25 @@ use std::time::Duration;
 
 use crate::{
     clock::Clock,
-    phala::{Cvm, PhalaCloud},
+    phala::{Cvm, PhalaCloud, PhalaError},
     request::{
         Request,
         event::Event,
         facts::Replica,
         step::{Pace, Step},
     },
-    store::{Store, lease::Lease},
+    store::{Store, StoreError, lease::Lease},
 };
 
-use super::{CommitError, begin::actor};
+use super::{CommitError, begin::actor, boot_error};
 
-/// One look at a booting replica.
+/// Boots that take long are looked at less often, up to this.
+const PACE_MAX: Duration = Duration::from_mins(1);
+/// A boot is looked at as often as the settings say for this long.
+const USUAL: Duration = Duration::from_mins(15);
+
+/// One look at a booting replica. It goes on as long as it takes: a boot that takes long is an alert,
+/// never an end.
 pub async fn boot(
     store: &Store,
     cloud: &PhalaCloud,
@@ -26,17 +32,10 @@ pub async fn boot(
     replica: &Replica,
     lease: &Lease,
 ) -> Result<Step, CommitError> {
-    let id = replica.id.as_str().parse().map_err(|_| crate::store::StoreError::Inconsistent {
-        table: "requests",
-        column: "replica_id",
-        row: request.id.to_string(),
-    })?;
-    let mut cvm = cloud.cvm(&id).await?;
-    if cvm.boot_error.is_none() && !matches!(cvm.status.as_str(), "running") {
-        // Why a boot failed is told by another endpoint only.
-        cvm.boot_error = cloud.boot(&replica.id).await?.error;
-    }
-    let (event, step) = match judge(request, &cvm) {
+    let verdict = look(cloud, request, replica).await?;
+    let since = (clock.now() - replica.committed_at).to_std().unwrap_or_default();
+    let pace = if since > USUAL { PACE_MAX.max(pace) } else { pace };
+    let (event, step) = match verdict {
         Verdict::Running { device_shown } => (Event::Running { device_shown }, Step::Changed),
         Verdict::Wrong(reason) => {
             (Event::Failed { code: Some("boot-differs".into()), reason }, Step::Changed)
@@ -55,6 +54,34 @@ pub async fn boot(
     };
     store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
     Ok(step)
+}
+
+/// What Phala Cloud shows of the replica.
+async fn look(
+    cloud: &PhalaCloud,
+    request: &Request,
+    replica: &Replica,
+) -> Result<Verdict, CommitError> {
+    let id = replica.id.as_str().parse().map_err(|_| StoreError::Inconsistent {
+        table: "requests",
+        column: "replica_id",
+        row: request.id.to_string(),
+    })?;
+    let mut cvm = match cloud.cvm(&id).await {
+        Ok(cvm) => cvm,
+        // Only Phala Cloud itself can say that it is gone; a proxy may lose its way.
+        Err(PhalaError::Api(answer)) if answer.status == 404 && answer.code.is_some() => {
+            let reason = "Phala Cloud no longer knows the replica: it was deleted, or belongs to \
+                          another workspace than the API key";
+            return Ok(Verdict::Trouble(format!("{reason} ({answer})")));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if cvm.boot_error.is_none() && cvm.status != "running" {
+        // Why a boot failed is told by another endpoint only.
+        cvm.boot_error = cloud.boot(&replica.id).await?.error;
+    }
+    Ok(judge(request, &cvm))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +114,9 @@ fn judge(request: &Request, cvm: &Cvm) -> Verdict {
         ));
     }
     if let Some(error) = &cvm.boot_error {
-        return Verdict::Trouble(format!("the replica does not boot: {error}"));
+        let told = format!("the replica does not boot: {error}");
+        let meaning = boot_error::explain(error);
+        return Verdict::Trouble(meaning.map_or(told.clone(), |it| format!("{told}. {it}.")));
     }
     match cvm.status.as_str() {
         "running" if cvm.compose_hash.is_none() => Verdict::Trouble(

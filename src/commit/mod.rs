@@ -15,6 +15,7 @@
 
 mod begin;
 mod boot;
+mod boot_error;
 mod outcome;
 mod settle;
 
@@ -31,7 +32,7 @@ pub enum CommitError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Chain(#[from] ChainError),
-    #[error("cannot look at the app's instances")]
+    #[error(transparent)]
     Cloud(#[from] PhalaError),
     #[error("cannot open the commit token")]
     Vault(#[from] VaultError),

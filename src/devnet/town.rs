@@ -1,7 +1,7 @@
 //! Chain and cloud together: an app that a Safe owns, one instance of it that runs on one node, and
 //! other nodes that a replica could run on but may not yet.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use alloy::primitives::B256;
 use sha2::{Digest, Sha256};
@@ -139,6 +139,7 @@ impl Town {
             quorum: 1,
             depth,
             poll,
+            rate: NonZeroU32::new(10_000).expect("not zero"),
             backfill_blocks: 10_000,
             apps: vec![],
             kms: vec![],

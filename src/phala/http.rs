@@ -9,6 +9,7 @@ use reqwest::{Client, Request, Response, header::HeaderMap, redirect};
 use super::{
     codes::{ApiError, Envelope, http_date, retry_after},
     fields::FieldError,
+    throttle::Ended,
 };
 use crate::request::ids::ReplicaId;
 
@@ -28,6 +29,8 @@ pub enum PhalaError {
     NotSent { call: &'static str, source: WireFault },
     #[error("{call}: the answer could not be read ({reason})")]
     Malformed { call: &'static str, reason: String },
+    #[error("{call}: left alone for {} s, since it keeps failing or was called too often", left.as_secs().max(1))]
+    Rests { call: &'static str, left: Duration },
     #[error("prepare: a replica was created without approval ({})", name(.replica.as_ref()))]
     CreatedWithoutApproval { replica: Option<ReplicaId> },
 }
@@ -42,7 +45,7 @@ impl PhalaError {
     pub fn may_have_acted(&self) -> bool {
         match self {
             Self::Api(answer) => answer.may_have_acted(),
-            Self::NotSent { .. } => false,
+            Self::NotSent { .. } | Self::Rests { .. } => false,
             Self::NoAnswer { .. }
             | Self::Malformed { .. }
             | Self::CreatedWithoutApproval { .. } => true,
@@ -54,6 +57,7 @@ impl PhalaError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Api(answer) => answer.retry_after,
+            Self::Rests { left, .. } => Some(*left),
             _ => None,
         }
     }
@@ -159,13 +163,26 @@ impl Answer {
             .map_err(|error| PhalaError::Malformed { call: self.call, reason: error.to_string() })
     }
 
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        // Their clock, not ours: the date they name and the date they think it is belong together.
+        let now = self.header("date").and_then(http_date);
+        self.header("retry-after").and_then(|text| retry_after(text, now))
+    }
+
+    /// What it says about the endpoint.
+    pub fn ended(&self) -> Ended {
+        Ended::Answered { status: self.status, retry_after: self.retry_after() }
+    }
+
     /// The answer as an error, with `secret` cut out.
     pub fn refused(&self, secret: Option<&str>) -> PhalaError {
         let envelope = Envelope::read(&self.body, secret);
-        let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
-        // Their clock, not ours: the date they name and the date they think it is belong together.
-        let now = header("date").and_then(http_date);
-        let request_id = header("x-request-id")
+        let request_id = self
+            .header("x-request-id")
             .map(|id| super::codes::tidy(id, 64, secret))
             .or(envelope.request_id);
         PhalaError::Api(Box::new(ApiError {
@@ -173,7 +190,7 @@ impl Answer {
             status: self.status,
             code: envelope.code,
             message: envelope.message,
-            retry_after: header("retry-after").and_then(|text| retry_after(text, now)),
+            retry_after: self.retry_after(),
             request_id,
             body: envelope.body,
         }))

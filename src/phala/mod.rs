@@ -12,6 +12,7 @@ mod codes;
 mod fields;
 mod http;
 mod prepared;
+mod throttle;
 mod wire;
 
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub use codes::{ApiError, retry_after};
 pub use fields::FieldError;
 pub use http::{Http, PhalaError, Wire, WireAnswer, WireError, WireFault};
 pub use prepared::{PrepareResponseError, Prepared};
+use throttle::Ended;
+pub use throttle::Throttle;
 pub use wire::{Boot, CommitEvidence, CommitToken, CommitTokenError, Cvm, Instance, Node};
 
 use crate::request::ids::{AppId, ComposeHash, NodeId, ReplicaId, SourceCvm};
@@ -44,13 +47,30 @@ pub struct PhalaCloud {
     wire: Arc<dyn Wire>,
     base: Url,
     api_key: Option<SecretString>,
+    throttle: Option<Arc<Throttle>>,
 }
+
+const COMMIT: &str = "commit replica";
 
 impl PhalaCloud {
     /// `base` includes `/api/v1`. Without a key only a commit can be expected to work.
     #[must_use]
     pub fn new(wire: impl Wire, base: Url, api_key: Option<SecretString>) -> Self {
-        Self { wire: Arc::new(wire), base, api_key }
+        Self { wire: Arc::new(wire), base, api_key, throttle: None }
+    }
+
+    /// The same, asked no more than this lets through.
+    #[must_use]
+    pub fn throttled(self, throttle: Throttle) -> Self {
+        Self { throttle: Some(Arc::new(throttle)), ..self }
+    }
+
+    /// Whether a commit would be sent now, so that none is begun that would not.
+    ///
+    /// # Errors
+    /// [`PhalaError::Rests`].
+    pub fn may_commit(&self) -> Result<(), PhalaError> {
+        self.throttle.as_ref().map_or(Ok(()), |throttle| throttle.check(COMMIT))
     }
 
     /// One CVM: where it runs, what it runs, which chain governs it.
@@ -121,7 +141,6 @@ impl PhalaCloud {
         compose: ComposeHash,
         evidence: &CommitEvidence,
     ) -> Result<Instance, PhalaError> {
-        const CALL: &str = "commit replica";
         // In the body, never in the query: proxies and servers log the latter.
         let body = json!({
             "token": token.expose(),
@@ -129,11 +148,12 @@ impl PhalaCloud {
             "transaction_hash": evidence.wire(),
         });
         let path = ["cvms", &dashed(source), "commit-replica"];
-        let answer = self.exchange(CALL, self.post(&path, &body)).await?;
+        // Whoever begins a commit has asked whether it may be made.
+        let answer = self.send(COMMIT, self.post(&path, &body)).await?;
         if !answer.is_success() {
             return Err(answer.refused(Some(token.expose())));
         }
-        Instance::read(&answer.json()?).map_err(|error| PhalaError::malformed(CALL, &error))
+        Instance::read(&answer.json()?).map_err(|error| PhalaError::malformed(COMMIT, &error))
     }
 
     /// All instances of an app, or an error: never a part of them.
@@ -167,7 +187,20 @@ impl PhalaCloud {
     }
 
     async fn exchange(&self, call: &'static str, request: Request) -> Result<Answer, PhalaError> {
-        exchange(call, self.wire.as_ref(), request).await
+        if let Some(throttle) = &self.throttle {
+            throttle.check(call)?;
+        }
+        self.send(call, request).await
+    }
+
+    async fn send(&self, call: &'static str, request: Request) -> Result<Answer, PhalaError> {
+        let Some(throttle) = &self.throttle else {
+            return exchange(call, self.wire.as_ref(), request).await;
+        };
+        throttle.turn().await;
+        let answer = exchange(call, self.wire.as_ref(), request).await;
+        throttle.note(call, answer.as_ref().map_or(Ended::Broken, Answer::ended));
+        answer
     }
 
     fn post(&self, path: &[&str], body: &Value) -> Request {

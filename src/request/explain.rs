@@ -1,16 +1,21 @@
 //! Why a request is where it is, what happens next, and when: what a person asks at two in the
 //! morning. Words about what [`plan`] decides; nothing is decided here.
 
+mod when;
+
 use serde::{Deserialize, Serialize};
 
+pub use when::When;
+
 use super::{
-    Request,
+    Request, age,
     deadline::time_left,
     ids::RequestId,
     plan::{Means, Plan, RENEW_BEFORE, plan},
     status::Status,
 };
 use crate::clock::Time;
+use when::from_now;
 
 /// What is known around a request, beside its own facts.
 #[derive(Debug, Clone, Copy)]
@@ -41,74 +46,6 @@ pub struct Explanation {
     pub when: When,
 }
 
-/// When the next thing happens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum When {
-    /// At this time, by itself.
-    At {
-        #[schema(value_type = String, format = DateTime)]
-        at: Time,
-    },
-    /// When something outside happens.
-    Woken {
-        /// What it is that must happen.
-        by: String,
-        /// When that should be, as far as it can be told.
-        #[schema(value_type = Option<String>, format = DateTime)]
-        expected_at: Option<Time>,
-        /// When Countersign looks all the same.
-        #[schema(value_type = String, format = DateTime)]
-        at: Time,
-    },
-    /// After a person has acted.
-    Person {
-        /// What to run, each of them one way on.
-        commands: Vec<String>,
-        /// When Countersign tries all the same; absent when it does not.
-        #[schema(value_type = Option<String>, format = DateTime)]
-        at: Option<Time>,
-    },
-    /// It has ended.
-    Never,
-}
-
-impl When {
-    /// Such as `in 4 min`.
-    pub fn words(&self, now: Time) -> String {
-        match self {
-            Self::At { at } => from_now(*at, now),
-            Self::Woken { by, expected_at, at } => {
-                let expected = match expected_at {
-                    Some(at) => format!(" (about {})", from_now(*at, now)),
-                    None => String::new(),
-                };
-                format!(
-                    "when woken by {by}{expected}; looked at {} all the same",
-                    from_now(*at, now)
-                )
-            }
-            Self::Person { commands, at } => {
-                let commands: Vec<_> = commands.iter().map(|it| format!("`{it}`")).collect();
-                let anyway = match at {
-                    Some(at) => format!("; tried {} all the same", from_now(*at, now)),
-                    None => String::new(),
-                };
-                format!("after a person: {}{anyway}", commands.join(" or "))
-            }
-            Self::Never => "never: it has ended".into(),
-        }
-    }
-}
-
-/// `now`, or `in 4 min`.
-fn from_now(at: Time, now: Time) -> String {
-    match (at - now).num_seconds() {
-        ..=0 => "now".into(),
-        _ => format!("in {}", time_left(at, now)),
-    }
-}
-
 /// Explains a request.
 pub fn explain(request: &Request, around: &Around, now: Time) -> Explanation {
     let plan = plan(request, around.suspect, around.means, now);
@@ -125,7 +62,20 @@ pub fn explain(request: &Request, around: &Around, now: Time) -> Explanation {
     } else {
         when(request, plan, around, now)
     };
-    Explanation { why: why(request, plan, around), next, when }
+    let why = format!("{}{}", why(request, plan, around), overdue(request, now));
+    Explanation { why, next, when }
+}
+
+/// That it is where it is for longer than usual.
+fn overdue(request: &Request, now: Time) -> String {
+    let status = request.status();
+    match (age::overdue(request, now), age::usual(status)) {
+        (Some(overdue), Some(usual)) => {
+            let (here, at_most) = (time_left(now, overdue.since), time_left(now + usual, now));
+            format!("; this has taken {here}, and usually takes {at_most} at most")
+        }
+        _ => String::new(),
+    }
 }
 
 fn why(request: &Request, plan: Plan, around: &Around) -> String {
@@ -231,7 +181,9 @@ fn at_the_end(status: Status) -> &'static str {
 fn token(request: &Request, renew: bool, around: &Around, now: Time) -> String {
     let Some(live) = &request.preparation else { return String::new() };
     let dies = from_now(live.expires_at, now);
-    if renew {
+    if renew && live.expires_at <= now {
+        "; the commit token is dead, and Countersign gets a fresh one".into()
+    } else if renew {
         format!("; the commit token dies {dies}, so Countersign gets a fresh one before")
     } else if !around.means.can_prepare && live.expires_at <= now + RENEW_BEFORE {
         format!("; the commit token dies {dies}, and without an API key the request with it")

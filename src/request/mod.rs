@@ -10,6 +10,7 @@
 //! into the one word that every page, worker and query uses; [`event::Event`] is the only way to
 //! change them.
 
+pub mod age;
 pub mod deadline;
 pub mod event;
 pub mod explain;

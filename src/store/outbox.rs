@@ -4,11 +4,14 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, one_row};
+use super::{During, Store, StoreError, one_row, request_rows::load};
 use crate::{
     clock::Time,
-    request::{event::Event, ids::RequestId},
+    request::{Request, event::Event, ids::RequestId},
 };
+
+/// Requests that do not get on, in one look.
+const AGING_MAX: i64 = 1_000;
 
 /// A message waiting for delivery.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +48,8 @@ pub async fn tell(
         // Each proposal needs signatures of its own, so each is told.
         Event::Proposed { proposal, .. } => format!("proposed:{proposal}"),
         Event::AttentionNeeded { .. } => format!("attention_needed:{}", now.timestamp_micros()),
+        // It is tried again now and then; the same answer is told once.
+        Event::CommitRefused { asks: true, code, .. } => format!("attention_needed:{code}"),
         Event::Running { .. } | Event::Expired { .. } | Event::Failed { .. } => {
             event.kind().to_owned()
         }
@@ -141,6 +146,26 @@ impl Store {
         .await
         .during("put a message off")?;
         one_row("putting a message off", &result)
+    }
+
+    /// Requests that have been where they are since before `before`, as far as the service itself
+    /// has to get them on.
+    pub async fn aging(&self, before: Time) -> Result<Vec<Request>, StoreError> {
+        let mut connection = self.pool.acquire().await.during("connect")?;
+        let ids: Vec<Uuid> = sqlx::query_scalar!(
+            "select id from requests
+             where (status = 'prepared' and created_at <= $1)
+                or (status = 'executed' and executed_at <= $1)
+                or (status in ('registered', 'committing') and registered_at <= $1)
+                or (status = 'committed' and committed_at <= $1)
+             order by id limit $2",
+            before,
+            AGING_MAX,
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .during("look for requests that do not get on")?;
+        load(&mut connection, &ids).await
     }
 
     /// Open requests whose token dies before `until`, soonest first.

@@ -77,6 +77,7 @@ fn chain(endpoints: &[Endpoint], quorum: usize, depth: DepthPolicy) -> Chain {
         quorum,
         depth,
         poll: std::time::Duration::from_secs(1),
+        rate: std::num::NonZeroU32::MAX,
         backfill_blocks: 1_000,
         apps: vec![],
         kms: vec![],

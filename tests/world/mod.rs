@@ -11,13 +11,16 @@ mod postgres;
 pub mod process;
 pub mod tamper;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use alloy::primitives::{Address, Bytes, U256};
 use countersign::{
     config::{DepthPolicy, Overrides, Settings},
     devnet::{Town, TownOptions},
+    dstack::Write,
     flow::Service,
+    owner::Call,
+    request::ids::DeviceId,
     store::Store,
     vault::Vault,
     web,
@@ -94,6 +97,7 @@ impl World {
             vec![town.chain_settings(DepthPolicy::Blocks(DEPTH), Duration::from_millis(50))];
         settings.settle = Duration::from_secs(1);
         settings.boot_poll = Duration::from_millis(50);
+        settings.phala_rate = NonZeroU32::new(10_000).unwrap();
         let seal_key = Vault::generate_key().expect("the system has random numbers");
         Self { town, database: database().await, settings, seal_key, clock }
     }
@@ -214,6 +218,14 @@ impl World {
         chain.rpc.set_balance(chain.safe, ether).await.expect("anvil gives ether");
         chain.rpc.impersonate(chain.safe).await.expect("anvil impersonates");
         chain.rpc.send_as(chain.safe, to, data).await.expect("the Safe acts");
+    }
+
+    /// The app comes to allow a device, and the compose hash of its instances.
+    pub async fn allow(&self, device: DeviceId) {
+        let app = self.town.chain.app;
+        for write in [Write::AddComposeHash(self.town.compose_hash), Write::AddDevice(device)] {
+            self.as_the_safe(app.0, Call::of_write(app, &write).data).await;
+        }
     }
 
     /// Everything from a submission to the last block that is needed.

@@ -85,6 +85,8 @@ pub struct SwitchChange {
     /// Made at once.
     pub add_instance: Option<Stranger>,
     pub add_with_commit: Option<Vec<Stranger>>,
+    pub token_days: Option<u32>,
+    pub tell_expiry: Option<bool>,
 }
 
 /// Tells `null` from nothing.
@@ -121,6 +123,10 @@ pub(super) struct Switches {
     /// Instances that somebody else makes while the next commit is under way, whatever becomes of
     /// that.
     pub add_with_commit: Vec<Stranger>,
+    /// How long tokens live that are given out from now on.
+    pub token_days: u32,
+    /// A 465 says when its token dies.
+    pub tell_expiry: bool,
 }
 
 impl Default for Switches {
@@ -138,6 +144,8 @@ impl Default for Switches {
             created_on_prepare: false,
             verification_lag: 0,
             add_with_commit: Vec::new(),
+            token_days: 14,
+            tell_expiry: false,
         }
     }
 }
@@ -161,6 +169,8 @@ impl Switches {
         set(&mut self.created_on_prepare, change.created_on_prepare);
         set(&mut self.verification_lag, change.verification_lag);
         set(&mut self.add_with_commit, change.add_with_commit);
+        set(&mut self.token_days, change.token_days);
+        set(&mut self.tell_expiry, change.tell_expiry);
     }
 }
 

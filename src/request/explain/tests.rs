@@ -148,6 +148,10 @@ fn a_token_about_to_die_is_told_while_it_matters() {
     };
     let today = TimeDelta::hours(20);
     assert!(next(Status::Proposed, today, true).contains("gets a fresh one before"));
+    assert!(
+        next(Status::Proposed, TimeDelta::zero(), true)
+            .ends_with("token is dead, and Countersign gets a fresh one")
+    );
     let alone = next(Status::Proposed, today, false);
     assert!(alone.ends_with("dies in 20 h 0 min, and without an API key the request with it"));
     assert!(!next(Status::Proposed, TimeDelta::days(10), false).contains("token"));
@@ -156,6 +160,19 @@ fn a_token_about_to_die_is_told_while_it_matters() {
     assert!(next(Status::Registered, TimeDelta::zero(), true).contains("the old one is dead"));
     assert!(next(Status::Registered, TimeDelta::zero(), false).starts_with("it ends as expired"));
     assert!(!next(Status::Committing, TimeDelta::zero(), true).contains("token"));
+}
+
+#[test]
+fn what_takes_longer_than_usual_is_told() {
+    let mut request = request(Status::Registered, FRESH);
+    request.reason = Some("no room on the node".into());
+    let why = |hours| {
+        let now = now() + TimeDelta::hours(hours);
+        explain(&request, &around(true), now).why
+    };
+    assert_eq!(why(0), "no room on the node");
+    let told = "no room on the node; this has taken 3 h 0 min, and usually takes 10 min at most";
+    assert_eq!(why(3), told);
 }
 
 #[test]

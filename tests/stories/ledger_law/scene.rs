@@ -1,6 +1,7 @@
 //! One case: a chain on paper, its endpoints, and the follower that reads it.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -270,6 +271,7 @@ fn settings(id: ChainId, quorum: usize) -> ChainSettings {
         quorum,
         depth: DepthPolicy::Blocks(2),
         poll: Duration::from_secs(1),
+        rate: NonZeroU32::new(10_000).expect("not zero"),
         backfill_blocks: 10_000,
         apps: vec![],
         kms: vec![],
