@@ -20,6 +20,7 @@ mod stories {
     mod cloud_emulator;
     mod cloud_scene;
     mod commit_faults;
+    mod crash;
     mod descriptions;
     mod devnet_chain;
     mod endpoints;
