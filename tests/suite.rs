@@ -21,6 +21,7 @@ mod stories {
     mod cloud_scene;
     mod commit_faults;
     mod crash;
+    mod crowd;
     mod descriptions;
     mod devnet_chain;
     mod endpoints;

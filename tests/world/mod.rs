@@ -3,6 +3,7 @@
 
 pub mod api;
 mod clock;
+pub mod crowd;
 pub mod hostile_reads;
 pub mod line;
 pub mod node;
