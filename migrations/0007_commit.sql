@@ -3,6 +3,8 @@
 alter table commit_attempts
     -- Nothing says that it made no replica: one that comes late is compared with what this attempt saw.
     add column may_have_acted boolean not null default true,
+    -- When the instances were listed, by Phala Cloud's clock: ours may be off.
+    add column listed_at timestamptz,
     -- A person has the word; the app's other commits go on.
     add column parked boolean not null default false,
     -- An answer that left open what happened, and what follows when nothing is found.

@@ -20,6 +20,7 @@ mod stories {
     mod cloud_emulator;
     mod cloud_scene;
     mod commit_faults;
+    mod commit_once;
     mod crash;
     mod crowd;
     mod descriptions;

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use crate::{
     chain::Chain,
     clock::{Clock, Time},
-    phala::{CommitEvidence, CommitToken, Instance, PhalaCloud},
+    phala::{CommitEvidence, CommitToken, Instance, Listing, PhalaCloud},
     request::{
         Request,
         event::Event,
@@ -59,7 +59,7 @@ pub async fn begin(
     let Some((preparation, token)) = open_token(store, vault, request).await? else {
         return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
     };
-    let listed = async { cloud.instances(request.app).await.map_err(CommitError::from) };
+    let listed = async { cloud.list_instances(request.app).await.map_err(CommitError::from) };
     // They do not wait for each other: somebody waits for the commit.
     let (still, before, transaction) =
         try_join!(still_registered(chain, request), listed, evidence(store, request))?;
@@ -79,8 +79,9 @@ pub async fn begin(
         return Ok(Step::wait(reason, Pace::After(Duration::ZERO)));
     }
     cloud.may_commit()?;
+    let Listing { instances: before, at: listed_at } = before;
     let instances = before.iter().map(|instance| instance.id.clone()).collect();
-    let intent = Intent { preparation, transaction, instances };
+    let intent = Intent { preparation, transaction, instances, listed_at };
     let attempt = match store.start_attempt(lease, request, &intent, &actor(), now).await {
         Ok(attempt) => attempt,
         Err(StartError::AppBusy) => {

@@ -10,7 +10,7 @@ use crate::{
     store::attempts::{Answer, Baseline, Then},
 };
 
-/// A server's clock may be off by this much when it dates an instance.
+/// The parts of a cloud may differ by this much about the time.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 /// Shorter pauses than this are not taken from a server; ours grow.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
@@ -116,8 +116,10 @@ pub fn candidates(
             (Some(asked), Some(shown)) => asked == shown,
             _ => true,
         })
-        .filter(|instance| {
-            instance.created_at.is_none_or(|at| at + CLOCK_SKEW >= baseline.started_at)
+        // Their clock on both sides: ours may be off by any amount.
+        .filter(|instance| match (instance.created_at, baseline.listed_at) {
+            (Some(created), Some(listed)) => created + CLOCK_SKEW >= listed,
+            _ => true,
         })
         .map(|instance| instance.id.clone())
         .collect()
@@ -278,7 +280,8 @@ mod tests {
 
     #[test]
     fn a_candidate_is_new_unclaimed_and_fits() {
-        let baseline = Baseline { started_at: at(), instances: vec!["old".parse().unwrap()] };
+        let mut baseline =
+            Baseline { listed_at: Some(at()), instances: vec!["old".parse().unwrap()] };
         let strange = |change: fn(&mut Instance)| {
             let mut instance = instance("new");
             change(&mut instance);
@@ -292,6 +295,10 @@ mod tests {
         assert_eq!(found(&strange(|one| one.compose_hash = Some(ComposeHash(B256::ZERO)))), 0);
         assert_eq!(found(&strange(|one| one.device_id = Some(DeviceId(B256::ZERO)))), 0);
         assert_eq!(found(&strange(|one| one.created_at = Some(at() - TimeDelta::hours(1)))), 0);
+        let early = strange(|one| one.created_at = Some(at() - TimeDelta::hours(1)));
+        baseline.listed_at = None;
+        let found = candidates(&request(), &baseline, &early, &[]).len();
+        assert_eq!(found, 1, "nobody told when the list was made");
         let claimed = ["new".parse().unwrap()];
         assert_eq!(candidates(&request(), &baseline, &[instance("new")], &claimed).len(), 0);
     }

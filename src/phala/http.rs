@@ -11,7 +11,7 @@ use super::{
     fields::FieldError,
     throttle::Ended,
 };
-use crate::request::ids::ReplicaId;
+use crate::{clock::Time, request::ids::ReplicaId};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -167,10 +167,14 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// What their clock said.
+    pub fn date(&self) -> Option<Time> {
+        self.header("date").and_then(http_date)
+    }
+
     fn retry_after(&self) -> Option<Duration> {
         // Their clock, not ours: the date they name and the date they think it is belong together.
-        let now = self.header("date").and_then(http_date);
-        self.header("retry-after").and_then(|text| retry_after(text, now))
+        self.header("retry-after").and_then(|text| retry_after(text, self.date()))
     }
 
     /// What it says about the endpoint.

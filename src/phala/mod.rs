@@ -35,7 +35,10 @@ use throttle::Ended;
 pub use throttle::Throttle;
 pub use wire::{Boot, CommitEvidence, CommitToken, CommitTokenError, Cvm, Instance, Node};
 
-use crate::request::ids::{AppId, ComposeHash, NodeId, ReplicaId, SourceCvm};
+use crate::{
+    clock::Time,
+    request::ids::{AppId, ComposeHash, NodeId, ReplicaId, SourceCvm},
+};
 use http::{Answer, exchange};
 
 /// Later versions turn ids into other ids. Held here until somebody has looked at what changed.
@@ -48,6 +51,14 @@ pub struct PhalaCloud {
     base: Url,
     api_key: Option<SecretString>,
     throttle: Option<Arc<Throttle>>,
+}
+
+/// The instances of an app, as they were at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    pub instances: Vec<Instance>,
+    /// By Phala Cloud's clock, if it told.
+    pub at: Option<Time>,
 }
 
 const COMMIT: &str = "commit replica";
@@ -158,10 +169,19 @@ impl PhalaCloud {
 
     /// All instances of an app, or an error: never a part of them.
     pub async fn instances(&self, app: AppId) -> Result<Vec<Instance>, PhalaError> {
+        Ok(self.list_instances(app).await?.instances)
+    }
+
+    /// The same, with what Phala Cloud's clock said.
+    pub async fn list_instances(&self, app: AppId) -> Result<Listing, PhalaError> {
         const CALL: &str = "list instances";
         let app = alloy::hex::encode(app.0);
-        let value = self.get(CALL, &["apps", &app, "cvms"]).await?;
-        Instance::read_list(&value).map_err(|error| PhalaError::malformed(CALL, &error))
+        let request = self.request(Method::GET, &["apps", &app, "cvms"]);
+        let answer = self.exchange(CALL, request).await?;
+        let value = expect_success(&answer)?;
+        let instances = Instance::read_list(&value);
+        let instances = instances.map_err(|error| PhalaError::malformed(CALL, &error))?;
+        Ok(Listing { instances, at: answer.date() })
     }
 
     /// The nodes this workspace can put instances on.

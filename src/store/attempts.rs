@@ -74,12 +74,15 @@ pub struct Intent {
     pub transaction: Option<TxHash>,
     /// The app's instances as they are now.
     pub instances: Vec<ReplicaId>,
+    /// When that was, by Phala Cloud's clock.
+    pub listed_at: Option<Time>,
 }
 
 /// What the first attempt of a request that may have acted saw, by which a later look tells a new instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Baseline {
-    pub started_at: Time,
+    /// When the instances were listed, by Phala Cloud's clock, if it told.
+    pub listed_at: Option<Time>,
     pub instances: Vec<ReplicaId>,
 }
 
@@ -110,8 +113,8 @@ impl Store {
         let instances: Vec<String> = intent.instances.iter().map(ToString::to_string).collect();
         let inserted = sqlx::query!(
             "insert into commit_attempts (id, request_id, preparation_id, chain_id, app,
-                transaction_hash, instances_before, started_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
+                transaction_hash, instances_before, started_at, listed_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              on conflict (chain_id, app) where settled_at is null and not parked do nothing",
             id,
             request.id.0,
@@ -121,6 +124,7 @@ impl Store {
             transaction.map(|transaction| transaction.0.to_vec()),
             &instances,
             now,
+            intent.listed_at,
         )
         .execute(&mut *tx)
         .await
@@ -218,7 +222,7 @@ impl Store {
     /// late must not hide in a later attempt's list.
     pub async fn baseline(&self, request: RequestId) -> Result<Option<Baseline>, StoreError> {
         let row = sqlx::query!(
-            "select started_at, instances_before from commit_attempts
+            "select listed_at, instances_before from commit_attempts
              where request_id = $1 and may_have_acted order by started_at, id limit 1",
             request.0
         )
@@ -236,7 +240,7 @@ impl Store {
                     column: "instances_before",
                     row: request.to_string(),
                 })?;
-            Ok(Baseline { started_at: row.started_at, instances })
+            Ok(Baseline { listed_at: row.listed_at, instances })
         })
         .transpose()
     }

@@ -21,7 +21,9 @@ use countersign::{
         Town, TownOptions,
         cloud::{MovedDevice, SwitchChange},
     },
+    dstack::Write,
     flow::Service,
+    owner::Call,
     request::ids::{DeviceId, SourceCvm},
     store::Store,
     vault::Vault,
@@ -242,6 +244,14 @@ impl World {
     pub async fn again_as_the_safe(&self, to: Address, data: Bytes) {
         let chain = &self.town.chain;
         chain.rpc.send_as(chain.safe, to, data).await.expect("the Safe acts");
+    }
+
+    /// The app comes to allow a device, and the compose hash of its instances.
+    pub async fn allow(&self, device: DeviceId) {
+        let app = self.town.chain.app;
+        for write in [Write::AddComposeHash(self.town.compose_hash), Write::AddDevice(device)] {
+            self.as_the_safe(app.0, Call::of_write(app, &write).data).await;
+        }
     }
 
     /// Everything from a submission to the last block that is needed.

@@ -76,8 +76,10 @@ impl Refusal {
                 }),
             ),
         ];
+        let expiry = world.switches.tell_expiry.then(|| ("expires_at", json!(token.expires_at)));
         refusal.details = fields
             .into_iter()
+            .chain(expiry)
             .map(|(field, value)| json!({ "field": field, "value": value, "message": null }))
             .collect();
         refusal

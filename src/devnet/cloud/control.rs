@@ -72,6 +72,8 @@ pub struct SwitchChange {
     pub node_device: Option<MovedDevice>,
     pub created_on_prepare: Option<bool>,
     pub verification_lag: Option<u32>,
+    pub token_days: Option<u32>,
+    pub tell_expiry: Option<bool>,
 }
 
 /// Tells `null` from nothing.
@@ -105,6 +107,10 @@ pub(super) struct Switches {
     pub created_on_prepare: bool,
     /// Commits with a transaction that are told it cannot be verified yet.
     pub verification_lag: u32,
+    /// How long tokens live that are given out from now on.
+    pub token_days: u32,
+    /// A 465 says when its token dies.
+    pub tell_expiry: bool,
 }
 
 impl Default for Switches {
@@ -121,6 +127,8 @@ impl Default for Switches {
             boot_device_id: None,
             created_on_prepare: false,
             verification_lag: 0,
+            token_days: 14,
+            tell_expiry: false,
         }
     }
 }
@@ -143,6 +151,8 @@ impl Switches {
         set(&mut self.boot_device_id, change.boot_device_id);
         set(&mut self.created_on_prepare, change.created_on_prepare);
         set(&mut self.verification_lag, change.verification_lag);
+        set(&mut self.token_days, change.token_days);
+        set(&mut self.tell_expiry, change.tell_expiry);
     }
 }
 

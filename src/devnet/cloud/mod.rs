@@ -175,6 +175,15 @@ impl CloudEmulator {
         self.cloud.world().apply(change);
     }
 
+    /// Lets every instance boot that has failed to.
+    pub fn mend_boots(&self) {
+        let mut world = self.cloud.world();
+        world.switches.boot_error = None;
+        for cvm in &mut world.cvms {
+            cvm.boot_error = None;
+        }
+    }
+
     /// Ends it and waits until the port is free.
     pub async fn shutdown(mut self) {
         self.stop.cancel();

@@ -16,8 +16,6 @@ use crate::{
     request::ids::{AppId, ComposeHash, DeviceId},
 };
 
-/// How long a token lives, as the docs say.
-const TOKEN_DAYS: i64 = 14;
 /// Calls that a listener may be behind before it misses some.
 const ARRIVALS_KEPT: usize = 1_024;
 
@@ -85,6 +83,7 @@ pub struct IssuedToken {
     pub device_id: DeviceId,
     pub compose_hash: ComposeHash,
     pub issued_at: Time,
+    pub expires_at: Time,
     pub used: bool,
     pub superseded: bool,
 }
@@ -310,6 +309,7 @@ impl World {
             device_id,
             compose_hash: hash,
             issued_at: self.now(),
+            expires_at: self.now() + TimeDelta::days(self.switches.token_days.into()),
             used: false,
             superseded: false,
         };
@@ -323,7 +323,7 @@ impl World {
         let at = self.tokens.iter().position(|token| token.token == text);
         let at = at.ok_or_else(|| dead("Commit token not found"))?;
         let token = &self.tokens[at];
-        if token.issued_at + TimeDelta::days(TOKEN_DAYS) <= self.now() {
+        if token.expires_at <= self.now() {
             Err(dead("Commit token expired"))
         } else if token.used {
             Err(dead("Commit token already used"))
