@@ -21,6 +21,8 @@ mod stories {
     mod cloud_scene;
     mod commit_faults;
     mod commit_once;
+    mod crash;
+    mod crowd;
     mod descriptions;
     mod devnet_chain;
     mod endpoints;
