@@ -8,6 +8,8 @@ mod world;
 
 #[path = "flow/backfill.rs"]
 mod backfill;
+#[path = "flow/commit.rs"]
+mod commit;
 #[path = "flow/figures.rs"]
 mod figures;
 #[path = "flow/follow.rs"]
@@ -42,6 +44,9 @@ async fn main() {
     }
     if is_chosen("backfill") {
         figures.push(backfill::figure().await);
+    }
+    if is_chosen("commit") {
+        figures.extend(commit::figures().await);
     }
     if is_chosen("scale") {
         figures.extend(scale::figures().await);

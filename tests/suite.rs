@@ -21,6 +21,8 @@ mod stories {
     mod cloud_scene;
     mod commit_faults;
     mod commit_once;
+    mod crash;
+    mod crowd;
     mod descriptions;
     mod devnet_chain;
     mod endpoints;
@@ -33,6 +35,7 @@ mod stories {
     mod kill;
     mod ledger_law;
     mod main_job;
+    mod operator;
     mod phala_cli;
     mod reorg;
     mod rpc_fuzz;

@@ -154,6 +154,12 @@ impl Rpc {
         self.raw("anvil_mine", (U256::from(blocks),)).await
     }
 
+    /// Whether a transaction gets a block of its own at once; otherwise it waits for
+    /// [`Self::mine`], as those do that are to stand in one block.
+    pub async fn mine_at_once(&self, at_once: bool) -> Result<(), LocalRpcError> {
+        self.raw("evm_setAutomine", (at_once,)).await
+    }
+
     /// Replaces the last blocks by empty ones. Their transactions are gone for good.
     pub async fn reorg(&self, depth: u64) -> Result<(), LocalRpcError> {
         self.raw("anvil_reorg", (depth, Vec::<Value>::new())).await

@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
-    ChainScene, SceneError, SceneOptions,
+    ChainScene, LocalRpcError, SceneError, SceneOptions,
     cloud::{CloudConfig, CloudEmulator, CloudError, EmulatedNode, EmulatedSource},
 };
 use crate::{
     clock::Clock,
     config::{ChainSettings, DepthPolicy},
     dstack::Generation,
-    request::ids::{ComposeHash, DeviceId, NodeId, SourceCvm},
+    request::ids::{AppId, ComposeHash, DeviceId, NodeId, SourceCvm},
     safe::SafeVersion,
 };
 
@@ -120,6 +120,25 @@ impl Town {
         Ok(Self { chain, cloud, nodes, source, compose_hash, missing_compose })
     }
 
+    /// Another app of the same owner, which allows what the first one allows. Nothing runs on it
+    /// yet.
+    pub async fn add_app(&self) -> Result<AppId, LocalRpcError> {
+        let ChainScene { kms, rpc, executor, safe, .. } = &self.chain;
+        let source_device = self.nodes[0].device_id;
+        kms.new_app(rpc, executor, *safe, self.compose_hash, source_device).await
+    }
+
+    /// Another instance that replicas can be made of, on the node of the first.
+    pub fn add_source(&self, app: AppId) -> SourceCvm {
+        let source = self.cloud.add_source(app, SOURCE_NODE);
+        source.to_string().parse().expect("a UUID is a name")
+    }
+
+    /// Another node that a replica could run on but may not yet.
+    pub fn add_node(&self, id: u64) {
+        self.cloud.add_node(node(id, &format!("prod{id}"), "eu-central"));
+    }
+
     /// Whether a commit named what it should as evidence: the execution when that registered the
     /// compose hash, and never an execution that did not.
     pub fn is_evidence(&self, named: &str, execution: &str) -> bool {
@@ -148,13 +167,12 @@ impl Town {
     }
 }
 
+fn node(id: u64, name: &str, region: &str) -> EmulatedNode {
+    let device_id = DeviceId(B256::new(Sha256::digest(format!("PPID of {name}")).into()));
+    EmulatedNode { id, name: name.into(), device_id, region: region.into() }
+}
+
 fn nodes() -> Vec<EmulatedNode> {
-    let node = |id: u64, name: &str, region: &str| EmulatedNode {
-        id,
-        name: name.into(),
-        device_id: DeviceId(B256::new(Sha256::digest(format!("PPID of {name}")).into())),
-        region: region.into(),
-    };
     vec![
         node(SOURCE_NODE, "prod5", "us-west"),
         node(REPLICA_NODE, "prod6", "us-west"),

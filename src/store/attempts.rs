@@ -25,7 +25,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     pub id: Uuid,
-    pub started_at: Time,
+    /// Since when its replica is looked for: since its start, or since a person wanted it anew.
+    pub since: Time,
     /// Commits of the same app go on meanwhile, since a person has the word.
     pub parked: bool,
     /// The answer that left open what happened, if one came.
@@ -138,14 +139,15 @@ impl Store {
         let event = Event::CommitStarted { attempt: id, preparation, evidence };
         record(&mut tx, request.id, Some(lease), actor, &event, now).await?;
         super::commit(tx).await?;
-        Ok(Attempt { id, started_at: now, parked: false, answer: None })
+        Ok(Attempt { id, since: now, parked: false, answer: None })
     }
 
     /// The unsettled attempt of a request.
     pub async fn open_attempt(&self, request: RequestId) -> Result<Option<Attempt>, StoreError> {
         let row = sqlx::query!(
-            "select id, started_at, parked, answer_code, answer_reason, answer_body, answer_then
-             from commit_attempts where request_id = $1 and settled_at is null",
+            r#"select id, coalesce(taken_up_at, started_at) as "since!", parked,
+                answer_code, answer_reason, answer_body, answer_then
+             from commit_attempts where request_id = $1 and settled_at is null"#,
             request.0
         )
         .fetch_optional(&self.pool)
@@ -161,7 +163,7 @@ impl Store {
             }
             _ => None,
         };
-        Ok(Some(Attempt { id: row.id, started_at: row.started_at, parked: row.parked, answer }))
+        Ok(Some(Attempt { id: row.id, since: row.since, parked: row.parked, answer }))
     }
 
     /// Keeps the answer that left open what happened.
@@ -202,12 +204,13 @@ impl Store {
         let mut tx = self.begin().await?;
         hold_lease(&mut tx, lease, now).await?;
         let taken = sqlx::query!(
-            "update commit_attempts a set parked = false
+            "update commit_attempts a set parked = false, taken_up_at = $2
              where id = $1 and settled_at is null and not exists (
                 select 1 from commit_attempts o
                 where o.chain_id = a.chain_id and o.app = a.app and o.id <> a.id
                   and o.settled_at is null and not o.parked)",
-            attempt
+            attempt,
+            now
         )
         .execute(&mut *tx)
         .await

@@ -151,6 +151,33 @@ async fn killed_while_the_replica_boots() {
 }
 
 #[tokio::test]
+async fn two_programs_share_the_work_and_killing_either_loses_nothing() {
+    let world = World::new().await;
+    let (first, second) = (world.spawn().await, world.spawn().await);
+    let mut ids = vec![];
+    for node in [6, 7] {
+        let prepared = world.prepare_on(node).await;
+        ids.push(second.api.submit(&world.submission_on(&prepared, node)).await);
+    }
+    for id in &ids {
+        second.api.proposal(id).await;
+    }
+    for device in [1, 2].map(|node: usize| world.town.nodes[node].device_id) {
+        world.allow(device).await;
+    }
+    world.mine(DEPTH).await;
+    // Whatever it leads or works on at this moment goes to the other.
+    world.commits_arrived(1).await;
+    first.kill().await;
+    world.leases_run_out().await;
+    for id in &ids {
+        second.api.wait_for(id, "running").await;
+    }
+    assert_eq!((world.replicas(), world.effective_commits()), (2, 2));
+    second.terminate().await;
+}
+
+#[tokio::test]
 async fn the_program_stops_in_order_when_asked() {
     let world = World::new().await;
     let program = world.spawn().await;

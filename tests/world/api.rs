@@ -59,13 +59,17 @@ impl Api {
 
     /// Sends any request to the service, with the token if there is one.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        self.try_send(request).await.expect("the service answers")
+    }
+
+    async fn try_send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
         let request =
             if self.token.is_empty() { request } else { request.bearer_auth(&self.token) };
-        let answer = request.send().await.expect("the service answers");
+        let answer = request.send().await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let text = answer.text().await.expect("the answer is text");
+        let text = answer.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer { status, headers, body, text }
+        Ok(Answer { status, headers, body, text })
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -74,6 +78,11 @@ impl Api {
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.http.post(format!("{}{path}", self.base)).json(body)).await
+    }
+
+    /// Posts to a service that may be gone before it has answered.
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        self.try_send(self.http.post(format!("{}{path}", self.base)).json(body)).await.ok()
     }
 
     pub async fn post_text(&self, path: &str, body: &str) -> Answer {

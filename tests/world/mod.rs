@@ -3,6 +3,7 @@
 
 pub mod api;
 mod clock;
+pub mod crowd;
 pub mod hostile_reads;
 pub mod line;
 pub mod node;
@@ -16,11 +17,14 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use alloy::primitives::{Address, Bytes, U256};
 use countersign::{
     config::{DepthPolicy, Overrides, Settings},
-    devnet::{Town, TownOptions},
+    devnet::{
+        Town, TownOptions,
+        cloud::{MovedDevice, SwitchChange},
+    },
     dstack::Write,
     flow::Service,
     owner::Call,
-    request::ids::DeviceId,
+    request::ids::{DeviceId, SourceCvm},
     store::Store,
     vault::Vault,
     web,
@@ -42,8 +46,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub const DEPTH: u64 = 2;
 
 /// Waits until `look` finds something.
-pub async fn eventually<T>(what: impl fmt::Display, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let found = tokio::time::timeout(PATIENCE, async {
+pub async fn eventually<T>(what: impl fmt::Display, look: impl AsyncFnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, look).await
+}
+
+/// The same, for what may take longer or must not take as long.
+pub async fn within<T>(
+    patience: Duration,
+    what: impl fmt::Display,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let found = tokio::time::timeout(patience, async {
         let mut clock = tokio::time::interval(LOOK_EVERY);
         loop {
             clock.tick().await;
@@ -52,7 +65,7 @@ pub async fn eventually<T>(what: impl fmt::Display, mut look: impl AsyncFnMut() 
             }
         }
     });
-    found.await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+    found.await.unwrap_or_else(|_| panic!("waited {patience:?} for {what}"))
 }
 
 /// Installs the TLS provider that the real program installs in `main`.
@@ -139,7 +152,10 @@ impl World {
     }
 
     pub async fn prepare_on(&self, node: u64) -> Value {
-        let source = self.town.source.as_str();
+        self.prepare_from(&self.town.source, node).await
+    }
+
+    pub async fn prepare_from(&self, source: &SourceCvm, node: u64) -> Value {
         let answer = Api::bare()
             .post(format!("{}/cvms/{source}/replicas", self.town.cloud.api_prefix()))
             .header("X-API-Key", self.town.cloud.api_key())
@@ -162,7 +178,11 @@ impl World {
     }
 
     pub fn submission_on(&self, prepared: &Value, node: u64) -> Value {
-        json!({ "prepare_response": prepared, "source_cvm": self.town.source, "node_id": node })
+        Self::submission_from(&self.town.source, node, prepared)
+    }
+
+    pub fn submission_from(source: &SourceCvm, node: u64, prepared: &Value) -> Value {
+        json!({ "prepare_response": prepared, "source_cvm": source, "node_id": node })
     }
 
     /// The commit token of a 465 answer, to look for where it must not be.
@@ -217,6 +237,12 @@ impl World {
         let ether = U256::from(1_000_000_000_000_000_000_u64);
         chain.rpc.set_balance(chain.safe, ether).await.expect("anvil gives ether");
         chain.rpc.impersonate(chain.safe).await.expect("anvil impersonates");
+        self.again_as_the_safe(to, data).await;
+    }
+
+    /// The same for one that has acted so before, in one call.
+    pub async fn again_as_the_safe(&self, to: Address, data: Bytes) {
+        let chain = &self.town.chain;
         chain.rpc.send_as(chain.safe, to, data).await.expect("the Safe acts");
     }
 
@@ -249,6 +275,12 @@ impl World {
     /// is looked at again.
     pub async fn look_again(&self) {
         self.database.execute("update requests set next_try_at = '2001-01-01'").await;
+    }
+
+    /// Another device on a node, as after a firmware update.
+    pub fn set_device(&self, node: u64, device: DeviceId) {
+        let moved = MovedDevice { id: node, device_id: device };
+        self.town.cloud.control(SwitchChange { node_device: Some(moved), ..Default::default() });
     }
 
     /// Waits until so many commits came in.

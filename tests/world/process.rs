@@ -84,6 +84,11 @@ impl World {
 impl Process {
     /// Ends it as a power cut would: nothing is finished, nobody is told.
     pub async fn kill(mut self) {
+        self.kill_now().await;
+    }
+
+    /// The same, for one that another takes the place of.
+    pub async fn kill_now(&mut self) {
         self.child.kill().await.expect("it can be killed");
     }
 

@@ -12,6 +12,7 @@ use super::{
     chain::{Registration, Unreadable},
     state::{EmulatedCvm, IssuedToken, World},
 };
+use crate::request::ids::AppId;
 
 pub(super) type Answer = Result<Response, Refusal>;
 
@@ -48,7 +49,7 @@ impl Refusal {
         let hex = |bytes: &[u8]| format!("{prefix}{}", alloy::hex::encode(bytes));
         let fields = [
             ("compose_hash", json!(hex(token.compose_hash.0.as_slice()))),
-            ("app_id", json!(hex(config.app.0.as_slice()))),
+            ("app_id", json!(hex(token.app.0.as_slice()))),
             ("device_id", json!(hex(token.device_id.0.as_slice()))),
             ("kms_info", kms(world)),
             ("commit_token", json!(token.token)),
@@ -144,6 +145,11 @@ fn kms(world: &World) -> Value {
     })
 }
 
+/// An app id as it stands in answers.
+pub(super) fn hex_of(app: AppId) -> String {
+    alloy::hex::encode(app.0)
+}
+
 pub(super) fn kms_type(world: &World) -> &'static str {
     if world.config.chain_id.get() == 1 { "ethereum" } else { "base" }
 }
@@ -165,7 +171,7 @@ pub(super) fn cvm_info(world: &World, cvm: &EmulatedCvm) -> Value {
         *device = json!(alloy::hex::encode(cvm.device_id.0));
     }
     json!({
-        "id": cvm.hashed_id(), "name": cvm.name, "app_id": world.app_hex(), "vm_uuid": cvm.id,
+        "id": cvm.hashed_id(), "name": cvm.name, "app_id": hex_of(cvm.app), "vm_uuid": cvm.id,
         "instance_id": cvm.instance_id(),
         "resource": { "instance_type": "tdx.small", "vcpu": 1, "memory_in_gb": 2, "disk_in_gb": 20,
             "gpus": 0, "compute_billing_price": null, "billing_period": null },
@@ -173,7 +179,7 @@ pub(super) fn cvm_info(world: &World, cvm: &EmulatedCvm) -> Value {
         "os": { "name": "dstack-0.5.4", "version": "0.5.4", "is_dev": false, "os_image_hash": null },
         "kms_type": kms_type(world),
         "kms_info": { "chain_id": config.chain_id, "dstack_kms_address": config.kms_contract,
-            "dstack_app_address": config.app, "deployer_address": null, "rpc_endpoint": config.rpc,
+            "dstack_app_address": cvm.app, "deployer_address": null, "rpc_endpoint": config.rpc,
             "encrypted_env_pubkey": null },
         "status": cvm.status(), "in_progress": cvm.in_progress(), "progress": null,
         "compose_hash": alloy::hex::encode(cvm.compose_hash.0),
@@ -190,7 +196,7 @@ pub(super) fn cvm_detail_old(world: &World, cvm: &EmulatedCvm) -> Value {
     let mut value = vm(world, cvm);
     value["kms_info"] = kms(world);
     value["in_progress"] = json!(cvm.in_progress());
-    value["contract_address"] = json!(world.config.app);
+    value["contract_address"] = json!(cvm.app);
     value
 }
 
@@ -202,7 +208,7 @@ pub(super) fn vm(world: &World, cvm: &EmulatedCvm) -> Value {
         "teepod": node.map(|node| json!({
             "id": node.id, "name": node.name, "region_identifier": node.region,
         })),
-        "user_id": 1, "app_id": world.app_hex(), "vm_uuid": cvm.id,
+        "user_id": 1, "app_id": hex_of(cvm.app), "vm_uuid": cvm.id,
         "instance_id": cvm.instance_id(), "app_url": null, "base_image": "dstack-0.5.4", "vcpu": 1,
         "memory": 2048, "disk_size": 20, "manifest_version": 2, "version": null,
         "runner": "docker-compose", "docker_compose_file": null, "features": null,

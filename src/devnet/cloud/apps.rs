@@ -13,41 +13,47 @@ use super::{
     control::Endpoint,
     state::World,
 };
-use crate::request::ids::{ComposeHash, DeviceId};
+use crate::request::ids::{AppId, ComposeHash, DeviceId};
 
-fn known(world: &World, app: &str) -> Result<(), Refusal> {
-    if world.is_app(app) { Ok(()) } else { Err(Refusal::plain(404, "App not found")) }
+fn known(world: &World, app: &str) -> Result<AppId, Refusal> {
+    world.app(app).ok_or_else(|| Refusal::plain(404, "App not found"))
 }
 
 pub(super) async fn list(State(cloud): State<Cloud>) -> Answer {
-    let app = full(&mut cloud.world());
-    ok(json!({ "dstack_apps": [app], "page": 1, "page_size": 20, "total": 1, "total_pages": 1 }))
+    let mut world = cloud.world();
+    let apps: Vec<Value> = world.apps().into_iter().map(|app| full(&mut world, app)).collect();
+    let total = apps.len();
+    ok(json!({
+        "dstack_apps": apps, "page": 1, "page_size": total.max(20), "total": total,
+        "total_pages": 1,
+    }))
 }
 
 pub(super) async fn show(State(cloud): State<Cloud>, Path(app): Path<String>) -> Answer {
     let mut world = cloud.world();
-    known(&world, &app)?;
-    ok(full(&mut world))
+    let app = known(&world, &app)?;
+    ok(full(&mut world, app))
 }
 
 pub(super) async fn cvms(State(cloud): State<Cloud>, Path(app): Path<String>) -> Answer {
     let mut world = cloud.world();
+    world.arrive(Endpoint::Instances);
     world.planned_failure(Endpoint::Instances)?;
-    known(&world, &app)?;
-    ok(Value::Array(infos(&mut world)))
+    let app = known(&world, &app)?;
+    ok(Value::Array(infos(&mut world, app)))
 }
 
-fn infos(world: &mut World) -> Vec<Value> {
-    let seen = world.look_at_all();
+fn infos(world: &mut World, app: AppId) -> Vec<Value> {
+    let seen = world.look_at_all(app);
     seen.iter().map(|cvm| answers::cvm_info(world, cvm)).collect()
 }
 
-fn full(world: &mut World) -> Value {
-    let cvms = infos(world);
+fn full(world: &mut World, app: AppId) -> Value {
+    let cvms = infos(world, app);
     json!({
-        "id": "dapp_devnet", "name": world.config.source.name, "app_id": world.app_hex(),
+        "id": "dapp_devnet", "name": world.config.source.name, "app_id": answers::hex_of(app),
         "app_provision_type": null, "app_icon_url": null,
-        "created_at": world.cvms[0].created_at.to_rfc3339(), "kms_type": answers::kms_type(world),
+        "created_at": cvms[0]["created_at"], "kms_type": answers::kms_type(world),
         "profile": null, "current_cvm": cvms[0], "cvm_count": cvms.len(), "cvms": cvms,
     })
 }
@@ -56,14 +62,16 @@ pub(super) async fn device_allowlist(
     State(cloud): State<Cloud>,
     Path(app): Path<String>,
 ) -> Answer {
-    let (config, cvms) = {
+    let (config, app, cvms) = {
         let world = cloud.world();
-        known(&world, &app)?;
-        (world.config.clone(), world.cvms.clone())
+        let app = known(&world, &app)?;
+        let cvms = world.cvms.iter().filter(|cvm| cvm.app == app).cloned().collect::<Vec<_>>();
+        (world.config.clone(), app, cvms)
     };
     let (mut devices, mut any_device) = (Vec::new(), false);
     for node in &config.nodes {
-        let on_chain = cloud.chain.registration(config.source.compose_hash, node.device_id).await?;
+        let (hash, device) = (config.source.compose_hash, node.device_id);
+        let on_chain = cloud.chain.registration(app, hash, device).await?;
         any_device = on_chain.any_device;
         let here: Vec<u64> = cvms
             .iter()
@@ -80,7 +88,7 @@ pub(super) async fn device_allowlist(
     }
     ok(json!({
         "is_onchain_kms": true, "allow_any_device": any_device, "chain_id": config.chain_id,
-        "app_contract_address": config.app, "devices": devices,
+        "app_contract_address": app, "devices": devices,
     }))
 }
 
@@ -96,16 +104,16 @@ pub(super) async fn is_allowed(
     Path(app): Path<String>,
     Json(ask): Json<AllowedAsk>,
 ) -> Answer {
-    let (config, device_id) = {
+    let (app, device_id) = {
         let world = cloud.world();
-        known(&world, &app)?;
+        let app = known(&world, &app)?;
         let of_node = ask.node_id.and_then(|id| world.node(id)).map(|node| node.device_id);
-        let device = ask.device_id.or(of_node).unwrap_or(world.cvms[0].device_id);
-        (world.config.clone(), device)
+        let device = ask.device_id.or(of_node);
+        (app, device.unwrap_or(world.cvms[world.of_app(app)[0]].device_id))
     };
-    let on_chain = cloud.chain.registration(ask.compose_hash, device_id).await?;
+    let on_chain = cloud.chain.registration(app, ask.compose_hash, device_id).await?;
     ok(json!({
-        "app_contract_address": config.app, "compose_hash": ask.compose_hash,
+        "app_contract_address": app, "compose_hash": ask.compose_hash,
         "device_id": device_id, "compose_hash_allowed": on_chain.compose,
         "allow_any_device": on_chain.any_device, "device_id_allowed": on_chain.device,
         "is_allowed": on_chain.is_allowed(), "error": null,
@@ -113,15 +121,14 @@ pub(super) async fn is_allowed(
 }
 
 pub(super) async fn kms_info(State(cloud): State<Cloud>, Path(app): Path<String>) -> Answer {
-    let config = {
+    let (config, app) = {
         let world = cloud.world();
-        known(&world, &app)?;
-        world.config.clone()
+        (world.config.clone(), known(&world, &app)?)
     };
-    let (owner, is_contract) = cloud.chain.owner().await?;
+    let (owner, is_contract) = cloud.chain.owner(app).await?;
     ok(json!({
         "is_onchain_kms": true, "chain_id": config.chain_id,
-        "kms_contract_address": config.kms_contract, "app_contract_address": config.app,
+        "kms_contract_address": config.kms_contract, "app_contract_address": app,
         "deployer_address": owner, "deployer_type": if is_contract { "safe" } else { "eoa" },
         "is_contract": is_contract, "safe_app_url": null,
     }))

@@ -62,20 +62,20 @@ pub(super) enum Evidence {
 #[derive(Clone)]
 pub(super) struct Chain {
     provider: DynProvider,
-    app: Address,
 }
 
 impl Chain {
-    pub fn new(rpc: Url, app: AppId) -> Self {
-        Self { provider: ProviderBuilder::new().connect_http(rpc).erased(), app: app.0 }
+    pub fn new(rpc: Url) -> Self {
+        Self { provider: ProviderBuilder::new().connect_http(rpc).erased() }
     }
 
     pub async fn registration(
         &self,
+        app: AppId,
         compose: ComposeHash,
         device: DeviceId,
     ) -> Result<Registration, Unreadable> {
-        let app = App::new(self.app, &self.provider);
+        let app = App::new(app.0, &self.provider);
         Ok(Registration {
             compose: app.allowedComposeHashes(compose.0).call().await?,
             device: app.allowedDeviceIds(device.0).call().await?,
@@ -83,7 +83,12 @@ impl Chain {
         })
     }
 
-    pub async fn evidence(&self, tx: B256, compose: ComposeHash) -> Result<Evidence, Unreadable> {
+    pub async fn evidence(
+        &self,
+        tx: B256,
+        app: AppId,
+        compose: ComposeHash,
+    ) -> Result<Evidence, Unreadable> {
         let Some(receipt) = self.provider.get_transaction_receipt(tx).await? else {
             return Ok(Evidence::NoReceipt);
         };
@@ -91,16 +96,16 @@ impl Chain {
             return Ok(Evidence::Reverted);
         }
         let added = receipt.logs().iter().any(|log| {
-            log.address() == self.app
+            log.address() == app.0
                 && App::ComposeHashAdded::decode_log(&log.inner)
                     .is_ok_and(|event| event.composeHash == compose.0)
         });
         Ok(if added { Evidence::Good } else { Evidence::NoEvent })
     }
 
-    /// The app's owner, and whether it is a contract.
-    pub async fn owner(&self) -> Result<(Address, bool), Unreadable> {
-        let owner = App::new(self.app, &self.provider).owner().call().await?;
+    /// An app's owner, and whether it is a contract.
+    pub async fn owner(&self, app: AppId) -> Result<(Address, bool), Unreadable> {
+        let owner = App::new(app.0, &self.provider).owner().call().await?;
         let code = self.provider.get_code_at(owner).await?;
         Ok((owner, !code.is_empty()))
     }

@@ -18,7 +18,7 @@ use super::{
     replicas,
     state::{CommitCall, EmulatedCvm, World},
 };
-use crate::request::ids::TxHash;
+use crate::{clock::Time, request::ids::TxHash};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -61,19 +61,39 @@ fn token_in(query: &str) -> Option<String> {
     pairs.find(|(name, _)| name == "token").map(|(_, token)| token.into_owned())
 }
 
+/// Whoever asks may be gone before it is done: that does not stop it.
 pub(super) async fn run(cloud: &Cloud, source: &str, ask: CommitAsk) -> Answer {
-    let outcome = decide(cloud, source, &ask).await;
+    let work = tokio::spawn(carry_out(cloud.clone(), source.to_owned(), ask));
+    work.await.unwrap_or_else(|_| Err(Refusal::plain(500, "Internal Server Error")))
+}
+
+async fn carry_out(cloud: Cloud, source: String, ask: CommitAsk) -> Answer {
+    let arrival = {
+        let mut world = cloud.world();
+        world.arrive(Endpoint::Commit);
+        world.commits_under_way += 1;
+        Arrival { at: world.now(), under_way: world.commits_under_way }
+    };
+    let outcome = decide(&cloud, &source, &ask).await;
     let mut world = cloud.world();
+    world.commits_under_way -= 1;
+    world.add_with_commit();
     let swallowed = outcome.is_ok() && world.switches.swallow_next_commit > 0;
     if swallowed {
         world.switches.swallow_next_commit -= 1;
     }
-    record(&mut world, source, ask, &outcome, swallowed);
+    record(&mut world, &arrival, source, ask, &outcome, swallowed);
     match outcome {
         Ok(_) if swallowed => Ok(answers::cut_off()),
         Ok(cvm) => Ok(Json(answers::vm(&world, &cvm)).into_response()),
         Err(refusal) => Err(refusal),
     }
+}
+
+/// What there was when a commit came in.
+struct Arrival {
+    at: Time,
+    under_way: usize,
 }
 
 async fn decide(cloud: &Cloud, source: &str, ask: &CommitAsk) -> Result<EmulatedCvm, Refusal> {
@@ -84,10 +104,11 @@ async fn decide(cloud: &Cloud, source: &str, ask: &CommitAsk) -> Result<Emulated
         let at = world.live_token(&ask.token, source, &ask.compose_hash)?;
         (source, world.tokens[at].clone())
     };
-    let registration = cloud.chain.registration(token.compose_hash, token.device_id).await?;
+    let registration =
+        cloud.chain.registration(token.app, token.compose_hash, token.device_id).await?;
     let evidence = match ask.transaction()? {
         None => None,
-        Some(tx) => Some(cloud.chain.evidence(tx.0, token.compose_hash).await?),
+        Some(tx) => Some(cloud.chain.evidence(tx.0, token.app, token.compose_hash).await?),
     };
     let mut world = cloud.world();
     if !registration.is_allowed() {
@@ -124,20 +145,22 @@ fn settle(world: &mut World, ask: &CommitAsk, source: Uuid) -> Result<EmulatedCv
     world.room()?;
     let token = world.tokens[at].clone();
     world.tokens[at].used = true;
-    Ok(world.create(source, token.node, token.device_id, token.compose_hash))
+    Ok(world.create(token.app, source, token.node, token.device_id, token.compose_hash))
 }
 
 fn record(
     world: &mut World,
-    source: &str,
+    arrival: &Arrival,
+    source: String,
     ask: CommitAsk,
     outcome: &Result<EmulatedCvm, Refusal>,
     swallowed: bool,
 ) {
     let refusal = outcome.as_ref().err();
     let call = CommitCall {
-        at: world.now(),
-        source: source.to_owned(),
+        at: arrival.at,
+        under_way: arrival.under_way,
+        source,
         token: world.tokens.iter().position(|token| token.token == ask.token),
         compose_hash: ask.compose_hash,
         transaction_hash: ask.transaction_hash,

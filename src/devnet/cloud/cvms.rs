@@ -22,6 +22,7 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Answer {
     let mut world = cloud.world();
+    world.arrive(Endpoint::Cvm);
     world.planned_failure(Endpoint::Cvm)?;
     let cvm = world.look_at(&id)?;
     if answers::is_old_version(&headers) {

@@ -34,12 +34,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-pub use control::SwitchChange;
+pub use control::{Endpoint, MovedDevice, PlannedFailure, Stranger, SwitchChange};
 pub use state::{CommitCall, EmulatedCvm, IssuedToken};
 
 use crate::{
@@ -113,7 +113,7 @@ impl CloudEmulator {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(CloudError::Listen)?;
         let address = listener.local_addr().map_err(CloudError::Listen)?;
-        let chain = Chain::new(config.rpc.clone(), config.app);
+        let chain = Chain::new(config.rpc.clone());
         let world = World::new(config, format!("http://{address}"));
         let cloud = Cloud { world: Arc::new(Mutex::new(world)), chain };
         let (app, stop) = (router(cloud.clone()), CancellationToken::new());
@@ -137,6 +137,22 @@ impl CloudEmulator {
 
     pub fn api_key(&self) -> String {
         self.cloud.world().config.api_key.clone()
+    }
+
+    /// Puts up another node.
+    pub fn add_node(&self, node: EmulatedNode) {
+        self.cloud.world().config.nodes.push(node);
+    }
+
+    /// Lets another instance run, of this app or another one: nobody had to ask for it, and it runs
+    /// what the first one runs.
+    pub fn add_source(&self, app: AppId, node: u64) -> Uuid {
+        self.cloud.world().add_source(app, node)
+    }
+
+    /// Tells of each call from now on as it comes in, before it is looked at.
+    pub fn arrivals(&self) -> broadcast::Receiver<Endpoint> {
+        self.cloud.world().arrivals.subscribe()
     }
 
     /// Every instance there is, the source first.

@@ -18,7 +18,7 @@ use super::{
     control::Endpoint,
     state::World,
 };
-use crate::request::ids::{ComposeHash, DeviceId};
+use crate::request::ids::{AppId, ComposeHash, DeviceId};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -53,10 +53,11 @@ pub(super) async fn instances(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    if !cloud.world().is_app(&app) {
-        return Err(Refusal::plain(404, "App not found"));
-    }
-    let source = cloud.world().config.source.id.to_string();
+    let source = {
+        let world = cloud.world();
+        let app = world.app(&app).ok_or_else(|| Refusal::plain(404, "App not found"))?;
+        world.cvms[world.of_app(app)[0]].id.to_string()
+    };
     let ask: CommitAsk = read(&body)?;
     if ask.token.is_empty() {
         replicate(&cloud, &source, &headers, &body).await
@@ -81,6 +82,7 @@ async fn replicate(cloud: &Cloud, id: &str, headers: &HeaderMap, body: &[u8]) ->
         .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
     let plan = {
         let mut world = cloud.world();
+        world.arrive(Endpoint::Prepare);
         world.planned_failure(Endpoint::Prepare)?;
         let plan = Plan::make(&world, id, &ask)?;
         world.room()?;
@@ -89,23 +91,26 @@ async fn replicate(cloud: &Cloud, id: &str, headers: &HeaderMap, body: &[u8]) ->
         }
         plan
     };
-    let registration = cloud.chain.registration(plan.compose_hash, plan.device_id).await?;
+    let Plan { app, source, node, device_id, compose_hash } = plan;
+    let registration = cloud.chain.registration(app, compose_hash, device_id).await?;
     let mut world = cloud.world();
     if !prepare_only && registration.is_allowed() {
         return Ok(create(&mut world, plan));
     }
-    let issued = world.issue(plan.source, plan.node, plan.device_id, plan.compose_hash);
+    let issued = world.issue(app, source, node, device_id, compose_hash);
     Err(Refusal::approval_needed(&world, &world.tokens[issued], registration))
 }
 
 fn create(world: &mut World, plan: Plan) -> Response {
-    let cvm = world.create(plan.source, plan.node, plan.device_id, plan.compose_hash);
+    let Plan { app, source, node, device_id, compose_hash } = plan;
+    let cvm = world.create(app, source, node, device_id, compose_hash);
     Json(answers::vm(world, &cvm)).into_response()
 }
 
 /// What the replica would be.
 #[derive(Clone, Copy)]
 struct Plan {
+    app: AppId,
     source: Uuid,
     node: u64,
     device_id: DeviceId,
@@ -124,6 +129,7 @@ impl Plan {
                 .parse()
                 .map_err(|_| Refusal::coded(400, "ERR-02-008", "Invalid compose_hash"))?,
         };
-        Ok(Self { source: source.id, node: node.id, device_id: node.device_id, compose_hash })
+        let (app, source) = (source.app, source.id);
+        Ok(Self { app, source, node: node.id, device_id: node.device_id, compose_hash })
     }
 }

@@ -3,29 +3,34 @@
 use alloy::primitives::keccak256;
 use chrono::TimeDelta;
 use serde::Serialize;
+use tokio::sync::broadcast;
 use uuid::{Builder, Uuid};
 
 use super::{
     CloudConfig, EmulatedNode,
     answers::Refusal,
-    control::{Endpoint, PlannedFailure, SwitchChange, Switches},
+    control::{Endpoint, PlannedFailure, Stranger, SwitchChange, Switches},
 };
 use crate::{
     clock::Time,
-    request::ids::{ComposeHash, DeviceId},
+    request::ids::{AppId, ComposeHash, DeviceId},
 };
+
+/// Calls that a listener may be behind before it misses some.
+const ARRIVALS_KEPT: usize = 1_024;
 
 /// An instance.
 #[derive(Debug, Clone, Serialize)]
 pub struct EmulatedCvm {
     pub serial: u64,
     pub id: Uuid,
+    pub app: AppId,
     pub name: String,
     pub node: u64,
     pub device_id: DeviceId,
     pub compose_hash: ComposeHash,
     pub created_at: Time,
-    /// The instance it was replicated from; none for the one that was there from the start.
+    /// The instance it was replicated from; none for those that nobody had to ask for.
     pub source: Option<Uuid>,
     pub boot_error: Option<String>,
     /// Looks still needed until it is up.
@@ -72,6 +77,7 @@ impl EmulatedCvm {
 #[derive(Debug, Clone)]
 pub struct IssuedToken {
     pub token: String,
+    pub app: AppId,
     pub source: Uuid,
     pub node: u64,
     pub device_id: DeviceId,
@@ -85,7 +91,10 @@ pub struct IssuedToken {
 /// A commit that came in.
 #[derive(Debug, Clone, Serialize)]
 pub struct CommitCall {
+    /// When it came in.
     pub at: Time,
+    /// How many commits were under way then, this one included.
+    pub under_way: usize,
     pub source: String,
     /// Which of the tokens given out it named, counted from zero.
     pub token: Option<usize>,
@@ -105,39 +114,57 @@ pub(super) struct World {
     pub cvms: Vec<EmulatedCvm>,
     pub tokens: Vec<IssuedToken>,
     pub commits: Vec<CommitCall>,
+    pub commits_under_way: usize,
+    /// Tells of each call as it comes in.
+    pub arrivals: broadcast::Sender<Endpoint>,
     offset: TimeDelta,
     minted: u64,
 }
 
 impl World {
     pub fn new(config: CloudConfig, origin: String) -> Self {
-        let (switches, source) = (Switches::default(), config.source.clone());
+        let (app, source) = (config.app, config.source.clone());
         let mut world = Self {
             config,
             origin,
-            switches,
+            switches: Switches::default(),
             cvms: Vec::new(),
             tokens: Vec::new(),
             commits: Vec::new(),
+            commits_under_way: 0,
+            arrivals: broadcast::Sender::new(ARRIVALS_KEPT),
             offset: TimeDelta::zero(),
             minted: 0,
         };
-        let device_id = world.node(source.node).map_or(DeviceId([0; 32].into()), |n| n.device_id);
-        let first = EmulatedCvm {
-            serial: world.mint(),
-            id: source.id,
-            name: source.name,
-            node: source.node,
+        let serial = world.mint();
+        world.put(serial, source.id, app, source.name, source.node);
+        world
+    }
+
+    /// Lets an instance of any app run that nobody had to ask for. It runs what the first one runs.
+    pub fn add_source(&mut self, app: AppId, node: u64) -> Uuid {
+        let (serial, id) = (self.mint(), self.mint_uuid());
+        let name = format!("{}-{serial}", self.config.source.name);
+        self.put(serial, id, app, name, node);
+        id
+    }
+
+    fn put(&mut self, serial: u64, id: Uuid, app: AppId, name: String, node: u64) {
+        let device_id = self.node(node).map_or(DeviceId([0; 32].into()), |n| n.device_id);
+        self.cvms.push(EmulatedCvm {
+            serial,
+            id,
+            app,
+            name,
+            node,
             device_id,
-            compose_hash: source.compose_hash,
-            created_at: world.now(),
+            compose_hash: self.config.source.compose_hash,
+            created_at: self.now(),
             source: None,
             boot_error: None,
             polls_left: 0,
             boot_polls: 0,
-        };
-        world.cvms.push(first);
-        world
+        });
     }
 
     pub fn now(&self) -> Time {
@@ -163,8 +190,15 @@ impl World {
         self.config.nodes.iter().find(|node| node.id == id)
     }
 
-    pub fn app_hex(&self) -> String {
-        alloy::hex::encode(self.config.app.0)
+    /// The apps that have instances, the oldest first.
+    pub fn apps(&self) -> Vec<AppId> {
+        let mut apps = Vec::new();
+        for cvm in &self.cvms {
+            if !apps.contains(&cvm.app) {
+                apps.push(cvm.app);
+            }
+        }
+        apps
     }
 
     pub fn apply(&mut self, change: SwitchChange) {
@@ -176,7 +210,32 @@ impl World {
         {
             node.device_id = moved.device_id;
         }
+        if let Some(stranger) = change.add_instance {
+            self.add_stranger(stranger);
+        }
         self.switches.apply(change);
+    }
+
+    /// Makes the instances that were ordered for the time of a commit.
+    pub fn add_with_commit(&mut self) {
+        for stranger in std::mem::take(&mut self.switches.add_with_commit) {
+            self.add_stranger(stranger);
+        }
+    }
+
+    /// Somebody else's instance; none on a node that does not exist.
+    fn add_stranger(&mut self, stranger: Stranger) {
+        let device = self.node(stranger.node).map(|node| node.device_id);
+        let Some(device) = device else { return };
+        let source = &self.config.source;
+        let (id, hash) = (source.id, stranger.compose_hash.unwrap_or(source.compose_hash));
+        self.create(self.config.app, id, stranger.node, device, hash);
+    }
+
+    /// Tells that a call has come in.
+    pub fn arrive(&self, endpoint: Endpoint) {
+        // Mostly nobody listens.
+        drop(self.arrivals.send(endpoint));
     }
 
     /// The failure ordered for the next call of this kind, if any.
@@ -195,16 +254,22 @@ impl World {
         Err(refusal)
     }
 
-    pub fn is_app(&self, text: &str) -> bool {
-        let bare = text.strip_prefix("app_").unwrap_or(text);
-        bare.parse() == Ok(self.config.app)
+    /// The app that is meant, if there is one of that id.
+    pub fn app(&self, text: &str) -> Option<AppId> {
+        let app = text.strip_prefix("app_").unwrap_or(text).parse().ok()?;
+        self.cvms.iter().any(|cvm| cvm.app == app).then_some(app)
+    }
+
+    /// The places of an app's instances, the oldest first.
+    pub fn of_app(&self, app: AppId) -> Vec<usize> {
+        (0..self.cvms.len()).filter(|at| self.cvms[*at].app == app).collect()
     }
 
     /// Finds a CVM by any of the names the API takes.
     pub fn find(&self, name: &str) -> Result<usize, Refusal> {
-        if self.is_app(name) {
-            return match self.cvms.len() {
-                1 => Ok(0),
+        if let Some(app) = self.app(name) {
+            return match self.of_app(app)[..] {
+                [only] => Ok(only),
                 _ => Err(Refusal::coded(400, "ERR-03-010", "The app has several instances")),
             };
         }
@@ -229,8 +294,9 @@ impl World {
         Ok(self.cvms[at].look())
     }
 
-    pub fn look_at_all(&mut self) -> Vec<EmulatedCvm> {
-        self.cvms.iter_mut().map(EmulatedCvm::look).collect()
+    pub fn look_at_all(&mut self, app: AppId) -> Vec<EmulatedCvm> {
+        let of_app = self.cvms.iter_mut().filter(|cvm| cvm.app == app);
+        of_app.map(EmulatedCvm::look).collect()
     }
 
     /// Whether there is room for one more.
@@ -243,6 +309,7 @@ impl World {
 
     pub fn issue(
         &mut self,
+        app: AppId,
         source: Uuid,
         node: u64,
         device_id: DeviceId,
@@ -255,6 +322,7 @@ impl World {
         }
         let token = IssuedToken {
             token: self.mint_uuid().to_string(),
+            app,
             source,
             node,
             device_id,
@@ -292,6 +360,7 @@ impl World {
     /// Makes a replica, and uses up room for it.
     pub fn create(
         &mut self,
+        app: AppId,
         source: Uuid,
         node: u64,
         device_id: DeviceId,
@@ -305,6 +374,7 @@ impl World {
         let cvm = EmulatedCvm {
             serial,
             id: self.mint_uuid(),
+            app,
             name: format!("{}-{serial}", self.config.source.name),
             node,
             device_id: self.switches.boot_device_id.unwrap_or(device_id),
