@@ -38,7 +38,7 @@ test-contracts: tools
 
 lint: tools ## Check formatting, clippy, contracts and, when cargo-deny is installed, the supply chain
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --all-targets --features planted -- --deny warnings
 	$(CARGO) check --locked --no-default-features --lib --bins
 	$(FORGE) fmt --check
 	@! grep -n 'http' package-lock.json || { echo 'package-lock.json names hosts: use `npm run lock`'; exit 1; }

@@ -30,10 +30,12 @@ pub enum Bug {
     JournalLeftOut,
     /// An error repeats the token.
     TokenInError,
+    /// A newer token is used while a commit with the older one may be on its way.
+    NewestTokenFirst,
 }
 
 impl Bug {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CommitBeforeIntent,
         Self::IgnoreAmbiguity,
         Self::NoFencing,
@@ -47,6 +49,7 @@ impl Bug {
         Self::GiveUpTooSoon,
         Self::JournalLeftOut,
         Self::TokenInError,
+        Self::NewestTokenFirst,
     ];
 }
 
