@@ -144,17 +144,20 @@ impl Store {
             .await
             .during("give turns to commit")?;
         let claimed = sqlx::query_scalar!(
-            "update requests
+            "with busy as materialized (
+                select distinct chain_id, app from requests
+                where status in ('registered', 'committing')
+                  and (lease_until > $3 and status = 'registered'
+                    or attention is null and status = 'committing')
+             )
+             update requests
              set lease_token = $1, lease_until = $2, next_try_at = $2, attempts = attempts + 1
              where id = (
                 select r.id from requests r
                 where r.status = 'registered' and r.next_try_at <= $3
                   and (r.lease_until is null or r.lease_until <= $3)
                   and not exists (
-                    select 1 from requests o
-                    where o.chain_id = r.chain_id and o.app = r.app and o.id <> r.id
-                      and ((o.status = 'registered' and o.lease_until > $3)
-                        or (o.status = 'committing' and o.attention is null)))
+                    select 1 from busy b where b.chain_id = r.chain_id and b.app = r.app)
                 order by r.deadline, r.id limit 1 for update skip locked
              )
              returning id",
