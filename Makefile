@@ -7,6 +7,11 @@ RUN ?=
 
 # How long `make fuzz` looks.
 SECONDS ?= 60
+# How many seeds `make sim` runs, from which on; TELL=1 tells the story of each.
+SEEDS ?= 10000
+FROM ?= 1
+TELL ?=
+SIM := $(CARGO) test --locked --features planted --test sim
 # What cargo-fuzz passes to a nightly compiler without the parts that need one.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
@@ -14,7 +19,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ := target/fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-contracts lint fmt bench fuzz tools sqlx fixtures clean prerequisites
+.PHONY: help demo test test-rust test-contracts lint fmt bench fuzz sim tools sqlx fixtures clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -26,13 +31,14 @@ test: test-contracts test-rust ## Run every test
 
 test-rust: tools
 	$(CARGO) test --locked
+	$(SIM)
 
 test-contracts: tools
 	$(FORGE) test
 
 lint: tools ## Check formatting, clippy, contracts and, when cargo-deny is installed, the supply chain
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --all-targets --features planted -- --deny warnings
 	$(CARGO) check --locked --no-default-features --lib --bins
 	$(FORGE) fmt --check
 	@! grep -n 'http' package-lock.json || { echo 'package-lock.json names hosts: use `npm run lock`'; exit 1; }
@@ -50,6 +56,9 @@ fuzz: ## Let libFuzzer look for RPC answers that mislead or break anything (SECO
 	RUSTFLAGS='$(COVERAGE)' $(CARGO) build --locked --release --target $(HOST) --manifest-path fuzz/Cargo.toml --target-dir $(FUZZ)
 	mkdir -p $(FUZZ)/corpus
 	$(FUZZ)/$(HOST)/release/reads -max_total_time=$(SECONDS) -max_len=4096 -len_control=0 -artifact_prefix=$(FUZZ)/ $(FUZZ)/corpus
+
+sim: tools ## Run the simulation (SEEDS=10000 FROM=1; TELL=1 tells what happens)
+	SIM_SEEDS=$(SEEDS) SIM_FROM=$(FROM) $(if $(TELL),SIM_TELL=1) $(SIM) the_laws_hold_for_every_seed -- --nocapture
 
 tools: prerequisites node_modules/.installed contracts/out/.built ## Install the pinned npm tools and build the contracts
 

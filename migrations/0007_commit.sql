@@ -7,6 +7,8 @@ alter table commit_attempts
     add column listed_at timestamptz,
     -- A person has the word; the app's other commits go on.
     add column parked boolean not null default false,
+    -- When its replica was looked for anew, because a person wanted it.
+    add column taken_up_at timestamptz,
     -- An answer that left open what happened, and what follows when nothing is found.
     add column answer_code text,
     add column answer_reason text,

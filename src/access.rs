@@ -17,7 +17,7 @@ const CHECKSUM_HEX: usize = 8;
 pub enum Scope {
     /// Look at everything.
     Read,
-    /// Submit, withdraw and reject requests.
+    /// Submit requests, and withdraw, reject, retry and settle them.
     Write,
 }
 

@@ -45,5 +45,6 @@ pub mod compose;
 pub mod config;
 pub mod dstack;
 pub mod owner;
+pub mod planted;
 pub mod request;
 pub mod safe;

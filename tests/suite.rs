@@ -35,6 +35,7 @@ mod stories {
     mod kill;
     mod ledger_law;
     mod main_job;
+    mod operator;
     mod phala_cli;
     mod reorg;
     mod rpc_fuzz;

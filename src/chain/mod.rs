@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use crate::{
     clock::Time,
     config::{ChainSettings, DepthPolicy},
+    planted::{Bug, planted},
     request::{
         facts::BlockRef,
         ids::{BlockHash, ChainId},
@@ -119,6 +120,11 @@ impl Chains {
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self(settings.iter().map(|settings| Chain::new(settings.clone(), &http)).collect()))
+    }
+
+    /// Chains that somebody else made.
+    pub fn over(chains: Vec<Chain>) -> Self {
+        Self(chains)
     }
 
     pub fn get(&self, id: ChainId) -> Result<&Chain, ChainError> {
@@ -283,6 +289,7 @@ impl Chain {
     /// is still shorter than that.
     pub async fn deep_block(&self, head: BlockRef) -> Result<Option<Header>, ChainError> {
         match self.settings.depth {
+            _ if planted(Bug::HeadInsteadOfDepth) => self.header(head.number).await.map(Some),
             DepthPolicy::Blocks(blocks) => match head.number.checked_sub(blocks) {
                 Some(number) => self.header(number).await.map(Some),
                 None => Ok(None),

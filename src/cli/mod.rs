@@ -25,7 +25,9 @@ mod page;
 mod payload;
 mod prepare;
 mod print;
+mod retry;
 pub mod serve;
+mod settle;
 mod show;
 mod signing;
 mod token;
@@ -90,6 +92,8 @@ enum Command {
     #[command(after_help = "Example:
   countersign reject 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --reason 'the compose file is not ours'")]
     Reject(end::EndArgs),
+    Retry(retry::RetryArgs),
+    Settle(settle::SettleArgs),
     Apps(apps::AppsArgs),
     Audit(audit::AuditArgs),
     Journal(journal::JournalArgs),
@@ -127,6 +131,8 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
         Command::Confirm(args) => confirm::run(&args, globals).await,
         Command::Withdraw(args) => end::run("withdraw", &args, globals).await,
         Command::Reject(args) => end::run("reject", &args, globals).await,
+        Command::Retry(args) => retry::run(&args, globals).await,
+        Command::Settle(args) => settle::run(&args, globals).await,
         Command::Apps(_) => apps::run(globals).await,
         Command::Audit(args) => audit::run(&args, globals).await,
         Command::Journal(args) => journal::run(args, globals).await,

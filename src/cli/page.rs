@@ -131,6 +131,11 @@ impl Look {
         Self { terminal, color: terminal && !refused }
     }
 
+    #[cfg(test)]
+    pub fn of_pipe() -> Self {
+        Self { terminal: false, color: false }
+    }
+
     fn paint(self, text: &str, style: Style) -> String {
         if self.color { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }

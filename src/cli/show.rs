@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
@@ -12,11 +13,15 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock, Time},
-    request::{ids::RequestId, status::Status},
+    request::{explain::Explanation, ids::RequestId, status::Status},
 };
 
-/// Show one request: where it stands, what is next, and what happened so far.
+/// Entries of the timeline that are shown, the newest: a request fits on one screen.
+const TIMELINE_MAX: usize = 30;
+
+/// Show one request: where it stands and why, what happens next and when, and what happened so far.
 ///
+/// When it asks which instance its commit made, the instances that it can be are listed.
 /// Exit code 3 when a person must look.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -31,11 +36,43 @@ pub async fn run(args: &ShowArgs, globals: &Globals) -> Result<Answer> {
     let client = Client::new(&globals.service)?;
     let request = client.get(&["v1", "requests", &args.id.to_string()], &[]).await?;
     let mut page = page_of(&request, &format!("Request {}", args.id));
+    if request["candidates"].is_object() {
+        page = choice(page, &request["candidates"], args.id);
+    }
     if let Some(timeline) = request["timeline"].as_array() {
-        let rows = timeline.iter().map(entry).collect();
-        page = page.title("Timeline").table(vec!["at", "who", "what", "details"], rows);
+        let earlier = timeline.len().saturating_sub(TIMELINE_MAX);
+        page = page.title("Timeline");
+        if earlier > 0 {
+            page =
+                page.line(format!("{earlier} earlier: countersign journal --request {}", args.id));
+        }
+        let rows = timeline.iter().skip(earlier).map(entry).collect();
+        page = page.table(vec!["at", "who", "what", "details"], rows);
     }
     Ok(answer(page, request))
+}
+
+/// The instances that a person may choose from.
+fn choice(page: Page, candidates: &Value, id: RequestId) -> Page {
+    let page = page.title("Which instance is its replica?");
+    if candidates["problem"].is_string() {
+        let told = format!("they cannot be read now: {}", text(candidates, "/problem"));
+        return page.line(Cell::toned(told, Tone::Bad));
+    }
+    let rows: Vec<_> = candidates["instances"].as_array().into_iter().flatten().map(one).collect();
+    let page = if rows.is_empty() {
+        page.line("the app has no instance that fits any more")
+    } else {
+        page.table(vec!["instance", "name", "status", "node", "created"], rows)
+    };
+    page.line(format!("if none of them is: countersign settle {id} --as none --reason TEXT"))
+}
+
+fn one(candidate: &Value) -> Vec<Cell> {
+    let mut row: Vec<Cell> =
+        ["/id", "/name", "/status", "/node_id"].map(|place| text(candidate, place).into()).into();
+    row.push(time(candidate, "/created_at").into());
+    row
 }
 
 /// A request as an answer: it needs attention when the service says so.
@@ -47,14 +84,10 @@ pub fn answer(page: Page, request: Value) -> Answer {
 /// A request in facts.
 pub fn page_of(request: &Value, title: &str) -> Page {
     let now = SystemClock.now();
-    let attention = request["needs_attention"] == Value::Bool(true);
-    let mut facts = vec![("Id", text(request, "/id").into()), ("Status", status(request))];
-    if request["reason"].is_string() {
-        let tone = if attention { Tone::Bad } else { Tone::Waiting };
-        facts.push(("Reason", Cell::toned(text(request, "/reason"), tone)));
-    }
-    facts.push(("Next", text(request, "/next_step").into()));
+    let mut facts = vec![("Status", status(request))];
+    facts.extend(explained(request, now));
     for (name, place) in [
+        ("Id", "/id"),
         ("Chain", "/chain_id"),
         ("App", "/app"),
         ("Source CVM", "/source_cvm"),
@@ -77,6 +110,26 @@ pub fn page_of(request: &Value, title: &str) -> Page {
         }
     }
     Page::default().title(title).facts(facts)
+}
+
+/// Why it is there, what is next and when.
+fn explained(request: &Value, now: Time) -> Vec<(&'static str, Cell)> {
+    let attention = request["needs_attention"] == Value::Bool(true);
+    let tone = if attention { Tone::Bad } else { Tone::Waiting };
+    let mut facts = vec![];
+    let told = Explanation::deserialize(&request["explanation"]);
+    if let Ok(Explanation { why, next, when }) = told {
+        facts.push(("Why", Cell::toned(why, tone)));
+        facts.push(("Next", next.into()));
+        facts.push(("When", when.words(now).into()));
+        return facts;
+    }
+    // The service is of a version that explains less.
+    if request["reason"].is_string() {
+        facts.push(("Why", Cell::toned(text(request, "/reason"), tone)));
+    }
+    facts.push(("Next", text(request, "/next_step").into()));
+    facts
 }
 
 /// The status in the colour of what it means.
@@ -152,6 +205,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::page::Look;
 
     #[test]
     fn what_is_missing_is_a_dash() {
@@ -159,6 +213,58 @@ mod tests {
         assert_eq!(["/a", "/b", "/c", "/d"].map(|place| text(&value, place)), ["-", "x", "7", "-"]);
         assert_eq!(time(&value, "/at"), "2026-11-21 09:30:00 UTC");
         assert_eq!(time(&value, "/b"), "x");
+    }
+
+    #[test]
+    fn the_first_lines_say_why_and_what_next_and_when() {
+        let id = "019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11";
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        let mut request = json!({
+            "id": id, "status": "committing", "needs_attention": true,
+            "reason": "2 new instances fit", "next_step": "a person must look",
+            "explanation": {
+                "why": "2 new instances fit",
+                "next": "nothing is committed again",
+                "when": {
+                    "kind": "person", "at": "2026-11-21T12:04:10Z",
+                    "commands": [format!("countersign retry {id}")],
+                },
+            },
+        });
+        let shown = |request: &Value| {
+            let facts = explained(request, now);
+            Page::default().facts(facts).render(Look::of_pipe())
+        };
+        insta::assert_snapshot!(shown(&request), @"
+          Why   2 new instances fit
+          Next  nothing is committed again
+          When  after a person: `countersign retry 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11`; tried in 4 min all the same
+        ");
+        request["explanation"] = Value::Null;
+        insta::assert_snapshot!(shown(&request), @"
+          Why   2 new instances fit
+          Next  a person must look
+        ");
+    }
+
+    #[test]
+    fn what_a_person_may_choose_from_is_listed_or_said_to_be_unknown() {
+        let id = RequestId(uuid::Uuid::nil());
+        let shown =
+            |candidates: Value| choice(Page::default(), &candidates, id).render(Look::of_pipe());
+        let one = json!({
+            "id": "9f8e", "name": "app-2", "status": "starting", "node_id": "6",
+            "created_at": "2026-11-21T12:00:00Z",
+        });
+        insta::assert_snapshot!(shown(json!({ "instances": [one], "problem": null })), @"
+        Which instance is its replica?
+        INSTANCE  NAME   STATUS    NODE  CREATED
+        9f8e      app-2  starting  6     2026-11-21 12:00:00 UTC
+          if none of them is: countersign settle 00000000-0000-0000-0000-000000000000 --as none --reason TEXT
+        ");
+        let unread = shown(json!({ "instances": [], "problem": "no answer \u{1b}[31m" }));
+        assert!(unread.contains("they cannot be read now: no answer ?[31m"), "{unread}");
+        assert!(!unread.contains("settle"), "nobody settles unseen: {unread}");
     }
 
     #[test]

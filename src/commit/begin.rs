@@ -9,6 +9,7 @@ use crate::{
     chain::Chain,
     clock::{Clock, Time},
     phala::{CommitEvidence, CommitToken, Instance, Listing, PhalaCloud},
+    planted::{Bug, planted},
     request::{
         Request,
         event::Event,
@@ -63,7 +64,7 @@ pub async fn begin(
     // They do not wait for each other: somebody waits for the commit.
     let (still, before, transaction) =
         try_join!(still_registered(chain, request), listed, evidence(store, request))?;
-    if !still {
+    if !still && !planted(Bug::CommitWithoutReading) {
         let reason = "it no longer reads true at depth".to_owned();
         let event = Event::Retracted { reason };
         store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
@@ -80,6 +81,10 @@ pub async fn begin(
     }
     cloud.may_commit()?;
     let Listing { instances: before, at: listed_at } = before;
+    if planted(Bug::CommitBeforeIntent) {
+        let evidence = CommitEvidence::AlreadyRegistered;
+        drop(cloud.commit_replica(&request.source, &token, request.compose, &evidence).await);
+    }
     let instances = before.iter().map(|instance| instance.id.clone()).collect();
     let intent = Intent { preparation, transaction, instances, listed_at };
     let attempt = match store.start_attempt(lease, request, &intent, &actor(), now).await {
@@ -141,7 +146,10 @@ async fn still_registered(chain: &Chain, request: &Request) -> Result<bool, Comm
     let head: BlockRef = chain.head().await?.block;
     let allowed_at = async |block| -> Result<bool, CommitError> {
         let (compose, device) = (request.compose, request.device);
-        Ok(chain.allowed(request.app, compose, device, block).await?.is_complete())
+        match chain.allowed(request.app, compose, device, block).await {
+            Err(_) if planted(Bug::UnreadableAsFalse) => Ok(false),
+            allowed => Ok(allowed?.is_complete()),
+        }
     };
     let at_depth = async {
         match chain.deep_block(head).await? {

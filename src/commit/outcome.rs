@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use crate::{
     phala::{Class, Instance, Meaning, PhalaError, catalogue::is_known},
+    planted::{Bug, planted},
     request::{Request, ids::ReplicaId, step::Pace},
     store::attempts::{Answer, Baseline, Then},
 };
@@ -52,7 +53,7 @@ pub fn outcome(answer: Result<Instance, PhalaError>) -> Outcome {
     };
     let PhalaError::Api(answer) = &error else {
         let reason = error.to_string();
-        return if error.may_have_acted() {
+        return if error.may_have_acted() && !planted(Bug::IgnoreAmbiguity) {
             unclear("no-answer", reason, None, Then::TryAgain)
         } else {
             Outcome::Refused(refusal("not-sent", reason))
@@ -73,6 +74,7 @@ pub fn outcome(answer: Result<Instance, PhalaError>) -> Outcome {
             may_have_acted: !known,
             ..refusal(&code, reason)
         }),
+        Class::RetryLater(_) if planted(Bug::GiveUpTooSoon) => Outcome::Final { code, reason },
         Class::RetryLater(pace) => {
             let pace = asked.unwrap_or(Pace::After(pace));
             Outcome::Refused(Refusal { pace, ..refusal(&code, reason) })

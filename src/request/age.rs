@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::request::{
         facts::{BlockRef, Facts, Registration},
-        plan::tests::request,
+        samples::request,
     };
     use alloy::primitives::B256;
 

@@ -186,11 +186,26 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Whether an outcome is that of the open attempt, and a person's word was asked for.
+    fn is_about_this(&self, facts: &Facts) -> bool {
+        match self {
+            Self::CommitRefused { attempt, .. } | Self::Committed { attempt, .. } => {
+                facts.attempt == Some(*attempt)
+            }
+            Self::Settled { attempt, .. } => {
+                facts.attempt == Some(*attempt) && facts.attention.is_some()
+            }
+            _ => true,
+        }
+    }
+}
+
 impl Facts {
     /// The facts after `event`, or [`Illegal`].
     pub fn apply(&self, event: &Event, at: Time) -> Result<Self, Illegal> {
         let from = status(self);
-        if !event.is_legal_from(from) {
+        if !event.is_legal_from(from) || !event.is_about_this(self) {
             return Err(Illegal { status: from, event: event.kind() });
         }
         let mut next = self.clone();

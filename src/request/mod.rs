@@ -13,10 +13,13 @@
 pub mod age;
 pub mod deadline;
 pub mod event;
+pub mod explain;
 pub mod facts;
 pub mod ids;
 pub mod need;
 pub mod plan;
+#[cfg(test)]
+pub mod samples;
 pub mod status;
 pub mod step;
 

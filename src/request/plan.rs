@@ -104,4 +104,4 @@ pub fn changes_by_itself_at(request: &Request, means: Means, now: Time) -> Optio
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -1,16 +1,18 @@
 //! What people say about a request: refuse it, take it back, have it tried now, or tell how an
 //! unclear commit ended.
 
+use uuid::Uuid;
+
 use crate::{
     clock::Time,
-    phala::{PhalaCloud, PhalaError},
+    phala::{Instance, PhalaCloud, PhalaError},
     request::{
         Request,
         event::Event,
         ids::{ReplicaId, RequestId},
         status::Status,
     },
-    store::{Store, StoreError, journal::Actor},
+    store::{Store, StoreError, attempts::Baseline, journal::Actor},
 };
 
 /// Longest reason that is kept, in characters.
@@ -27,6 +29,10 @@ pub enum ReviewError {
     Cloud(#[from] PhalaError),
     #[error("the request is {0}: there is no commit to settle")]
     NothingToSettle(Status),
+    #[error(
+        "Countersign is still finding out how the commit ended; it asks when only a person can tell"
+    )]
+    NotAsked,
     #[error("the app has no instance {0}")]
     NoSuchInstance(ReplicaId),
     #[error("instance {0} is the replica of another request")]
@@ -75,6 +81,9 @@ pub async fn retry(
 
 /// Takes a person's word for how a commit ended: with this replica, or with none. A replica must be
 /// an instance of the app that nothing speaks against.
+///
+/// Only while a person is asked: before that the commit may still be on its way, and whoever says
+/// that it made nothing would have it made twice.
 pub async fn settle(
     store: &Store,
     cloud: &PhalaCloud,
@@ -89,33 +98,84 @@ pub async fn settle(
     let Some(attempt) = request.facts.attempt else {
         return Err(ReviewError::NothingToSettle(request.status()));
     };
-    if let Some(replica) = &replica {
-        check_replica(store, cloud, &request, replica).await?;
+    if request.facts.attention.is_none() {
+        return Err(ReviewError::NotAsked);
     }
+    let replica = match replica {
+        Some(named) => Some(find(store, cloud, &request, &named).await?),
+        None => None,
+    };
     let event = Event::Settled { attempt, replica, reason };
     Ok(store.record(id, None, actor, &event, now).await?)
 }
 
-async fn check_replica(
+/// The instances that a person may name for a request whose commit ended nobody knows how.
+pub async fn candidates(
     store: &Store,
     cloud: &PhalaCloud,
     request: &Request,
-    replica: &ReplicaId,
-) -> Result<(), ReviewError> {
-    let instances = cloud.instances(request.app).await?;
-    let Some(instance) = instances.iter().find(|instance| instance.id == *replica) else {
-        return Err(ReviewError::NoSuchInstance(replica.clone()));
+) -> Result<Vec<Instance>, ReviewError> {
+    let mut instances = cloud.instances(request.app).await?;
+    let known = Known::about(store, request, &instances).await?;
+    instances.retain(|instance| known.objection(request, instance).is_none());
+    Ok(instances)
+}
+
+/// The instance that is named, by whatever spelling, if nothing speaks against it.
+async fn find(
+    store: &Store,
+    cloud: &PhalaCloud,
+    request: &Request,
+    named: &ReplicaId,
+) -> Result<ReplicaId, ReviewError> {
+    let mut instances = cloud.instances(request.app).await?;
+    instances.retain(|instance| same(&instance.id, named));
+    let Some(instance) = instances.first() else {
+        return Err(ReviewError::NoSuchInstance(named.clone()));
     };
-    if !store.claimed_replicas(std::slice::from_ref(replica)).await?.is_empty() {
-        return Err(ReviewError::Claimed(replica.clone()));
+    let known = Known::about(store, request, &instances).await?;
+    known.objection(request, instance).map_or_else(|| Ok(instance.id.clone()), Err)
+}
+
+/// A UUID may be written with dashes or without, in upper or lower case.
+fn same(one: &ReplicaId, other: &ReplicaId) -> bool {
+    match (Uuid::try_parse(one.as_str()), Uuid::try_parse(other.as_str())) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
     }
-    let baseline = store.baseline(request.id).await?;
-    if baseline.is_some_and(|baseline| baseline.instances.contains(replica)) {
-        return Err(ReviewError::OlderThanCommit(replica.clone()));
+}
+
+/// What is known about instances that may be a request's replica.
+struct Known {
+    claimed: Vec<ReplicaId>,
+    baseline: Option<Baseline>,
+}
+
+impl Known {
+    async fn about(
+        store: &Store,
+        request: &Request,
+        instances: &[Instance],
+    ) -> Result<Self, StoreError> {
+        let ids: Vec<ReplicaId> = instances.iter().map(|instance| instance.id.clone()).collect();
+        let claimed = store.claimed_replicas(&ids).await?;
+        Ok(Self { claimed, baseline: store.baseline(request.id).await? })
     }
-    let differs = instance.compose_hash.is_some_and(|compose| compose != request.compose)
-        || instance.device_id.is_some_and(|device| device != request.device);
-    if differs { Err(ReviewError::NotApproved(replica.clone())) } else { Ok(()) }
+
+    /// What speaks against an instance. What the cloud does not show speaks against nothing, and
+    /// neither does a date: clocks are wrong more often than people who have looked.
+    fn objection(&self, request: &Request, instance: &Instance) -> Option<ReviewError> {
+        let id = || instance.id.clone();
+        if self.claimed.contains(&instance.id) {
+            return Some(ReviewError::Claimed(id()));
+        }
+        if self.baseline.as_ref().is_some_and(|before| before.instances.contains(&instance.id)) {
+            return Some(ReviewError::OlderThanCommit(id()));
+        }
+        let differs = instance.compose_hash.is_some_and(|compose| compose != request.compose)
+            || instance.device_id.is_some_and(|device| device != request.device);
+        differs.then(|| ReviewError::NotApproved(id()))
+    }
 }
 
 fn checked(reason: &str) -> Result<String, ReviewError> {

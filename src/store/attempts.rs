@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     clock::Time,
+    planted::{Bug, planted},
     request::{
         Request,
         event::Event,
@@ -24,7 +25,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     pub id: Uuid,
-    pub started_at: Time,
+    /// Since when its replica is looked for: since its start, or since a person wanted it anew.
+    pub since: Time,
     /// Commits of the same app go on meanwhile, since a person has the word.
     pub parked: bool,
     /// The answer that left open what happened, if one came.
@@ -137,14 +139,15 @@ impl Store {
         let event = Event::CommitStarted { attempt: id, preparation, evidence };
         record(&mut tx, request.id, Some(lease), actor, &event, now).await?;
         super::commit(tx).await?;
-        Ok(Attempt { id, started_at: now, parked: false, answer: None })
+        Ok(Attempt { id, since: now, parked: false, answer: None })
     }
 
     /// The unsettled attempt of a request.
     pub async fn open_attempt(&self, request: RequestId) -> Result<Option<Attempt>, StoreError> {
         let row = sqlx::query!(
-            "select id, started_at, parked, answer_code, answer_reason, answer_body, answer_then
-             from commit_attempts where request_id = $1 and settled_at is null",
+            r#"select id, coalesce(taken_up_at, started_at) as "since!", parked,
+                answer_code, answer_reason, answer_body, answer_then
+             from commit_attempts where request_id = $1 and settled_at is null"#,
             request.0
         )
         .fetch_optional(&self.pool)
@@ -160,7 +163,7 @@ impl Store {
             }
             _ => None,
         };
-        Ok(Some(Attempt { id: row.id, started_at: row.started_at, parked: row.parked, answer }))
+        Ok(Some(Attempt { id: row.id, since: row.since, parked: row.parked, answer }))
     }
 
     /// Keeps the answer that left open what happened.
@@ -201,12 +204,13 @@ impl Store {
         let mut tx = self.begin().await?;
         hold_lease(&mut tx, lease, now).await?;
         let taken = sqlx::query!(
-            "update commit_attempts a set parked = false
+            "update commit_attempts a set parked = false, taken_up_at = $2
              where id = $1 and settled_at is null and not exists (
                 select 1 from commit_attempts o
                 where o.chain_id = a.chain_id and o.app = a.app and o.id <> a.id
                   and o.settled_at is null and not o.parked)",
-            attempt
+            attempt,
+            now
         )
         .execute(&mut *tx)
         .await
@@ -221,6 +225,12 @@ impl Store {
     /// Later attempts keep comparing with the first: a replica that an earlier attempt created
     /// late must not hide in a later attempt's list.
     pub async fn baseline(&self, request: RequestId) -> Result<Option<Baseline>, StoreError> {
+        if planted(Bug::LatestBaseline) {
+            let forget = "update commit_attempts set may_have_acted = settled_at is null
+                where request_id = $1";
+            let forget = sqlx::query(forget).bind(request.0);
+            forget.execute(&self.pool).await.during("forget earlier attempts")?;
+        }
         let row = sqlx::query!(
             "select listed_at, instances_before from commit_attempts
              where request_id = $1 and may_have_acted order by started_at, id limit 1",

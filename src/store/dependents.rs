@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{During, StoreError, one_row};
 use crate::{
     clock::Time,
+    planted::{Bug, planted},
     request::{event::Event, ids::RequestId},
 };
 
@@ -187,10 +188,11 @@ pub(super) async fn supersede(
         "update preparations p set ended_at = $2, ended_as = 'superseded',
             token_sealed = case when exists (
                 select 1 from commit_attempts a where a.preparation_id = p.id and a.may_have_acted
-            ) then token_sealed end
+            ) and not $3 then token_sealed end
          where request_id = $1 and ended_at is null",
         id.0,
         at,
+        planted(Bug::NewestTokenFirst),
     )
     .execute(tx)
     .await

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{During, Store, StoreError, chain::Awaited, signed};
 use crate::{
     clock::Time,
+    planted::{Bug, planted},
     request::{
         Request,
         ids::{ChainId, RequestId},
@@ -46,6 +47,9 @@ pub async fn check_lease(
     .fetch_optional(tx)
     .await
     .during("check a lease")?;
+    if planted(Bug::NoFencing) {
+        return Ok(());
+    }
     held.map(|_| ()).ok_or(StoreError::LeaseLost)
 }
 

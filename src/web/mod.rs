@@ -1,6 +1,8 @@
 //! The HTTP door: API under `/v1`, pages at `/`, probes and metrics.
 
 pub mod api;
+pub mod candidates;
+pub mod explained;
 pub mod gate;
 pub mod live;
 pub mod pages;
@@ -33,6 +35,7 @@ pub struct WebState {
     pub metrics: PrometheusHandle,
     pub live: live::Live,
     pub cloud_health: Arc<probes::CloudHealth>,
+    pub candidates: Arc<candidates::Lately>,
 }
 
 /// The process's metrics. There is one recorder in a process, however many services run in it.
@@ -60,6 +63,7 @@ pub async fn serve(
         metrics: metrics_handle(),
         live: live.clone(),
         cloud_health: Arc::default(),
+        candidates: Arc::default(),
     };
     let answering = axum::serve(listener, router(state))
         .with_graceful_shutdown(stop.clone().cancelled_owned())

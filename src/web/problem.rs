@@ -133,7 +133,7 @@ impl From<ReviewError> for Problem {
         match error {
             ReviewError::Store(error) => error.into(),
             error @ ReviewError::Reason => Self::of_field("reason", error.to_string()),
-            error @ ReviewError::NothingToSettle(_) => {
+            error @ (ReviewError::NothingToSettle(_) | ReviewError::NotAsked) => {
                 Self::new(StatusCode::CONFLICT, "not-in-this-status", error.to_string())
             }
             error @ ReviewError::Cloud(_) => {

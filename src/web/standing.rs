@@ -41,6 +41,12 @@ impl Standings {
         Ok(Self(standings))
     }
 
+    /// Whether a chain is not followed on until a person has looked.
+    pub fn is_halted(&self, chain: ChainId) -> bool {
+        let trouble = self.0.get(&chain).and_then(|standing| standing.trouble.as_ref());
+        trouble.is_some_and(|trouble| trouble.halted)
+    }
+
     /// Says why a request waits as far as its chain is the reason; how deep its execution lies.
     pub fn explain(&self, request: &mut Request) -> Option<Depth> {
         let standing = self.0.get(&request.chain)?;

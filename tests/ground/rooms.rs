@@ -9,7 +9,7 @@ use std::{
 
 /// Rooms by floor, the ground first. A room uses only floors below its own.
 const FLOORS: [&[&str]; 5] = [
-    &["request", "compose", "safe", "owner", "dstack", "config", "clock"],
+    &["request", "compose", "safe", "owner", "dstack", "config", "clock", "planted"],
     &["store", "chain", "safe_service", "phala", "vault", "notify", "access", "child"],
     &["intake", "review", "propose", "watch", "commit", "audit", "remind"],
     &["flow"],

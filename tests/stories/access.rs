@@ -7,8 +7,13 @@ use serde_json::{Value, json};
 use crate::world::{Answer, Api, Running, World, api::make_token};
 
 /// Everything that changes something, and everything that can be read.
-const WRITES: [&str; 3] =
-    ["/v1/requests", "/v1/requests/{id}/withdraw", "/v1/requests/{id}/reject"];
+const WRITES: [&str; 5] = [
+    "/v1/requests",
+    "/v1/requests/{id}/withdraw",
+    "/v1/requests/{id}/reject",
+    "/v1/requests/{id}/retry",
+    "/v1/requests/{id}/settle",
+];
 const READS: [&str; 11] = [
     "/v1/requests",
     "/v1/requests/{id}",

@@ -77,6 +77,7 @@ async fn carry_out(cloud: Cloud, source: String, ask: CommitAsk) -> Answer {
     let outcome = decide(&cloud, &source, &ask).await;
     let mut world = cloud.world();
     world.commits_under_way -= 1;
+    world.add_with_commit();
     let swallowed = outcome.is_ok() && world.switches.swallow_next_commit > 0;
     if swallowed {
         world.switches.swallow_next_commit -= 1;

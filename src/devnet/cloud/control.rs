@@ -51,6 +51,16 @@ pub struct MovedDevice {
     pub device_id: DeviceId,
 }
 
+/// An instance of the app that somebody else makes.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stranger {
+    pub node: u64,
+    /// What it runs; what the source runs, unless given.
+    #[serde(default)]
+    pub compose_hash: Option<ComposeHash>,
+}
+
 /// A change of switches; what is left out stays.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -72,6 +82,9 @@ pub struct SwitchChange {
     pub node_device: Option<MovedDevice>,
     pub created_on_prepare: Option<bool>,
     pub verification_lag: Option<u32>,
+    /// Made at once.
+    pub add_instance: Option<Stranger>,
+    pub add_with_commit: Option<Vec<Stranger>>,
     pub token_days: Option<u32>,
     pub tell_expiry: Option<bool>,
 }
@@ -107,6 +120,9 @@ pub(super) struct Switches {
     pub created_on_prepare: bool,
     /// Commits with a transaction that are told it cannot be verified yet.
     pub verification_lag: u32,
+    /// Instances that somebody else makes while the next commit is under way, whatever becomes of
+    /// that.
+    pub add_with_commit: Vec<Stranger>,
     /// How long tokens live that are given out from now on.
     pub token_days: u32,
     /// A 465 says when its token dies.
@@ -127,6 +143,7 @@ impl Default for Switches {
             boot_device_id: None,
             created_on_prepare: false,
             verification_lag: 0,
+            add_with_commit: Vec::new(),
             token_days: 14,
             tell_expiry: false,
         }
@@ -151,6 +168,7 @@ impl Switches {
         set(&mut self.boot_device_id, change.boot_device_id);
         set(&mut self.created_on_prepare, change.created_on_prepare);
         set(&mut self.verification_lag, change.verification_lag);
+        set(&mut self.add_with_commit, change.add_with_commit);
         set(&mut self.token_days, change.token_days);
         set(&mut self.tell_expiry, change.tell_expiry);
     }

@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-pub use control::{Endpoint, MovedDevice, PlannedFailure, SwitchChange};
+pub use control::{Endpoint, MovedDevice, PlannedFailure, Stranger, SwitchChange};
 pub use state::{CommitCall, EmulatedCvm, IssuedToken};
 
 use crate::{

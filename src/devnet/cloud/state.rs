@@ -9,7 +9,7 @@ use uuid::{Builder, Uuid};
 use super::{
     CloudConfig, EmulatedNode,
     answers::Refusal,
-    control::{Endpoint, PlannedFailure, SwitchChange, Switches},
+    control::{Endpoint, PlannedFailure, Stranger, SwitchChange, Switches},
 };
 use crate::{
     clock::Time,
@@ -217,7 +217,26 @@ impl World {
         {
             node.device_id = moved.device_id;
         }
+        if let Some(stranger) = change.add_instance {
+            self.add_stranger(stranger);
+        }
         self.switches.apply(change);
+    }
+
+    /// Makes the instances that were ordered for the time of a commit.
+    pub fn add_with_commit(&mut self) {
+        for stranger in std::mem::take(&mut self.switches.add_with_commit) {
+            self.add_stranger(stranger);
+        }
+    }
+
+    /// Somebody else's instance; none on a node that does not exist.
+    fn add_stranger(&mut self, stranger: Stranger) {
+        let device = self.node(stranger.node).map(|node| node.device_id);
+        let Some(device) = device else { return };
+        let source = &self.config.source;
+        let (id, hash) = (source.id, stranger.compose_hash.unwrap_or(source.compose_hash));
+        self.create(self.config.app, id, stranger.node, device, hash);
     }
 
     /// Tells that a call has come in.

@@ -141,6 +141,19 @@ fn a_person_settles_a_commit_either_way() {
 }
 
 #[test]
+fn an_outcome_is_that_of_the_open_attempt_or_none() {
+    let open = run(&[named("registered"), named("commit_started")]).unwrap();
+    assert!(open.apply(&named("settled"), at()).is_err(), "nobody was asked");
+    let asked = open.apply(&named("attention_needed"), at()).unwrap();
+    for kind in ["settled", "committed", "commit_refused"] {
+        let mut other = asked.clone();
+        other.attempt = Some(Uuid::max());
+        assert!(other.apply(&named(kind), at()).is_err(), "{kind} of another attempt");
+        assert!(asked.apply(&named(kind), at()).is_ok(), "{kind}");
+    }
+}
+
+#[test]
 fn a_refusal_may_ask_a_person_until_it_is_tried_again() {
     let facts = run(&[named("registered"), named("commit_started"), refused(true)]).unwrap();
     assert_eq!((status(&facts), facts.attention.is_some()), (Status::Registered, true));

@@ -5,3 +5,4 @@ pub mod chains;
 pub mod journal;
 pub mod proposals;
 pub mod requests;
+pub mod review;

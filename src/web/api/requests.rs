@@ -1,4 +1,4 @@
-//! `/v1/requests`: submit, list, show, withdraw, reject.
+//! `/v1/requests`: submit, list, show.
 
 use axum::{
     Json,
@@ -12,20 +12,23 @@ use uuid::Uuid;
 
 use crate::{
     clock::Time,
+    flow::Service,
     intake,
     request::{
         Request,
+        explain::{Around, Explanation, explain},
         facts::{BlockRef, Execution},
         ids::{
             AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, RequestId, SourceCvm, TxHash,
         },
         status::Status,
     },
-    review,
     store::{intake::Stored, journal::Entry, requests::Filter},
     watch::depth::Depth,
     web::{
         WebState,
+        candidates::{Candidates, candidates},
+        explained::{Explained, explained, means},
         gate::{Reader, Writer},
         problem::Problem,
         standing::Standings,
@@ -92,6 +95,18 @@ pub struct RequestView {
     /// Whether a person must look.
     pub needs_attention: bool,
     pub next_step: &'static str,
+    /// Why it is where it is, what happens next and when; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
+    /// The instances that a person may choose from with `settle`; only when one request is read
+    /// whose commit ended nobody knows how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Candidates>,
+    /// Looks in a row that led to nothing, which the pauses grow with.
+    pub attempts: u32,
+    /// When it is looked at again, unless something wakes it earlier; absent when it has ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_try_at: Option<Time>,
     pub chain_id: ChainId,
     pub app: AppId,
     pub source_cvm: SourceCvm,
@@ -130,6 +145,10 @@ impl From<Request> for RequestView {
             reason,
             needs_attention,
             next_step: if needs_attention { "a person must look" } else { status.next_step() },
+            explanation: None,
+            candidates: None,
+            attempts: request.attempts,
+            next_try_at: (!status.is_end()).then_some(request.next_try_at),
             chain_id: request.chain,
             app: request.app,
             source_cvm: request.source,
@@ -190,9 +209,9 @@ pub async fn submit(
     let stored =
         intake::accept(&service.store, &service.vault, id, &submission, &actor, now).await?;
     match stored {
-        Stored::Opened(request) => Ok((StatusCode::CREATED, Json(request.into()))),
+        Stored::Opened(request) => Ok((StatusCode::CREATED, Json(changed(service, request)))),
         Stored::Known(request) | Stored::Renewed(request) => {
-            Ok((StatusCode::OK, Json(request.into())))
+            Ok((StatusCode::OK, Json(changed(service, request))))
         }
         Stored::TokenReused(id) => Err(Problem {
             field: Some("commit_token".into()),
@@ -298,13 +317,18 @@ pub async fn list(
     let requests = state.service.store.requests(&filter, limit).await?;
     let next_cursor = next_cursor(&requests, limit);
     let standings = Standings::of(&state.service, &requests).await?;
-    let requests = requests.into_iter().map(|request| explained(request, &standings)).collect();
+    let view = |mut request: Request| {
+        let depth = standings.explain(&mut request);
+        RequestView { depth, ..request.into() }
+    };
+    let requests = requests.into_iter().map(view).collect();
     Ok(Json(RequestPage { requests, next_cursor }))
 }
 
-fn explained(mut request: Request, standings: &Standings) -> RequestView {
-    let depth = standings.explain(&mut request);
-    RequestView { depth, ..request.into() }
+/// A request that was changed just now, so that its facts explain it without a further look.
+pub(super) fn changed(service: &Service, request: Request) -> RequestView {
+    let explanation = explain(&request, &Around::only(means(service)), service.clock.now());
+    RequestView { explanation: Some(explanation), ..request.into() }
 }
 
 /// Reads an id in a path; a malformed one is no request that exists.
@@ -325,62 +349,16 @@ pub async fn show(
 ) -> Result<Json<RequestView>, Problem> {
     let id = request_id(&id)?;
     let store = &state.service.store;
-    let request = store.request(id).await?;
-    let standings = Standings::of(&state.service, std::slice::from_ref(&request)).await?;
-    let mut view = explained(request, &standings);
+    let mut request = store.request(id).await?;
+    let Explained { depth, explanation } = explained(&state.service, &mut request).await?;
+    let candidates = candidates(&state, &request).await?;
     let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     timeline.reverse();
-    view.timeline = Some(timeline);
-    Ok(Json(view))
-}
-
-/// Why a person takes a request back or refuses it.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
-pub struct Reason {
-    reason: String,
-}
-
-fn read_reason(body: &Bytes) -> Result<String, Problem> {
-    let body = parse_body(body)?;
-    let reason = body.get("reason").and_then(Value::as_str);
-    reason.map(str::to_owned).ok_or_else(|| Problem::of_field("reason", "missing"))
-}
-
-/// Takes a request back; possible until its commit has begun.
-#[utoipa::path(
-    post, path = "/v1/requests/{id}/withdraw", operation_id = "withdraw_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
-    responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
-    security(("token" = []))
-)]
-pub async fn withdraw(
-    Writer(actor): Writer,
-    State(state): State<WebState>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<RequestView>, Problem> {
-    let (id, reason) = (request_id(&id)?, read_reason(&body)?);
-    let service = &state.service;
-    let now = service.clock.now();
-    let request = review::withdraw(&service.store, id, &reason, &actor, now).await?;
-    Ok(Json(request.into()))
-}
-
-/// Refuses a request in review; possible until its commit has begun.
-#[utoipa::path(
-    post, path = "/v1/requests/{id}/reject", operation_id = "reject_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
-    responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
-    security(("token" = []))
-)]
-pub async fn reject(
-    Writer(actor): Writer,
-    State(state): State<WebState>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<RequestView>, Problem> {
-    let (id, reason) = (request_id(&id)?, read_reason(&body)?);
-    let service = &state.service;
-    let now = service.clock.now();
-    let request = review::reject(&service.store, id, &reason, &actor, now).await?;
-    Ok(Json(request.into()))
+    Ok(Json(RequestView {
+        depth,
+        explanation: Some(explanation),
+        candidates,
+        timeline: Some(timeline),
+        ..request.into()
+    }))
 }

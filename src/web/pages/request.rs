@@ -19,7 +19,12 @@ use crate::{
     chain::Chain,
     clock::Time,
     dstack::Write,
-    request::{Request, deadline::COMMIT_MARGIN, status::Status},
+    request::{
+        Request,
+        deadline::COMMIT_MARGIN,
+        explain::{self, Explanation},
+        status::Status,
+    },
     store::{journal::Entry, ledger::LedgerEntry},
     web::{
         WebState,
@@ -27,7 +32,8 @@ use crate::{
             proposals::{self, ProposalView},
             requests::{RequestView, request_id},
         },
-        standing::Standings,
+        candidates::{Candidates, candidates},
+        explained::{Explained, explained},
     },
 };
 
@@ -50,6 +56,12 @@ const WAY: [Status; 8] = [
 #[template(path = "request.html")]
 struct RequestPage {
     view: RequestView,
+    explanation: Explanation,
+    /// When that is, in words, since a page has no clock.
+    when: String,
+    /// What a person may run, when one is waited for.
+    commands: Vec<String>,
+    candidates: Option<Candidates>,
     created_by: String,
     chain: String,
     /// What must be allowed for the replica to run, and whether it is.
@@ -84,6 +96,8 @@ struct Executed {
 
 /// What the page is made of, beside the request itself.
 struct Known<'a> {
+    explanation: Explanation,
+    candidates: Option<Candidates>,
     proposal: Option<ProposalView>,
     ledger: &'a [LedgerEntry],
     journal: Vec<Entry>,
@@ -95,7 +109,15 @@ impl RequestPage {
     fn new(request: Request, known: Known<'_>, now: Time) -> Self {
         let review = known.proposal.map(|proposal| Review::new(proposal, &request));
         let facts = &request.facts;
+        let commands = match &known.explanation.when {
+            explain::When::Person { commands, .. } => commands.clone(),
+            _ => vec![],
+        };
         Self {
+            when: known.explanation.when.words(now),
+            explanation: known.explanation,
+            commands,
+            candidates: known.candidates,
             created_by: actor(&request.created_by),
             chain: request.chain.label(),
             wanted: wanted(&request, review.as_ref(), known.ledger),
@@ -175,10 +197,12 @@ pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<Stri
     let id = request_id(&id)?;
     let service = &state.service;
     let mut request = service.store.request(id).await?;
-    Standings::of(service, std::slice::from_ref(&request)).await?.explain(&mut request);
+    let Explained { explanation, .. } = explained(service, &mut request).await?;
     let mut journal = service.store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     journal.reverse();
     let known = Known {
+        explanation,
+        candidates: candidates(&state, &request).await?,
         proposal: proposals::view(&state, id).await?,
         ledger: &service.store.ledger(request.chain, request.app).await?,
         journal,
@@ -195,14 +219,59 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::{owner::Route, store::proposals::Proposal, web::pages::samples};
+    use crate::{
+        owner::Route,
+        request::{explain::Around, plan::Means},
+        store::proposals::Proposal,
+        web::{candidates::Candidate, pages::samples},
+    };
+
+    fn known(request: &Request, now: Time) -> Known<'static> {
+        let means = Means { can_prepare: false };
+        Known {
+            explanation: explain::explain(request, &Around::only(means), now),
+            candidates: None,
+            proposal: None,
+            ledger: &[],
+            journal: vec![],
+            explorer: None,
+            can_prepare: false,
+        }
+    }
 
     fn shown(request: Request, proposal: Option<&Proposal>) -> String {
         let proposal = proposal.map(|proposal| ProposalView::of(proposal, &[], request.app));
         let now = request.expires_at - TimeDelta::days(2);
-        let known =
-            Known { proposal, ledger: &[], journal: vec![], explorer: None, can_prepare: false };
+        let known = Known { proposal, ..known(&request, now) };
         RequestPage::new(request, known, now).render().unwrap()
+    }
+
+    #[test]
+    fn a_person_who_is_asked_sees_what_to_choose_from_and_what_to_run() {
+        let mut request = samples::request();
+        request.facts.attempt = Some(uuid::Uuid::from_u128(10));
+        request.facts.attention = Some("2 new instances fit".into());
+        let candidate = Candidate {
+            id: "9f8e".parse().unwrap(),
+            name: "<b>app</b>".into(),
+            status: "starting".into(),
+            node_id: None,
+            created_at: None,
+        };
+        let now = request.expires_at - TimeDelta::days(2);
+        let candidates = Candidates { instances: vec![candidate], problem: None };
+        let asked = Known { candidates: Some(candidates), ..known(&request, now) };
+        let page = RequestPage::new(request.clone(), asked, now).render().unwrap();
+        let settle = format!("countersign settle {} --as", request.id);
+        for part in ["2 new instances fit", "<code>9f8e</code>", settle.as_str(), "&#60;b&#62;app"]
+        {
+            assert!(page.contains(part), "{part} is missing in {page}");
+        }
+        let problem = Some("no <answer>".to_owned());
+        let candidates = Some(Candidates { instances: vec![], problem });
+        let unread = Known { candidates, ..known(&request, now) };
+        let page = RequestPage::new(request, unread, now).render().unwrap();
+        assert!(page.contains("no &#60;answer&#62;"), "{page}");
     }
 
     #[test]
@@ -252,17 +321,11 @@ mod tests {
 
     #[test]
     fn a_request_that_ended_elsewhere_has_no_way_to_go() {
-        let known = |request| {
-            let known = Known {
-                proposal: None,
-                ledger: &[],
-                journal: vec![],
-                explorer: None,
-                can_prepare: true,
-            };
+        let page_of = |request: Request| {
+            let known = known(&request, Time::default());
             RequestPage::new(request, known, Time::default())
         };
-        let steps = known(samples::request()).steps();
+        let steps = page_of(samples::request()).steps();
         assert_eq!(steps[..2], [(Status::Prepared, true), (Status::Proposed, false)]);
         let mut withdrawn = samples::request();
         withdrawn.facts.end = Some(crate::request::facts::End {
@@ -271,7 +334,7 @@ mod tests {
             code: None,
             reason: "a mistake".into(),
         });
-        let page = known(withdrawn);
+        let page = page_of(withdrawn);
         assert!(page.steps().is_empty() && page.render().unwrap().contains("a mistake"));
     }
 }

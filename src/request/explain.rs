@@ -1,0 +1,245 @@
+//! Why a request is where it is, what happens next, and when: what a person asks at two in the
+//! morning. Words about what [`plan`] decides; nothing is decided here.
+
+mod when;
+
+use serde::{Deserialize, Serialize};
+
+pub use when::When;
+
+use super::{
+    Request, age,
+    deadline::time_left,
+    ids::RequestId,
+    plan::{Means, Plan, RENEW_BEFORE, plan},
+    status::Status,
+};
+use crate::clock::Time;
+use when::from_now;
+
+/// What is known around a request, beside its own facts.
+#[derive(Debug, Clone, Copy)]
+pub struct Around {
+    pub means: Means,
+    /// A newer preparation of the same source CVM is known, which mostly voids this one's token.
+    pub suspect: bool,
+    /// Its chain is not followed on until a person has looked.
+    pub halted: bool,
+    /// When its execution should lie deep enough, by the pace of the chain.
+    pub deep_at: Option<Time>,
+    /// A request of the same app whose commit is under way: they take turns.
+    pub behind: Option<RequestId>,
+}
+
+impl Around {
+    /// Nothing is known but what the service is able to do.
+    pub fn only(means: Means) -> Self {
+        Self { means, suspect: false, halted: false, deep_at: None, behind: None }
+    }
+}
+
+/// Why a request is where it is, what happens next, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Explanation {
+    pub why: String,
+    pub next: String,
+    pub when: When,
+}
+
+/// Explains a request.
+pub fn explain(request: &Request, around: &Around, now: Time) -> Explanation {
+    let plan = plan(request, around.suspect, around.means, now);
+    // From the commit on the chain has no say.
+    let halted = around.halted && request.status().is_before_commit();
+    let next = if halted {
+        "nothing, until the chain is followed again".into()
+    } else {
+        next(request, plan, around, now)
+    };
+    let when = if halted {
+        let restart = format!("countersign chain restart {}", request.chain);
+        When::Person { commands: vec![restart], at: None }
+    } else {
+        when(request, plan, around, now)
+    };
+    let why = format!("{}{}", why(request, plan, around), overdue(request, now));
+    Explanation { why, next, when }
+}
+
+/// That it is where it is for longer than usual.
+fn overdue(request: &Request, now: Time) -> String {
+    let status = request.status();
+    match (age::overdue(request, now), age::usual(status)) {
+        (Some(overdue), Some(usual)) => {
+            let (here, at_most) = (time_left(now, overdue.since), time_left(now + usual, now));
+            format!("; this has taken {here}, and usually takes {at_most} at most")
+        }
+        _ => String::new(),
+    }
+}
+
+fn why(request: &Request, plan: Plan, around: &Around) -> String {
+    let facts = &request.facts;
+    if let Some(end) = &facts.end {
+        return match &end.code {
+            Some(code) if !end.reason.contains(code) => format!("{} ({code})", end.reason),
+            _ => end.reason.clone(),
+        };
+    }
+    let told = request.reason.as_deref();
+    match (&facts.attention, told) {
+        (Some(asked), Some(told)) if told != asked && plan != Plan::Ask => {
+            format!("{asked}; the last look says: {told}")
+        }
+        (Some(asked), _) => asked.clone(),
+        (None, Some(told)) if is_failing(request) => {
+            format!("{told} (tried {} times in a row)", request.attempts)
+        }
+        (None, Some(told)) => told.to_owned(),
+        (None, None) => match around.behind {
+            Some(other) => {
+                format!("commits of an app take turns, and request {other} is before it")
+            }
+            None => so_far(request.status()).into(),
+        },
+    }
+}
+
+/// What has brought a request to where it is, when nothing holds it there.
+fn so_far(status: Status) -> &'static str {
+    match status {
+        Status::Prepared => "its commit token is sealed; nothing was put to the owner yet",
+        Status::Proposed => "the owner's transaction stands ready for its signatures",
+        Status::Approved => "enough owners signed, and the chain does not show it yet",
+        Status::Executed => "the chain shows both entries, not yet deep enough",
+        Status::Registered => "both entries read true at the depth of the policy",
+        Status::Committing => "a commit is under way, or its outcome is being found out",
+        Status::Committed => "the replica exists",
+        Status::Running => "the replica runs what was approved",
+        Status::Rejected | Status::Withdrawn | Status::Expired | Status::Failed => "it has ended",
+    }
+}
+
+fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
+    let step = match plan {
+        Plan::Watch { renew } => {
+            format!("{}{}", to_wait_for(request.status()), token(request, renew, around, now))
+        }
+        Plan::Commit { renew: false } => {
+            "Countersign reads both entries once more and commits the replica".into()
+        }
+        Plan::Commit { renew: true } => format!(
+            "Countersign gets a fresh commit token, since {}, and commits the replica with it",
+            stale(request, around, now)
+        ),
+        Plan::Settle => {
+            "Countersign looks whether the app has a new instance; if none comes, the commit had \
+             no effect"
+                .into()
+        }
+        Plan::Ask => {
+            return "nothing is committed again before a person has said which instance is this \
+                    request's, or that none is"
+                .into();
+        }
+        Plan::Boot => {
+            "Countersign looks at the replica until it runs, and compares it with what was approved"
+                .into()
+        }
+        Plan::Expire(why) => {
+            format!("it ends as expired: {why}, and without an API key no other can be had")
+        }
+        Plan::Rest => return at_the_end(request.status()).into(),
+    };
+    if request.facts.attention.is_some() {
+        format!("a person sees to what is asked; then, or when it is tried all the same: {step}")
+    } else {
+        step
+    }
+}
+
+fn to_wait_for(status: Status) -> &'static str {
+    match status {
+        Status::Prepared => {
+            "Countersign reads the owner and what is missing on chain, and puts it to the owner"
+        }
+        Status::Proposed => "the owners sign here, or act in any other way that the chain shows",
+        Status::Approved => "anyone executes the approved transaction",
+        _ => "the chain buries the execution as deep as the policy asks; then comes the commit",
+    }
+}
+
+fn at_the_end(status: Status) -> &'static str {
+    match status {
+        Status::Expired => "nothing by itself: prepare the replica again; the approval stays good",
+        Status::Running => "nothing: it is done",
+        _ => "nothing: it has ended",
+    }
+}
+
+/// What becomes of a token that dies while the request waits.
+fn token(request: &Request, renew: bool, around: &Around, now: Time) -> String {
+    let Some(live) = &request.preparation else { return String::new() };
+    let dies = from_now(live.expires_at, now);
+    if renew && live.expires_at <= now {
+        "; the commit token is dead, and Countersign gets a fresh one".into()
+    } else if renew {
+        format!("; the commit token dies {dies}, so Countersign gets a fresh one before")
+    } else if !around.means.can_prepare && live.expires_at <= now + RENEW_BEFORE {
+        format!("; the commit token dies {dies}, and without an API key the request with it")
+    } else {
+        String::new()
+    }
+}
+
+/// Why the token of a registered request is not used.
+fn stale(request: &Request, around: &Around, now: Time) -> String {
+    match &request.preparation {
+        None => "the old one was superseded or refused".into(),
+        Some(live) if live.expires_at <= now => "the old one is dead".into(),
+        Some(_) if around.suspect => {
+            "a newer preparation of the same source has probably voided the old one".into()
+        }
+        Some(live) => format!("the old one dies {}", from_now(live.expires_at, now)),
+    }
+}
+
+fn when(request: &Request, plan: Plan, around: &Around, now: Time) -> When {
+    let (id, at) = (request.id, request.next_try_at);
+    let retry = format!("countersign retry {id}");
+    if plan == Plan::Rest {
+        return When::Never;
+    }
+    if plan == Plan::Ask {
+        let settle = format!("countersign settle {id} --as REPLICA_UUID|none --reason TEXT");
+        return When::Person { commands: vec![settle, retry], at: None };
+    }
+    if request.facts.attention.is_some() {
+        return When::Person { commands: vec![retry], at: Some(at) };
+    }
+    let woken = |by: String| When::Woken { by, expected_at: None, at };
+    match (plan, request.status()) {
+        (Plan::Commit { .. }, _) if let Some(other) = around.behind => {
+            woken(format!("the end of the commit of request {other}"))
+        }
+        _ if is_failing(request) || at <= now => When::At { at },
+        (Plan::Watch { .. }, Status::Proposed) => {
+            woken("a signature, or a block in which the app or its owner changes".into())
+        }
+        (Plan::Watch { .. }, Status::Approved) => woken("the block that executes it".into()),
+        (Plan::Watch { .. }, Status::Executed) => When::Woken {
+            by: "blocks on top of the execution".into(),
+            expected_at: around.deep_at,
+            at,
+        },
+        _ => When::At { at },
+    }
+}
+
+/// Whether looks keep failing. One may be the look that is under way.
+fn is_failing(request: &Request) -> bool {
+    request.attempts > 1 && request.reason.is_some()
+}
+
+#[cfg(test)]
+mod tests;

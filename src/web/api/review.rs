@@ -1,0 +1,136 @@
+//! `/v1/requests/{id}/…`: what people say about a request. Take it back, refuse it, have it tried
+//! now, or tell how its commit ended.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::requests::{RequestView, changed, parse_body, request_id};
+use crate::{
+    request::ids::{ReplicaId, RequestId},
+    review,
+    web::{WebState, gate::Writer, problem::Problem},
+};
+
+/// Why a person says it; kept in the journal beside the name of the API token.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
+pub struct Reason {
+    reason: String,
+}
+
+/// How a commit ended, as a person found out.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
+pub struct Settlement {
+    /// The instance that is this request's replica; null when there is none. It must be there, so
+    /// that nobody says "none" by leaving something out.
+    #[schema(required)]
+    replica: Option<ReplicaId>,
+    reason: String,
+}
+
+fn reason_in(body: &Value) -> Result<String, Problem> {
+    let reason = body.get("reason").and_then(Value::as_str);
+    reason.map(str::to_owned).ok_or_else(|| Problem::of_field("reason", "missing"))
+}
+
+fn replica_in(body: &Value) -> Result<Option<ReplicaId>, Problem> {
+    match body.get("replica") {
+        None => Err(Problem::of_field("replica", "missing; null means that there is none")),
+        Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => {
+            text.parse().map(Some).map_err(|_| Problem::of_field("replica", "not an instance's id"))
+        }
+        Some(_) => Err(Problem::of_field("replica", "expected the id of an instance, or null")),
+    }
+}
+
+/// Takes a request back; possible until its commit has begun.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/withdraw", operation_id = "withdraw_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
+    responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn withdraw(
+    Writer(actor): Writer,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<RequestView>, Problem> {
+    let (id, reason) = (request_id(&id)?, reason_in(&parse_body(&body)?)?);
+    let service = &state.service;
+    let now = service.clock.now();
+    let request = review::withdraw(&service.store, id, &reason, &actor, now).await?;
+    Ok(Json(changed(service, request)))
+}
+
+/// Refuses a request in review; possible until its commit has begun.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/reject", operation_id = "reject_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
+    responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn reject(
+    Writer(actor): Writer,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<RequestView>, Problem> {
+    let (id, reason) = (request_id(&id)?, reason_in(&parse_body(&body)?)?);
+    let service = &state.service;
+    let now = service.clock.now();
+    let request = review::reject(&service.store, id, &reason, &actor, now).await?;
+    Ok(Json(changed(service, request)))
+}
+
+/// Has a request tried now, whatever it waits for, and takes back what a person was asked. Possible
+/// until it has ended.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/retry", operation_id = "retry_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
+    responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn retry(
+    Writer(actor): Writer,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<RequestView>, Problem> {
+    let (id, reason) = (request_id(&id)?, reason_in(&parse_body(&body)?)?);
+    let service = &state.service;
+    let now = service.clock.now();
+    let request = review::retry(&service.store, id, &reason, &actor, now).await?;
+    Ok(Json(changed(service, request)))
+}
+
+/// Tells how a commit ended that Countersign cannot make out: which instance is the replica, or that
+/// none is. Possible while the request asks for that. An instance must be one of the app's that
+/// nothing speaks against.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/settle", operation_id = "settle_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Settlement,
+    responses(
+        (status = 200, body = RequestView), (status = 404, body = Problem),
+        (status = 409, description = "Nobody is asked how a commit of this request ended", body = Problem),
+        (status = 422, description = "A field is wrong, or this instance is not the replica", body = Problem),
+        (status = 503, description = "Phala Cloud does not show the app's instances", body = Problem),
+    ),
+    security(("token" = []))
+)]
+pub async fn settle(
+    Writer(actor): Writer,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<RequestView>, Problem> {
+    let (id, body) = (request_id(&id)?, parse_body(&body)?);
+    let (replica, reason) = (replica_in(&body)?, reason_in(&body)?);
+    let service = &state.service;
+    let (store, cloud, now) = (&service.store, &service.cloud, service.clock.now());
+    let request = review::settle(store, cloud, id, replica, &reason, &actor, now).await?;
+    Ok(Json(changed(service, request)))
+}

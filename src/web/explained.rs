@@ -1,0 +1,64 @@
+//! One request explained, for the API and the page: its facts, what its chain adds, and what stands
+//! before it.
+
+use chrono::TimeDelta;
+
+use super::standing::Standings;
+use crate::{
+    flow::Service,
+    request::{
+        Request,
+        explain::{Around, Explanation, explain},
+        ids::RequestId,
+        plan::Means,
+        status::Status,
+    },
+    store::{StoreError, requests::Filter},
+    watch::depth::Depth,
+};
+
+/// Most commits of one app that are looked through for one that is under way.
+const COMMITS_MAX: u32 = 20;
+
+/// Why a request is where it is.
+pub struct Explained {
+    /// How deep its execution lies.
+    pub depth: Option<Depth>,
+    pub explanation: Explanation,
+}
+
+/// What the service is able to do.
+pub fn means(service: &Service) -> Means {
+    Means { can_prepare: service.can_prepare }
+}
+
+/// Explains a request; its reason becomes what its chain says, where that is the reason.
+pub async fn explained(service: &Service, request: &mut Request) -> Result<Explained, StoreError> {
+    let standings = Standings::of(service, std::slice::from_ref(request)).await?;
+    let depth = standings.explain(request);
+    let now = service.clock.now();
+    let seconds = depth.and_then(|depth| depth.seconds_left);
+    let left = seconds.and_then(|seconds| TimeDelta::try_seconds(seconds.try_into().ok()?));
+    let mut around = Around {
+        halted: standings.is_halted(request.chain),
+        deep_at: left.map(|left| now + left),
+        ..Around::only(means(service))
+    };
+    if request.status() == Status::Registered {
+        around.suspect = service.store.is_suspect(request).await?;
+        around.behind = under_way(service, request).await?;
+    }
+    Ok(Explained { depth, explanation: explain(request, &around, now) })
+}
+
+/// The request of the same app whose commit is under way. One that a person is asked about holds
+/// nobody up.
+async fn under_way(service: &Service, request: &Request) -> Result<Option<RequestId>, StoreError> {
+    let filter =
+        Filter { status: Some(Status::Committing), app: Some(request.app), ..Filter::default() };
+    let others = service.store.requests(&filter, COMMITS_MAX).await?;
+    let first = others
+        .into_iter()
+        .find(|other| other.chain == request.chain && other.facts.attention.is_none());
+    Ok(first.map(|other| other.id))
+}
