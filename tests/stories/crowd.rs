@@ -8,6 +8,9 @@ use countersign::store::journal::Verdict;
 use crate::world::crowd::{APPS, Crowd, SOURCES};
 
 const CROWD: usize = 200;
+/// More are registered by the ticks after the block: by then each app may have begun with one whose
+/// token dies later.
+const REGISTERED_AT_ONCE: usize = 600;
 /// Commits under way at the same time: not more than one instance has workers.
 const AT_ONCE_MAX: usize = 8;
 
@@ -27,7 +30,7 @@ async fn many_that_one_block_registers_are_committed_once_and_in_order_of_deadli
     println!("{} at once, order {:?}", most_at_once(&crowd), Order::of(&places));
     assert!(served.iter().all(|(call, _)| call.created.is_some()), "no commit is in vain");
     assert!(most_at_once(&crowd) <= AT_ONCE_MAX);
-    Order::of(&places).check();
+    Order::of(&places).check(if count > REGISTERED_AT_ONCE { APPS } else { 0 });
     places.sort_unstable();
     assert!(places.into_iter().eq(0..count), "each is committed once");
     let verdict = running.service.store.verify_journal(|_| {}).await.expect("the journal reads");
@@ -67,10 +70,10 @@ impl Order {
         order
     }
 
-    /// Commits of an app take turns, so their order is exact. Those of others are made beside them,
-    /// and may be faster.
-    fn check(&self) {
-        assert_eq!(self.swapped_in_an_app, 0, "{self:?}");
+    /// Commits of an app take turns, so their order is exact but for those that are known too late.
+    /// Those of others are made beside them, and may be faster.
+    fn check(&self, known_late: usize) {
+        assert!(self.swapped_in_an_app <= known_late, "{self:?}");
         assert!(self.moved <= SOURCES, "{self:?}");
         assert!(self.longest_wait <= 2 * SOURCES, "{self:?}");
     }

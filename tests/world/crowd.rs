@@ -1,8 +1,6 @@
 //! Many requests of several apps and sources that one block registers, and the order in which they
 //! are committed.
 
-use std::time::Duration;
-
 use alloy::{primitives::Address, providers::Provider, sol_types::SolCall};
 use chrono::{DateTime, TimeDelta, Utc};
 use countersign::{
@@ -14,14 +12,12 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use sqlx::Row;
 
-use super::{Api, DEPTH, Running, World, eventually, within};
+use super::{Api, DEPTH, Running, World, eventually};
 
 pub const APPS: usize = 10;
 const SOURCES_PER_APP: usize = 4;
 pub const SOURCES: usize = APPS * SOURCES_PER_APP;
 const FIRST_NODE: u64 = 100;
-/// A thousand take a while, on a machine that has more to do.
-const CROWD_PATIENCE: Duration = Duration::from_mins(10);
 /// Calls at the same time, so that it does not take long to gather a crowd.
 const HANDS: usize = 8;
 
@@ -117,16 +113,21 @@ impl Crowd {
         self.world.mine(DEPTH).await;
     }
 
-    /// Waits until every request has this status.
+    /// Waits until every request has this status, as long as some get there.
     pub async fn wait_for(&self, status: &str) {
         let mut connection = self.world.database.connect().await;
-        within(CROWD_PATIENCE, format!("everything to be {status}"), async || {
-            let others =
-                sqlx::query("select count(*) from requests where status <> $1").bind(status);
-            let others = others.fetch_one(&mut connection).await.expect("requests read");
-            (others.get::<i64, _>(0) == 0).then_some(())
-        })
-        .await;
+        let mut left = self.prepared.len();
+        while left > 0 {
+            let what = format!("one more of {left} to be {status}");
+            left = eventually(what, async || {
+                let others = sqlx::query("select count(*) from requests where status <> $1");
+                let others = others.bind(status).fetch_one(&mut connection).await;
+                let others = others.expect("requests read").get::<i64, _>(0);
+                let others = usize::try_from(others).expect("a count");
+                (others < left).then_some(others)
+            })
+            .await;
+        }
     }
 
     /// The commits in the order they came in, each with the place of its request in order of

@@ -46,17 +46,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub const DEPTH: u64 = 2;
 
 /// Waits until `look` finds something.
-pub async fn eventually<T>(what: impl fmt::Display, look: impl AsyncFnMut() -> Option<T>) -> T {
-    within(PATIENCE, what, look).await
-}
-
-/// The same, for what may take longer or must not take as long.
-pub async fn within<T>(
-    patience: Duration,
-    what: impl fmt::Display,
-    mut look: impl AsyncFnMut() -> Option<T>,
-) -> T {
-    let found = tokio::time::timeout(patience, async {
+pub async fn eventually<T>(what: impl fmt::Display, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = tokio::time::timeout(PATIENCE, async {
         let mut clock = tokio::time::interval(LOOK_EVERY);
         loop {
             clock.tick().await;
@@ -65,7 +56,7 @@ pub async fn within<T>(
             }
         }
     });
-    found.await.unwrap_or_else(|_| panic!("waited {patience:?} for {what}"))
+    found.await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
 }
 
 /// Installs the TLS provider that the real program installs in `main`.

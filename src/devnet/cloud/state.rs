@@ -33,6 +33,7 @@ pub struct EmulatedCvm {
     /// The instance it was replicated from; none for those that nobody had to ask for.
     pub source: Option<Uuid>,
     pub boot_error: Option<String>,
+    instance_id: String,
     /// Looks still needed until it is up.
     polls_left: u32,
     boot_polls: u32,
@@ -61,8 +62,8 @@ impl EmulatedCvm {
         format!("cvm_{:08x}", self.serial)
     }
 
-    pub fn instance_id(&self) -> String {
-        alloy::hex::encode(&keccak256(self.id.as_bytes())[..20])
+    pub fn instance_id(&self) -> &str {
+        &self.instance_id
     }
 
     /// A look at it moves its boot on.
@@ -71,6 +72,11 @@ impl EmulatedCvm {
         self.polls_left = self.polls_left.saturating_sub(1);
         seen
     }
+}
+
+/// Made once for each instance: lists name it often.
+fn instance_id(id: Uuid) -> String {
+    alloy::hex::encode(&keccak256(id.as_bytes())[..20])
 }
 
 /// A commit token that was given out.
@@ -162,6 +168,7 @@ impl World {
             created_at: self.now(),
             source: None,
             boot_error: None,
+            instance_id: instance_id(id),
             polls_left: 0,
             boot_polls: 0,
         });
@@ -371,9 +378,10 @@ impl World {
         }
         let serial = self.mint();
         let boot_polls = self.config.boot_polls;
+        let id = self.mint_uuid();
         let cvm = EmulatedCvm {
             serial,
-            id: self.mint_uuid(),
+            id,
             app,
             name: format!("{}-{serial}", self.config.source.name),
             node,
@@ -382,6 +390,7 @@ impl World {
             created_at: self.now(),
             source: Some(source),
             boot_error: self.switches.boot_error.clone(),
+            instance_id: instance_id(id),
             polls_left: boot_polls,
             boot_polls,
         };
