@@ -214,7 +214,7 @@ impl Store {
              where chain_id = $1 and executed_block <= $2 and executed_at is not null
                and registered_at is null and ended_as is null and attempt_id is null
                and committed_at is null
-             order by executed_block, id limit $3",
+             order by deadline, executed_block, id limit $3",
             signed(chain.get()),
             signed(deep),
             i64::from(limit),

@@ -165,7 +165,8 @@ impl Store {
             r#"select exists (
                 select 1 from preparations p, preparations ours
                 where ours.id = $1 and p.source_cvm = ours.source_cvm and p.id <> ours.id
-                  and (p.received_at, p.id) > (ours.received_at, ours.id)
+                  and (p.prepared_at, p.received_at, p.id)
+                    > (ours.prepared_at, ours.received_at, ours.id)
             ) as "suspect!""#,
             preparation.id,
         )
