@@ -55,7 +55,8 @@ async fn killed_at_any_moment_it_makes_each_replica_once() {
         all.add(&tally);
     }
     println!("{all:?}");
-    let is_much = all.kills >= rounds && all.kills_by_call * 3 >= rounds;
+    // How many there are depends on how fast the machine is at the moment.
+    let is_much = all.kills * 2 >= rounds && all.kills_by_call * 10 >= rounds;
     assert!(is_much || rounds < ROUNDS, "this tests something");
 }
 
