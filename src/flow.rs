@@ -292,7 +292,8 @@ impl Service {
         }
     }
 
-    fn means(&self) -> Means {
+    /// What this service is able to do.
+    pub fn means(&self) -> Means {
         Means { can_prepare: self.can_prepare }
     }
 

@@ -1,11 +1,9 @@
 //! What an answer to a commit means, and which instance a lost answer may have made. Pure.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 
 use crate::{
-    phala::{Class, Instance, Meaning, PhalaError, catalogue::is_known},
+    phala::{Class, Instance, PhalaError, catalogue::is_known},
     planted::{Bug, planted},
     request::{Request, ids::ReplicaId, step::Pace},
     store::attempts::{Answer, Baseline, Then},
@@ -13,10 +11,6 @@ use crate::{
 
 /// The parts of a cloud may differ by this much about the time.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
-/// Shorter pauses than this are not taken from a server; ours grow.
-const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
-/// How often it is tried again what a person was asked about: it may have been answered elsewhere.
-pub const ASK_AGAIN: Duration = Duration::from_mins(15);
 
 /// How a commit call ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,30 +53,22 @@ pub fn outcome(answer: Result<Instance, PhalaError>) -> Outcome {
             Outcome::Refused(refusal("not-sent", reason))
         };
     };
-    let Meaning { class, text, advice } = answer.meaning();
     let code = answer.code.clone().unwrap_or_else(|| format!("http-{}", answer.status));
-    let reason = format!("{answer}. {text} {advice}");
+    let (reason, body) = (answer.explained(), Some(answer.body.clone()));
     let known = answer.code.as_deref().is_some_and(is_known);
-    let body = Some(answer.body.clone());
-    // A server that says "now" again and again is not asked in a circle.
-    let asked = answer.retry_after.filter(|pause| *pause >= RETRY_AFTER_MIN).map(Pace::After);
-    match class {
+    let refused =
+        |code: &str, reason: String| Refusal { pace: answer.pace(), ..refusal(code, reason) };
+    match answer.meaning().class {
         _ if answer.may_have_acted() => unclear(&code, reason, body, Then::TryAgain),
         Class::Prepare => unclear(&code, reason, body, Then::DropToken),
-        Class::RetryNow => Outcome::Refused(Refusal {
-            pace: asked.unwrap_or(Pace::Backoff),
-            may_have_acted: !known,
-            ..refusal(&code, reason)
-        }),
-        Class::RetryLater(_) if planted(Bug::GiveUpTooSoon) => Outcome::Final { code, reason },
-        Class::RetryLater(pace) => {
-            let pace = asked.unwrap_or(Pace::After(pace));
-            Outcome::Refused(Refusal { pace, ..refusal(&code, reason) })
+        Class::RetryNow => {
+            Outcome::Refused(Refusal { may_have_acted: !known, ..refused(&code, reason) })
         }
+        Class::RetryLater(_) if planted(Bug::GiveUpTooSoon) => Outcome::Final { code, reason },
+        Class::RetryLater(_) => Outcome::Refused(refused(&code, reason)),
         // Known to be said before anything is done: by a code, or because it was not let in.
         Class::Ask if known || matches!(answer.status, 401 | 403 | 468) => {
-            let pace = asked.unwrap_or(Pace::After(ASK_AGAIN));
-            Outcome::Refused(Refusal { pace, asks: true, ..refusal(&code, reason) })
+            Outcome::Refused(Refusal { asks: true, ..refused(&code, reason) })
         }
         // Only Phala Cloud itself, by one of its codes, can say that nothing was done: anything
         // else may come from something in between, after the work was handed over.
@@ -129,6 +115,8 @@ pub fn candidates(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use alloy::primitives::{Address, B256};
     use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     clock::Clock,
-    phala::{Instance, PhalaCloud},
+    phala::{Instance, PhalaCloud, catalogue::ASK_AGAIN},
     planted::{Bug, planted},
     request::{
         Request,
@@ -20,11 +20,7 @@ use crate::{
     },
 };
 
-use super::{
-    CommitError,
-    begin::actor,
-    outcome::{ASK_AGAIN, candidates},
-};
+use super::{CommitError, begin::actor, outcome::candidates};
 
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 

@@ -2,13 +2,11 @@
 //! whose token died. Preparing changes nothing on a CVM, so it may be repeated; but on a source
 //! that no chain governs it would create a replica at once, so that is looked at first.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
 use crate::{
     clock::{Clock, Time},
-    phala::{Class, Meaning, PhalaCloud, PhalaError, Prepared},
+    phala::{Class, PhalaCloud, PhalaError, Prepared, catalogue::ASK_AGAIN},
     planted::{Bug, planted},
     request::{
         Request, deadline,
@@ -21,9 +19,6 @@ use crate::{
 };
 
 use super::{accept::to_store, read::Submission};
-
-/// How often a person's answer is looked for where it would show: in what Phala Cloud answers.
-const ASK_AGAIN: Duration = Duration::from_mins(15);
 
 /// Why nothing was prepared.
 #[derive(Debug, thiserror::Error)]
@@ -154,14 +149,8 @@ async fn refused(
         }
         PrepareError::NotGoverned => (error.to_string(), Pace::After(ASK_AGAIN), true),
         PrepareError::Phala(PhalaError::Api(answer)) => {
-            let Meaning { class, text, advice } = answer.meaning();
-            let (pace, asks) = match class {
-                Class::RetryNow | Class::Prepare => (Pace::Backoff, false),
-                Class::RetryLater(pace) => (Pace::After(pace), false),
-                Class::Ask | Class::GiveUp => (Pace::After(ASK_AGAIN), true),
-            };
-            let pace = answer.retry_after.filter(|it| !it.is_zero()).map_or(pace, Pace::After);
-            (format!("{answer}. {text} {advice}"), pace, asks)
+            let asks = matches!(answer.meaning().class, Class::Ask | Class::GiveUp);
+            (answer.explained(), answer.pace(), asks)
         }
         _ => return Err(error),
     };

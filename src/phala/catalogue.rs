@@ -5,6 +5,11 @@
 
 use std::{fmt::Write, time::Duration};
 
+use crate::request::step::Pace;
+
+/// How often it is tried again what a person was asked about: it may have been answered elsewhere.
+pub const ASK_AGAIN: Duration = Duration::from_mins(15);
+
 /// What to do about an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -21,6 +26,16 @@ pub enum Class {
 }
 
 impl Class {
+    /// When to try again, unless the server says when. What cannot succeed as asked may do so once
+    /// somebody has changed something, where it is tried again at all.
+    pub fn pace(self) -> Pace {
+        match self {
+            Self::RetryNow | Self::Prepare => Pace::Backoff,
+            Self::RetryLater(pause) => Pace::After(pause),
+            Self::Ask | Self::GiveUp => Pace::After(ASK_AGAIN),
+        }
+    }
+
     fn words(self) -> String {
         match self {
             Self::RetryNow => "retry now".into(),
@@ -214,12 +229,13 @@ pub fn is_known(code: &str) -> bool {
 /// The catalogue for people, as it stands in `docs/phala-codes.md`.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = String::from(
+    let minutes = ASK_AGAIN.as_secs() / 60;
+    let mut text = format!(
         "# What Countersign does about an answer of Phala Cloud\n\n\
          Written from `src/phala/catalogue.rs` by `make fixtures`; do not edit it here.\n\n\
          `retry now` means with pauses of 1, 2, 4 … seconds up to five minutes, or as long as \
          `Retry-After` says.\n`ask a person` means that the request shows `needs attention` and is \
-         tried again every 15 minutes, or at once\nafter `countersign retry`. `give up` ends the \
+         tried again every {minutes} minutes, or at once\nafter `countersign retry`. `give up` ends the \
          request as `failed`. A code or status that is not listed is looked\ninto first (does the \
          replica exist?) and then for a person.\n\n\
          | answer | class | meaning | what to do |\n|---|---|---|---|\n",

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::catalogue::{BROKEN_STATUSES, Meaning, meaning};
+use crate::request::step::Pace;
 
 /// Characters of a message kept. The rest is somebody's stack trace.
 const MESSAGE_CHARS_MAX: usize = 500;
@@ -17,6 +18,8 @@ const CODE_CHARS_MAX: usize = 64;
 const BODY_CHARS_MAX: usize = 4_000;
 /// A server that asks for more patience than this is wrong or hostile.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+/// Shorter pauses than this are not taken from a server; ours grow.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
 /// An answer that is not a success, with everything secret or endless taken out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,21 @@ impl ApiError {
     #[must_use]
     pub fn meaning(&self) -> Meaning {
         meaning(self.status, self.code.as_deref())
+    }
+
+    /// When to try again: when the server asks for it, but one that says "now" again and again is not
+    /// asked in a circle; else as its class has it.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        let asked = self.retry_after.filter(|pause| *pause >= RETRY_AFTER_MIN);
+        asked.map_or(self.meaning().class.pace(), Pace::After)
+    }
+
+    /// The answer, what it means and what to do.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        let Meaning { text, advice, .. } = self.meaning();
+        format!("{self}. {text} {advice}")
     }
 
     /// Whether the call may have taken effect although this came back: a server or a proxy that

@@ -10,7 +10,6 @@ use crate::{
         Request,
         explain::{Around, Explanation, explain},
         ids::RequestId,
-        plan::Means,
         status::Status,
     },
     store::{StoreError, requests::Filter},
@@ -27,11 +26,6 @@ pub struct Explained {
     pub explanation: Explanation,
 }
 
-/// What the service is able to do.
-pub fn means(service: &Service) -> Means {
-    Means { can_prepare: service.can_prepare }
-}
-
 /// Explains a request; its reason becomes what its chain says, where that is the reason.
 pub async fn explained(service: &Service, request: &mut Request) -> Result<Explained, StoreError> {
     let standings = Standings::of(service, std::slice::from_ref(request)).await?;
@@ -42,7 +36,7 @@ pub async fn explained(service: &Service, request: &mut Request) -> Result<Expla
     let mut around = Around {
         halted: standings.is_halted(request.chain),
         deep_at: left.map(|left| now + left),
-        ..Around::only(means(service))
+        ..Around::only(service.means())
     };
     if request.status() == Status::Registered {
         around.suspect = service.store.is_suspect(request).await?;

@@ -28,7 +28,7 @@ use crate::{
     web::{
         WebState,
         candidates::{Candidates, candidates},
-        explained::{Explained, explained, means},
+        explained::{Explained, explained},
         gate::{Reader, Writer},
         problem::Problem,
         standing::Standings,
@@ -327,7 +327,7 @@ pub async fn list(
 
 /// A request that was changed just now, so that its facts explain it without a further look.
 pub(super) fn changed(service: &Service, request: Request) -> RequestView {
-    let explanation = explain(&request, &Around::only(means(service)), service.clock.now());
+    let explanation = explain(&request, &Around::only(service.means()), service.clock.now());
     RequestView { explanation: Some(explanation), ..request.into() }
 }
 
