@@ -7,13 +7,14 @@ alter table commit_attempts
     add column listed_at timestamptz,
     -- A person has the word; the app's other commits go on.
     add column parked boolean not null default false,
-    -- When its replica was looked for anew, because a person wanted it.
-    add column taken_up_at timestamptz,
+    -- How often its replica was looked for in vain. Patience is counted in looks: the clocks of the
+    -- instances that share the work may differ by more than it.
+    add column looks integer not null default 0 check (looks >= 0),
     -- An answer that left open what happened, and what follows when nothing is found.
     add column answer_code text,
     add column answer_reason text,
     add column answer_body text check (length(answer_body) <= 4000),
-    add column answer_then text check (answer_then in ('try_again', 'drop_token', 'ask')),
+    add column answer_then text check (answer_then in ('try_again', 'drop_token', 'ask', 'fail')),
     add constraint commit_attempts_answer check ((answer_code is null) = (answer_then is null)),
     add constraint commit_attempts_answer_reason
         check ((answer_code is null) = (answer_reason is null));

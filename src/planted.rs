@@ -32,10 +32,12 @@ pub enum Bug {
     TokenInError,
     /// A newer token is used while a commit with the older one may be on its way.
     NewestTokenFirst,
+    /// A replica that is not in the list at once does not exist.
+    OneLook,
 }
 
 impl Bug {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CommitBeforeIntent,
         Self::IgnoreAmbiguity,
         Self::NoFencing,
@@ -50,6 +52,7 @@ impl Bug {
         Self::JournalLeftOut,
         Self::TokenInError,
         Self::NewestTokenFirst,
+        Self::OneLook,
     ];
 }
 

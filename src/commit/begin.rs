@@ -202,10 +202,6 @@ async fn conclude(
             record(event).await?;
             Ok(Step::Wait { reason: told, pace })
         }
-        Outcome::Final { code, reason } => {
-            record(Event::Failed { code: Some(code), reason }).await?;
-            Ok(Step::Changed)
-        }
         Outcome::Unclear(answer) => {
             store.note_answer(lease, attempt, &answer, clock.now()).await?;
             let reason = format!("{}; looking whether the replica exists", answer.reason);

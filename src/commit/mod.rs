@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! registered ── begin ──► intent written ── the call ──► outcome
-//!                                                        ├─ done        → committed
-//!                                                        ├─ no effect   → registered, later again
-//!                                                        ├─ final       → failed
-//!                                                        └─ ambiguous   → committing: settle
-//! committing ── settle ─► list the app's instances, compare with the list from before
+//!                                                        ├─ done     → committed
+//!                                                        ├─ refused  → registered, later again
+//!                                                        └─ unclear  → committing: settle
+//! committing ── settle ─► list the app's instances, compare with the list from before; when nothing
+//!                         is found, what the answer left to do: again, another token, ask, fail
 //! committed ─── boot ───► running, or a person is asked
 //! ```
 //!

@@ -19,8 +19,6 @@ pub enum Outcome {
     Done(ReplicaId),
     /// It was refused.
     Refused(Refusal),
-    /// It cannot succeed.
-    Final { code: String, reason: String },
     /// Nobody knows yet: look. What is to be done when nothing is found is told by the answer.
     Unclear(Answer),
 }
@@ -64,7 +62,9 @@ pub fn outcome(answer: Result<Instance, PhalaError>) -> Outcome {
         Class::RetryNow => {
             Outcome::Refused(Refusal { may_have_acted: !known, ..refused(&code, reason) })
         }
-        Class::RetryLater(_) if planted(Bug::GiveUpTooSoon) => Outcome::Final { code, reason },
+        Class::RetryLater(_) if planted(Bug::GiveUpTooSoon) => {
+            unclear(&code, reason, body, Then::Fail)
+        }
         Class::RetryLater(_) => Outcome::Refused(refused(&code, reason)),
         // Known to be said before anything is done: by a code, or because it was not let in.
         Class::Ask if known || matches!(answer.status, 401 | 403 | 468) => {
@@ -73,7 +73,8 @@ pub fn outcome(answer: Result<Instance, PhalaError>) -> Outcome {
         // Only Phala Cloud itself, by one of its codes, can say that nothing was done: anything
         // else may come from something in between, after the work was handed over.
         Class::Ask => unclear(&code, reason, body, Then::Ask),
-        Class::GiveUp => Outcome::Final { code, reason },
+        // An earlier try may have succeeded: then it has not failed.
+        Class::GiveUp => unclear(&code, reason, body, Then::Fail),
     }
 }
 
@@ -214,7 +215,7 @@ mod tests {
             assert_eq!(refusal.may_have_acted, by_something_between, "{status} {code:?}");
         }
         for (status, code) in [(400, Some("ERR-01-001")), (404, Some("ERR-03-001"))] {
-            assert!(matches!(outcome(refused(status, code)), Outcome::Final { .. }), "{status}");
+            assert_eq!(then(&outcome(refused(status, code))), Some(Then::Fail), "{status}");
         }
     }
 

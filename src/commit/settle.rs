@@ -15,7 +15,7 @@ use crate::{
     },
     store::{
         Store,
-        attempts::{Attempt, Then},
+        attempts::{Answer, Attempt, Then},
         lease::Lease,
     },
 };
@@ -31,8 +31,9 @@ pub enum Verdict {
     Several(usize),
 }
 
-/// Looks for the replica that an attempt may have made. After `patience` without one, what the
-/// answer left to do is done; should the replica appear later, the next attempt finds it first.
+/// Looks for the replica that an attempt may have made. After so many looks in vain as `patience`
+/// has room for, what the answer left to do is done; should the replica appear later, the next
+/// attempt finds it first.
 pub async fn settle(
     store: &Store,
     cloud: &PhalaCloud,
@@ -41,23 +42,22 @@ pub async fn settle(
     request: &Request,
     lease: &Lease,
 ) -> Result<Step, CommitError> {
-    let Some(mut attempt) = store.open_attempt(request.id).await? else {
+    let Some(attempt) = store.open_attempt(request.id).await? else {
         return Ok(Step::wait("the attempt is being settled", Pace::Backoff));
     };
-    if attempt.parked {
-        let now = clock.now();
-        if !store.take_up(lease, attempt.id, now).await? {
-            let reason = "another commit of the same app is under way";
-            return Ok(Step::wait(reason, Pace::After(LOOK_AGAIN)));
-        }
-        attempt.since = now;
+    if attempt.parked && !store.take_up(lease, attempt.id, clock.now()).await? {
+        let reason = "another commit of the same app is under way";
+        return Ok(Step::wait(reason, Pace::After(LOOK_AGAIN)));
     }
     let instances = cloud.instances(request.app).await?;
     if let Some(verdict) = found(store, request, &instances).await? {
         return record_verdict(store, clock, request, lease, &attempt, verdict).await;
     }
-    let waited = (clock.now() - attempt.since).to_std().unwrap_or_default();
-    if waited < patience {
+    let looks = store.looked_in_vain(lease, attempt.id, clock.now()).await?;
+    // Counted, and not timed from the start of the attempt: the call may have taken long, and the
+    // instance that made it may have had another clock.
+    let is_patient = LOOK_AGAIN.saturating_mul(looks.saturating_sub(1)) < patience;
+    if is_patient && !planted(Bug::OneLook) {
         let reason = match &attempt.answer {
             Some(answer) => answer.reason.as_str(),
             None => "the commit was not answered",
@@ -76,27 +76,33 @@ async fn conclude_without(
     lease: &Lease,
     attempt: &Attempt,
 ) -> Result<Step, CommitError> {
-    let then = attempt.answer.as_ref().map_or(Then::TryAgain, |answer| answer.then);
-    let why = attempt.answer.as_ref().map_or("the commit was not answered", |it| &it.reason);
-    let reason = format!("{why}; no new instance appeared");
-    if then == Then::DropToken {
-        store.refuse_token(lease, attempt.id, &reason, &actor(), clock.now()).await?;
-        return Ok(Step::Changed);
-    }
-    let asks = then == Then::Ask;
-    let code = match &attempt.answer {
-        Some(answer) if asks => answer.code.clone(),
-        _ => "no-effect-seen".into(),
+    let (id, now) = (attempt.id, clock.now());
+    let (then, code, why) = match &attempt.answer {
+        Some(Answer { then, code, reason, .. }) => (*then, code.as_str(), reason.as_str()),
+        None => (Then::TryAgain, "no-answer", "the commit was not answered"),
     };
-    let event = Event::CommitRefused {
-        attempt: attempt.id,
-        code,
+    let reason = format!("{why}; no new instance appeared");
+    let refused = |code: &str, asks| Event::CommitRefused {
+        attempt: id,
+        code: code.to_owned(),
         reason: reason.clone(),
         may_have_acted: true,
         asks,
     };
-    store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
-    Ok(if asks { Step::wait(reason, Pace::After(ASK_AGAIN)) } else { Step::Changed })
+    let (event, step) = match then {
+        Then::DropToken => {
+            store.refuse_token(lease, id, &reason, &actor(), now).await?;
+            return Ok(Step::Changed);
+        }
+        Then::TryAgain => (refused("no-effect-seen", false), Step::Changed),
+        Then::Ask => (refused(code, true), Step::wait(reason.clone(), Pace::After(ASK_AGAIN))),
+        Then::Fail => {
+            let code = Some(code.to_owned());
+            (Event::Failed { code, reason: why.to_owned() }, Step::Changed)
+        }
+    };
+    store.record(request.id, Some(lease), &actor(), &event, now).await?;
+    Ok(step)
 }
 
 /// Compares the app's instances with what the first attempt saw that may have acted.

@@ -236,7 +236,7 @@ pub fn markdown() -> String {
          `retry now` means with pauses of 1, 2, 4 … seconds up to five minutes, or as long as \
          `Retry-After` says.\n`ask a person` means that the request shows `needs attention` and is \
          tried again every {minutes} minutes, or at once\nafter `countersign retry`. `give up` ends the \
-         request as `failed`. A code or status that is not listed is looked\ninto first (does the \
+         request as `failed`, once no replica of it is to be seen. A code or status that is not listed is looked\ninto first (does the \
          replica exist?) and then for a person.\n\n\
          | answer | class | meaning | what to do |\n|---|---|---|---|\n",
     );

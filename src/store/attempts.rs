@@ -25,8 +25,6 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     pub id: Uuid,
-    /// Since when its replica is looked for: since its start, or since a person wanted it anew.
-    pub since: Time,
     /// Commits of the same app go on meanwhile, since a person has the word.
     pub parked: bool,
     /// The answer that left open what happened, if one came.
@@ -51,11 +49,17 @@ pub enum Then {
     DropToken,
     /// A person must look.
     Ask,
+    /// It cannot succeed.
+    Fail,
 }
 
 impl Then {
-    const ALL: [(Self, &str); 3] =
-        [(Self::TryAgain, "try_again"), (Self::DropToken, "drop_token"), (Self::Ask, "ask")];
+    const ALL: [(Self, &str); 4] = [
+        (Self::TryAgain, "try_again"),
+        (Self::DropToken, "drop_token"),
+        (Self::Ask, "ask"),
+        (Self::Fail, "fail"),
+    ];
 
     fn as_str(self) -> &'static str {
         let (_, word) =
@@ -139,15 +143,14 @@ impl Store {
         let event = Event::CommitStarted { attempt: id, preparation, evidence };
         record(&mut tx, request.id, Some(lease), actor, &event, now).await?;
         super::commit(tx).await?;
-        Ok(Attempt { id, since: now, parked: false, answer: None })
+        Ok(Attempt { id, parked: false, answer: None })
     }
 
     /// The unsettled attempt of a request.
     pub async fn open_attempt(&self, request: RequestId) -> Result<Option<Attempt>, StoreError> {
         let row = sqlx::query!(
-            r#"select id, coalesce(taken_up_at, started_at) as "since!", parked,
-                answer_code, answer_reason, answer_body, answer_then
-             from commit_attempts where request_id = $1 and settled_at is null"#,
+            "select id, parked, answer_code, answer_reason, answer_body, answer_then
+             from commit_attempts where request_id = $1 and settled_at is null",
             request.0
         )
         .fetch_optional(&self.pool)
@@ -163,7 +166,7 @@ impl Store {
             }
             _ => None,
         };
-        Ok(Some(Attempt { id: row.id, since: row.since, parked: row.parked, answer }))
+        Ok(Some(Attempt { id: row.id, parked: row.parked, answer }))
     }
 
     /// Keeps the answer that left open what happened.
@@ -193,6 +196,27 @@ impl Store {
         super::commit(tx).await
     }
 
+    /// Notes that the replica of an attempt was looked for in vain; how often that is by now.
+    pub async fn looked_in_vain(
+        &self,
+        lease: &Lease,
+        attempt: Uuid,
+        now: Time,
+    ) -> Result<u32, StoreError> {
+        let mut tx = self.begin().await?;
+        hold_lease(&mut tx, lease, now).await?;
+        let looks = sqlx::query_scalar!(
+            "update commit_attempts set looks = looks + 1
+             where id = $1 and settled_at is null returning looks",
+            attempt
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .during("count looks for a replica")?;
+        super::commit(tx).await?;
+        Ok(looks.unsigned_abs())
+    }
+
     /// Takes up an attempt again that a person had the word about; false while another commit of
     /// the app is under way, whose replica could be taken for this one's.
     pub async fn take_up(
@@ -204,13 +228,12 @@ impl Store {
         let mut tx = self.begin().await?;
         hold_lease(&mut tx, lease, now).await?;
         let taken = sqlx::query!(
-            "update commit_attempts a set parked = false, taken_up_at = $2
+            "update commit_attempts a set parked = false, looks = 0
              where id = $1 and settled_at is null and not exists (
                 select 1 from commit_attempts o
                 where o.chain_id = a.chain_id and o.app = a.app and o.id <> a.id
                   and o.settled_at is null and not o.parked)",
-            attempt,
-            now
+            attempt
         )
         .execute(&mut *tx)
         .await

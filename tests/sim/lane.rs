@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use countersign::{
@@ -21,7 +22,7 @@ use crate::{
     laws::Broken,
     lines::Sessions,
     rng::Rng,
-    scene::Scene,
+    scene::{SETTLE_SECONDS, Scene},
     stage::{Stage, Told},
     tally::Tally,
     truth::Truth,
@@ -112,6 +113,7 @@ impl Lane {
         );
         let mut settings = Settings::read("", Overrides::default()).expect("defaults are settings");
         settings.phala_api_prefix = "http://cloud.test/api/v1".parse().expect("it is a URL");
+        settings.settle = Duration::from_secs(SETTLE_SECONDS.unsigned_abs());
         let webhooks = Webhooks::new(vec![]).expect("a client is made");
         Self { bodies, stage, told, store, sql, empty, webhooks, settings, logged }
     }

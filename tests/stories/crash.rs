@@ -162,7 +162,7 @@ impl Crash {
         let all_run = CancellationToken::new();
         let Self { world, connections, program, tally, .. } = self;
         let story = async {
-            carry(world, &wanted, api, plan).await;
+            carry(world, connections, &wanted, api, plan).await;
             run(connections).await;
             all_run.cancel();
         };
@@ -277,11 +277,17 @@ impl Moment {
 }
 
 /// Submits every preparation and approves it, whatever state the program is in.
-async fn carry(world: &World, wanted: &[Wanted], mut api: watch::Receiver<Api>, plan: &Plan) {
+async fn carry(
+    world: &World,
+    connections: &PgPool,
+    wanted: &[Wanted],
+    mut api: watch::Receiver<Api>,
+    plan: &Plan,
+) {
     for one in wanted {
         submit(&mut api, &one.submission).await;
     }
-    tokio::time::sleep(plan.thought).await;
+    owners_know(connections, plan.proposed).await;
     let rpc = &world.town.chain.rpc;
     rpc.mine_at_once(!plan.one_block).await.expect("anvil takes it");
     for one in wanted {
@@ -290,6 +296,18 @@ async fn carry(world: &World, wanted: &[Wanted], mut api: watch::Receiver<Api>, 
     }
     rpc.mine_at_once(true).await.expect("anvil takes it");
     world.mine(DEPTH + u64::from(plan.one_block)).await;
+}
+
+/// Waits until so many of the open requests were put to their owners.
+async fn owners_know(connections: &PgPool, count: usize) {
+    eventually("proposals to the owners", async || {
+        let rows = sqlx::query(
+            "select 1 from requests where proposal_id is not null and running_at is null",
+        );
+        let rows = rows.fetch_all(connections).await.expect("requests read");
+        (rows.len() >= count).then_some(())
+    })
+    .await;
 }
 
 /// Submits a preparation until it is answered: only then a request may not be lost any more.

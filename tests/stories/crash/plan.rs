@@ -7,6 +7,7 @@ use countersign::devnet::cloud::Endpoint;
 use proptest::{
     collection::vec,
     prelude::*,
+    sample::Index,
     strategy::ValueTree,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
@@ -19,8 +20,8 @@ pub struct Plan {
     /// One request for each: which of the sources is to be replicated. The same one may be asked
     /// for more than once, and then each preparation voids the token of the one before.
     pub sources: Vec<usize>,
-    /// How long the owners take.
-    pub thought: Duration,
+    /// How many of the requests are put to the owners before they act.
+    pub proposed: usize,
     /// Whether all approvals stand in one block.
     pub one_block: bool,
     pub kills: Vec<Moment>,
@@ -65,10 +66,10 @@ impl Plan {
 
 fn plan(sources: usize) -> impl Strategy<Value = Plan> {
     let sources = vec(0..sources, 2..=NODES.len());
-    (sources, millis(0..400), any::<bool>(), vec(moment(), 1..=3), trouble()).prop_map(
-        |(sources, thought, one_block, kills, trouble)| Plan {
+    (sources, any::<Index>(), any::<bool>(), vec(moment(), 1..=3), trouble()).prop_map(
+        |(sources, proposed, one_block, kills, trouble)| Plan {
+            proposed: proposed.index(sources.len() + 1),
             sources,
-            thought,
             one_block,
             kills,
             trouble,

@@ -1,0 +1,127 @@
+use serde_json::json;
+
+use super::*;
+
+fn now() -> Time {
+    "2026-11-21T09:00:00Z".parse().unwrap()
+}
+
+fn good() -> Value {
+    json!({
+        "chain_id": 8453,
+        "app": "11".repeat(20),
+        "source_cvm": "0b7c4a52-6d7e-4f0a-9c1d-2f3a4b5c6d7e",
+        "node_id": 5,
+        "compose_hash": "AA".repeat(32),
+        "device_id": format!("0x{}", "bb".repeat(32)),
+        "commit_token": "f3b0c6f2-0000-4000-8000-000000000001",
+    })
+}
+
+fn try_read(body: &Value) -> Result<Submission, FieldProblem> {
+    read(body, &[ChainId::BASE], now())
+}
+
+#[test]
+fn prefixes_and_case_are_normalised_and_the_expiry_is_computed() {
+    let submission = try_read(&good()).unwrap();
+    assert_eq!(submission.compose.to_string(), format!("0x{}", "aa".repeat(32)));
+    assert_eq!(submission.source.as_str(), "0b7c4a526d7e4f0a9c1d2f3a4b5c6d7e");
+    assert_eq!(submission.expires_at.to_rfc3339(), "2026-12-05T09:00:00+00:00");
+}
+
+#[test]
+fn what_is_said_about_the_expiry_counts() {
+    let mut body = good();
+    body["expires_at"] = json!("2026-11-28T09:00:00Z");
+    assert_eq!(try_read(&body).unwrap().expires_at.to_rfc3339(), "2026-11-28T09:00:00+00:00");
+    for wrong in
+        [json!("soon"), json!(7), json!("2026-11-21T08:59:59Z"), json!("2036-01-01T00:00:00Z")]
+    {
+        body["expires_at"] = wrong;
+        assert_eq!(try_read(&body).unwrap_err().field, "expires_at");
+    }
+}
+
+#[test]
+fn the_only_configured_chain_is_the_default() {
+    let mut body = good();
+    body.as_object_mut().unwrap().remove("chain_id");
+    assert_eq!(try_read(&body).unwrap().chain, ChainId::BASE);
+    let two = [ChainId::BASE, ChainId::ETHEREUM];
+    assert_eq!(read(&body, &two, now()).unwrap_err().field, "chain_id");
+}
+
+#[test]
+fn a_465_body_is_taken_as_it_came_wherever_its_details_stand() {
+    let details = json!([
+        { "field": "compose_hash", "value": "aa".repeat(32) },
+        { "field": "app_id", "value": "11".repeat(20) },
+        { "field": "device_id", "value": "bb".repeat(32) },
+        { "field": "commit_token", "value": "token-1" },
+        { "field": "kms_info", "value": { "chain_id": 8453 } },
+    ]);
+    let flat = json!({ "error_code": "ERR-01-005", "message": "m", "details": details });
+    for body in [flat.clone(), json!({ "detail": flat }), json!(flat.to_string())] {
+        let body = json!({ "prepare_response": body, "source_cvm": "cvm_1", "node_id": "5" });
+        let submission = try_read(&body).unwrap();
+        assert_eq!(submission.device.to_string(), format!("0x{}", "bb".repeat(32)));
+    }
+}
+
+#[test]
+fn every_refusal_names_its_field() {
+    let cases = [
+        ("chain_id", json!(1)),
+        ("chain_id", json!("x")),
+        ("app", json!("0x12")),
+        ("app", json!("00".repeat(20))),
+        ("app", json!(null)),
+        ("source_cvm", json!("a/b")),
+        ("source_cvm", json!(null)),
+        ("node_id", json!([5])),
+        ("compose_hash", json!("zz".repeat(32))),
+        ("compose_hash", json!("00".repeat(32))),
+        ("device_id", json!("")),
+        ("device_id", json!("00".repeat(32))),
+        ("device_id", json!(SHA256_OF_NOTHING.to_string())),
+        ("commit_token", json!("two words")),
+        ("commit_token", json!("")),
+        ("commit_token", json!(7)),
+        ("prepared_at", json!("yesterday")),
+        ("prepared_at", json!("2026-11-01T00:00:00Z")),
+        ("prepared_at", json!("2026-12-01T00:00:00Z")),
+        ("note", json!("x".repeat(2001))),
+        ("commit_tokn", json!("x")),
+    ];
+    for (field, value) in cases {
+        let mut body = good();
+        body[field] = value.clone();
+        let error = try_read(&body).expect_err(&format!("{field} = {value}"));
+        assert_eq!(error.field, field, "{error}");
+        assert!(!error.problem.contains("f3b0c6f2"), "the token is not repeated");
+    }
+    assert_eq!(try_read(&json!([])).unwrap_err().field, "body");
+}
+
+#[test]
+fn the_token_may_stand_nowhere_else() {
+    for field in ["source_cvm", "node_id", "note"] {
+        for text in ["f3b0c6f2-0000-4000-8000-000000000001", "F3B0C6F2000040008000000000000001"] {
+            let mut body = good();
+            body[field] = json!(text);
+            assert_eq!(try_read(&body).unwrap_err().field, field);
+        }
+    }
+}
+
+#[test]
+fn a_field_that_contradicts_the_preparation_is_refused() {
+    let mut body = good();
+    body.as_object_mut().unwrap().remove("commit_token");
+    body["prepare_response"] = json!({
+        "composeHash": "cc".repeat(32), "appId": "11".repeat(20),
+        "deviceId": "bb".repeat(32), "commitToken": "token-1",
+    });
+    assert_eq!(try_read(&body).unwrap_err().field, "compose_hash");
+}
