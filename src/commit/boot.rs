@@ -166,6 +166,7 @@ mod tests {
             prepared_at: AT.parse().unwrap(),
             reason: None,
             next_try_at: AT.parse().unwrap(),
+            held_until: None,
             attempts: 0,
         }
     }

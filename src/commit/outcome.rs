@@ -167,6 +167,7 @@ mod tests {
             prepared_at: at(),
             reason: None,
             next_try_at: at(),
+            held_until: None,
             attempts: 0,
         }
     }

@@ -217,12 +217,14 @@ fn when(request: &Request, plan: Plan, around: &Around, now: Time) -> When {
     if request.facts.attention.is_some() {
         return When::Person { commands: vec![retry], at: Some(at) };
     }
+    let is_held = request.held_until.is_some_and(|until| until > now);
     let woken = |by: String| When::Woken { by, expected_at: None, at };
     match (plan, request.status()) {
         (Plan::Commit { .. }, _) if let Some(other) = around.behind => {
             woken(format!("the end of the commit of request {other}"))
         }
-        _ if is_failing(request) || at <= now => When::At { at },
+        _ if is_held || at <= now => When::Now,
+        _ if is_failing(request) => When::At { at },
         (Plan::Watch { .. }, Status::Proposed) => {
             woken("a signature, or a block in which the app or its owner changes".into())
         }

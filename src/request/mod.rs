@@ -59,6 +59,8 @@ pub struct Request {
     /// Why it waits, in words, as the last look found it.
     pub reason: Option<String>,
     pub next_try_at: Time,
+    /// Until when a worker holds it at most, if one does.
+    pub held_until: Option<Time>,
     /// Looks since the last change, which the backoff grows with.
     pub attempts: u32,
 }

@@ -64,6 +64,7 @@ pub fn request(status: Status, token: Option<TimeDelta>) -> Request {
         prepared_at: now(),
         reason: None,
         next_try_at: now(),
+        held_until: None,
         attempts: 0,
     }
 }

@@ -44,6 +44,7 @@ struct Row {
     ended_reason: Option<String>,
     reason: Option<String>,
     next_try_at: Time,
+    lease_until: Option<Time>,
     attempts: i32,
     preparation_id: Uuid,
     preparation_live: bool,
@@ -63,7 +64,7 @@ pub(super) async fn load(
             r.executed_block, r.executed_block_hash, r.executed_tx, r.registered_at,
             r.registered_block, r.registered_block_hash, r.attempt_id, r.replica_id,
             r.committed_at, r.running_at, r.attention, r.ended_at, r.ended_as, r.ended_code,
-            r.ended_reason, r.reason, r.next_try_at, r.attempts,
+            r.ended_reason, r.reason, r.next_try_at, r.lease_until, r.attempts,
             p.id as preparation_id, p.ended_at is null as "preparation_live!",
             p.prepared_at, p.expires_at
         from requests r
@@ -176,6 +177,7 @@ impl Row {
             prepared_at: self.prepared_at,
             reason: self.reason,
             next_try_at: self.next_try_at,
+            held_until: self.lease_until,
             attempts: self.attempts.unsigned_abs(),
         })
     }

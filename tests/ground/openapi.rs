@@ -26,14 +26,14 @@ fn operations(document: &Value) -> Vec<(String, &Map<String, Value>)> {
 #[test]
 fn the_document_is_the_committed_one() {
     let text = serde_json::to_string_pretty(&document()).unwrap() + "\n";
-    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
         fs::write(snapshot(), text).unwrap();
         return;
     }
     let committed = fs::read_to_string(snapshot()).expect("openapi.json is committed");
     assert!(
         text == committed,
-        "the API changed: run the tests with UPDATE_OPENAPI=1 and review the change of openapi.json"
+        "the API changed: run `make fixtures` and review the change of openapi.json"
     );
 }
 

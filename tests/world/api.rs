@@ -167,6 +167,14 @@ impl Api {
         })
         .await
     }
+
+    /// Waits until a request rests until something outside happens, with this in its words.
+    pub async fn wait_to_be_woken(&self, id: &str, by: &str) -> Value {
+        self.look(id, &format!("a wait for {by:?}"), |request| {
+            request["explanation"]["when"]["by"].as_str().unwrap_or_default().contains(by)
+        })
+        .await
+    }
 }
 
 /// What is waited for, and what was found last instead.

@@ -65,6 +65,18 @@ fn what_is_due_is_tried_now() {
 }
 
 #[test]
+fn what_a_worker_holds_is_tried_now_until_its_lease_ends() {
+    let told_of = |lease: TimeDelta| {
+        told(Status::Committing, |request| {
+            request.next_try_at = now() + TimeDelta::minutes(3);
+            request.held_until = Some(now() + lease);
+        })
+    };
+    assert_eq!(words(&told_of(TimeDelta::minutes(3))), "now");
+    assert_eq!(words(&told_of(TimeDelta::zero())), "in 3 min");
+}
+
+#[test]
 fn what_fails_is_told_with_how_often_and_when_next() {
     for status in [Status::Proposed, Status::Executed, Status::Registered, Status::Committing] {
         let told = told(status, waits("no endpoint answers", TimeDelta::minutes(4), 7));

@@ -8,6 +8,8 @@ use crate::{clock::Time, request::deadline::time_left};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum When {
+    /// It is being worked on, or the next free worker takes it.
+    Now,
     /// At this time, by itself.
     At {
         #[schema(value_type = String, format = DateTime)]
@@ -40,6 +42,7 @@ impl When {
     /// Such as `in 4 min`.
     pub fn words(&self, now: Time) -> String {
         match self {
+            Self::Now => "now".into(),
             Self::At { at } => from_now(*at, now),
             Self::Woken { by, expected_at, at } => {
                 let expected = match expected_at {

@@ -35,6 +35,7 @@ pub fn request() -> Request {
         prepared_at,
         reason: None,
         next_try_at: prepared_at,
+        held_until: None,
         attempts: 0,
     }
 }
