@@ -8,6 +8,8 @@ mod world;
 
 #[path = "flow/backfill.rs"]
 mod backfill;
+#[path = "flow/bare_loop.rs"]
+mod bare_loop;
 #[path = "flow/commit.rs"]
 mod commit;
 #[path = "flow/figures.rs"]

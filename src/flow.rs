@@ -19,7 +19,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::join_all};
 use secrecy::SecretString;
-use tokio::sync::watch as channel;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -58,6 +58,21 @@ const STEP_MAX: Duration = Duration::from_secs(110);
 const WORKERS: usize = 8;
 /// Longest sleep of an idle worker: wake-ups can be lost.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Wakes idle workers: one at first, and one that finds work wakes the next. All of them at once
+/// would stand in each other's way, and in that of the work.
+#[derive(Debug, Default)]
+struct Wake {
+    commits: Notify,
+    others: Notify,
+}
+
+impl Wake {
+    fn one_of_each(&self) {
+        self.commits.notify_one();
+        self.others.notify_one();
+    }
+}
 
 /// Everything the service works with.
 pub struct Service {
@@ -154,20 +169,20 @@ impl Service {
     /// Runs workers, followers and deliveries until `stop`; steps under way are finished.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         self.watch_configured(&stop).await;
-        let (wake, woken) = channel::channel(());
+        let wake = Wake::default();
         let workers = (0..WORKERS).map(|number| {
             // Neither lane may keep all workers from the other.
-            let lanes = match number % 2 {
-                0 => [Lane::Commits, Lane::Others],
-                _ => [Lane::Others, Lane::Commits],
+            let (lanes, woken) = match number % 2 {
+                0 => ([Lane::Commits, Lane::Others], &wake.commits),
+                _ => ([Lane::Others, Lane::Commits], &wake.others),
             };
-            self.work(lanes, woken.clone(), stop.clone())
+            self.work(lanes, woken, stop.clone())
         });
         let followers = self.chains.iter().map(|chain| self.follow(chain, stop.clone()));
         futures::join!(
             join_all(workers),
             join_all(followers),
-            self.listen(wake, stop.clone()),
+            self.listen(&wake, stop.clone()),
             self.remind(stop.clone()),
             self.deliver(stop.clone()),
         );
@@ -189,21 +204,15 @@ impl Service {
         }
     }
 
-    async fn work(
-        &self,
-        lanes: [Lane; 2],
-        mut woken: channel::Receiver<()>,
-        stop: CancellationToken,
-    ) {
+    async fn work(&self, lanes: [Lane; 2], woken: &Notify, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            woken.mark_unchanged();
-            match self.work_in(lanes).await {
+            match self.work_in(lanes, || woken.notify_one()).await {
                 Ok(true) => {}
                 Ok(false) => {
                     let idle = self.idle().await;
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        _ = woken.changed() => {}
+                        () = woken.notified() => {}
                         () = tokio::time::sleep(idle) => {}
                     }
                 }
@@ -224,14 +233,16 @@ impl Service {
 
     /// Takes one step of one request, a commit before anything else; false when none is due.
     pub async fn work_once(&self) -> Result<bool, StoreError> {
-        self.work_in([Lane::Commits, Lane::Others]).await
+        self.work_in([Lane::Commits, Lane::Others], || {}).await
     }
 
-    /// Takes one step of a request of the first of these lanes in which one is due.
-    async fn work_in(&self, lanes: [Lane; 2]) -> Result<bool, StoreError> {
+    /// Takes one step of a request of the first of these lanes in which one is due. `found` tells
+    /// others that there may be more.
+    async fn work_in(&self, lanes: [Lane; 2], found: impl Fn()) -> Result<bool, StoreError> {
         for lane in lanes {
             let now = self.clock.now();
             if let Some((lease, request)) = self.store.claim(lane, now, now + LEASE).await? {
+                found();
                 self.take_step(&lease, &request).await?;
                 return Ok(true);
             }

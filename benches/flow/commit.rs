@@ -1,5 +1,5 @@
-//! From `registered` to the commit on the wire, alone and with a thousand others, against a loop
-//! that claims a row and sends the same body, and makes sure of nothing.
+//! From `registered` to the commit on the wire, alone and with a thousand others, against the loops of
+//! [`bare_loop`](crate::bare_loop).
 
 use alloy::primitives::B256;
 use chrono::{DateTime, Utc};
@@ -9,30 +9,23 @@ use countersign::{
     request::ids::DeviceId,
     store::Store,
 };
-use serde_json::{Value, json};
-use sqlx::{
-    PgPool, Row,
-    postgres::{PgListener, PgPoolOptions},
-};
-use tokio::task::JoinHandle;
+use sqlx::postgres::PgListener;
 
 use crate::{
+    bare_loop::{Care, Loop, Order},
     figures::{Figure, millis, percentile},
-    world::{Api, DEPTH, Running, World, crowd::Crowd, eventually},
+    world::{DEPTH, Running, World, crowd::Crowd, eventually},
 };
 
-const ROUNDS: u8 = 60;
+const ROUNDS: u8 = 30;
 const CROWD: usize = 1_000;
 /// Enough to know the rate of the loop.
 const CROWD_OF_FLOOR: usize = 200;
 const WITHIN_MS: f64 = 50.0;
-const CHANNEL: &str = "countersign_changes";
-/// Above those that the service is given.
-const FLOOR_DEVICES: u8 = 0x80;
 
-pub async fn figures() -> [Figure; 3] {
-    let (ours, floor) = alone().await;
-    println!("`registered` → commit: {ours:.1} ms, with the bare loop {floor:.1} ms");
+pub async fn figures() -> [Figure; 4] {
+    let (ours, bare) = (ours().await, floor(Care::None).await);
+    let careful = floor(Care::AsTheProtocol).await;
     let (rate, floor_rate) = (crowd().await, crowd_of_floor().await);
     [
         Figure::at_most(
@@ -42,7 +35,14 @@ pub async fn figures() -> [Figure; 3] {
             WITHIN_MS,
             1.0,
         ),
-        Figure::at_most("the same, against a bare claim and POST", "ms", ours, floor, 2.0),
+        Figure::at_most("the same, against a bare claim and POST", "ms", ours, bare, 2.0),
+        Figure::at_most(
+            "the same, against a loop that also reads, lists and keeps an intent",
+            "ms",
+            ours,
+            careful,
+            2.0,
+        ),
         Figure::at_least(
             "1,000 requests that one block registers, committed",
             "commits/s",
@@ -54,31 +54,42 @@ pub async fn figures() -> [Figure; 3] {
     ]
 }
 
-/// The times of both, one request after the other on an idle service.
-async fn alone() -> (f64, f64) {
+/// A world of its own for each that is measured, so that each lists as many instances.
+async fn world() -> World {
     let world = World::with(|options| {
         options.missing_compose = false;
         options.boot_polls = 0;
     })
     .await;
-    let store = world.service().await.store;
     // From here on the Safe can act in one call.
     allow(&world, DeviceId(B256::repeat_byte(u8::MAX)), true).await;
-    let floor = Loop::start(&world).await;
-    let mut floor_times = vec![];
-    for round in 0..ROUNDS {
-        let device = DeviceId(B256::repeat_byte(FLOOR_DEVICES + round));
-        floor_times.push(floor_alone(&world, &store, &floor, device).await);
-    }
-    floor.end();
+    world
+}
+
+/// The service, one request after the other, and idle in between.
+async fn ours() -> f64 {
+    let world = world().await;
     let running = world.start().await;
     let mut times = vec![];
     for round in 1..=ROUNDS {
         times.push(ours_alone(&world, &running, DeviceId(B256::repeat_byte(round))).await);
     }
     running.stop().await;
+    percentile(&mut times, 0.5)
+}
+
+async fn floor(care: Care) -> f64 {
+    let world = world().await;
+    let store = world.service().await.store;
+    let floor = Loop::start(&world, care).await;
+    let mut times = vec![];
+    for round in 1..=ROUNDS {
+        let device = DeviceId(B256::repeat_byte(round));
+        times.push(floor_alone(&world, &store, &floor, device).await);
+    }
+    floor.end();
     store.close().await;
-    (percentile(&mut times, 0.5), percentile(&mut floor_times, 0.5))
+    percentile(&mut times, 0.5)
 }
 
 async fn allow(world: &World, device: DeviceId, first: bool) {
@@ -126,85 +137,17 @@ async fn floor_alone(world: &World, store: &Store, floor: &Loop, device: DeviceI
     world.set_device(node(world), device);
     let prepared = world.prepare().await;
     allow(world, device, false).await;
+    world.mine(DEPTH).await;
     let commits = world.town.cloud.commit_log().len();
     let changes = store.changes().await.expect("the database announces");
-    let source = world.town.source.as_str();
-    let name = device.to_string();
-    let body = body(world, &World::token_of(&prepared));
-    let rows = [(name.clone(), url(world, source), body)];
-    let ((), announced) =
-        tokio::join!(floor.add(&rows), announcement(changes, |told| told == name));
+    let order = Order::new(world, device, world.town.source.as_str(), &prepared);
+    let name = order.name.clone();
+    let ((), announced) = tokio::join!(
+        floor.add(std::slice::from_ref(&order)),
+        announcement(changes, |told| told == name)
+    );
     world.commits_arrived(commits + 1).await;
     millis(announced, last_commit(world))
-}
-
-fn url(world: &World, source: &str) -> String {
-    format!("{}/cvms/{source}/commit-replica", world.town.cloud.api_prefix())
-}
-
-/// What the service sends.
-fn body(world: &World, token: &str) -> Value {
-    json!({
-        "token": token,
-        "compose_hash": world.town.compose_hash,
-        "transaction_hash": "already-registered",
-    })
-}
-
-/// The least that anybody must do: hear of a row, claim it, send it.
-struct Loop {
-    connections: PgPool,
-    task: JoinHandle<()>,
-}
-
-impl Loop {
-    async fn start(world: &World) -> Self {
-        let connections = PgPoolOptions::new().connect_with(world.database.options()).await;
-        let connections = connections.expect("the database is there");
-        let table = "create table floor (name text primary key, place serial, url text not null,
-            body jsonb not null, claimed_at timestamptz)";
-        sqlx::raw_sql(table).execute(&connections).await.expect("a table is made");
-        let mut changes = PgListener::connect_with(&connections).await.expect("it listens");
-        changes.listen(CHANNEL).await.expect("it listens");
-        let task = tokio::spawn(claim_and_post(connections.clone(), changes));
-        Self { connections, task }
-    }
-
-    /// Adds rows and announces each, in one transaction.
-    async fn add(&self, rows: &[(String, String, Value)]) {
-        let mut tx = self.connections.begin().await.expect("a transaction");
-        for (name, url, body) in rows {
-            let insert = "with row as (insert into floor (name, url, body) values ($1, $2, $3))
-                select pg_notify($4, $1)";
-            let insert = sqlx::query(insert).bind(name).bind(url).bind(body).bind(CHANNEL);
-            insert.execute(&mut *tx).await.expect("a row is added");
-        }
-        tx.commit().await.expect("it is kept");
-    }
-
-    fn end(self) {
-        self.task.abort();
-    }
-}
-
-async fn claim_and_post(connections: PgPool, mut changes: PgListener) {
-    let http = Api::bare();
-    loop {
-        let mut tx = connections.begin().await.expect("a transaction");
-        let claim = "update floor set claimed_at = now() where name =
-            (select name from floor where claimed_at is null order by place limit 1
-             for update skip locked)
-            returning url, body";
-        let row = sqlx::query(claim).fetch_optional(&mut *tx).await.expect("it is claimed");
-        tx.commit().await.expect("it is kept");
-        let Some(row) = row else {
-            changes.recv().await.expect("the database announces");
-            continue;
-        };
-        let (url, body): (String, Value) = (row.get(0), row.get(1));
-        let answer = http.post(url).json(&body).send().await.expect("the emulator answers");
-        assert!(answer.status().is_success(), "the emulator commits");
-    }
 }
 
 /// Commits per second, from the first announcement on.
@@ -227,13 +170,13 @@ async fn crowd_of_floor() -> f64 {
     let crowd = Crowd::gather(CROWD_OF_FLOOR, false).await;
     let world = &crowd.world;
     crowd.allow().await;
-    let floor = Loop::start(world).await;
-    let rows = crowd.prepared.iter().map(|one| {
-        let token = World::token_of(&one.answer);
-        (token.clone(), url(world, one.source_cvm.as_str()), body(world, &token))
+    let floor = Loop::start(world, Care::None).await;
+    let orders = crowd.prepared.iter().map(|one| {
+        let device = DeviceId(B256::ZERO);
+        Order::new(world, device, one.source_cvm.as_str(), &one.answer)
     });
-    let rows: Vec<_> = rows.collect();
-    floor.add(&rows).await;
+    let orders: Vec<_> = orders.collect();
+    floor.add(&orders).await;
     let from = SystemClock.now();
     eventually("everything to be committed", async || {
         (world.town.cloud.commit_log().len() == CROWD_OF_FLOOR).then_some(())

@@ -57,13 +57,17 @@ pub async fn begin(
     request: &Request,
     lease: &Lease,
 ) -> Result<Step, CommitError> {
-    let Some((preparation, token)) = open_token(store, vault, request).await? else {
-        return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
-    };
     let listed = async { cloud.list_instances(request.app).await.map_err(CommitError::from) };
     // They do not wait for each other: somebody waits for the commit.
-    let (still, before, transaction) =
-        try_join!(still_registered(chain, request), listed, evidence(store, request))?;
+    let (token, still, before, transaction) = try_join!(
+        open_token(store, vault, request),
+        still_registered(chain, request),
+        listed,
+        evidence(store, request),
+    )?;
+    let Some((preparation, token)) = token else {
+        return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
+    };
     if !still && !planted(Bug::CommitWithoutReading) {
         let reason = "it no longer reads true at depth".to_owned();
         let event = Event::Retracted { reason };

@@ -126,8 +126,8 @@ impl Store {
             let event = Event::TokenSuperseded { by: lease.request.0 };
             record(&mut tx, holder.id, None, actor, &event, now).await?;
         }
+        lease::hold_lease(&mut tx, lease, now).await?;
         dependents::supersede(&mut tx, lease.request, now).await?;
-        lease::check_lease(&mut tx, lease, now).await?;
         let opening = Opening::Renews(lease.request, Some(lease));
         let request = add_preparation(&mut tx, new, opening, seal_for, actor, now).await?;
         super::commit(tx).await?;

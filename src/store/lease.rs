@@ -32,14 +32,12 @@ pub struct Rest {
     pub failing: bool,
 }
 
-/// Insists that the lease is still held.
-pub async fn check_lease(
-    tx: &mut PgConnection,
-    lease: &Lease,
-    now: Time,
-) -> Result<(), StoreError> {
-    let held = sqlx::query!(
-        "select id from requests where id = $1 and lease_token = $2 and lease_until > $3",
+/// Locks the request and insists that its lease is still held.
+pub async fn hold_lease(tx: &mut PgConnection, lease: &Lease, now: Time) -> Result<(), StoreError> {
+    // A row that had to be waited for is judged as it is by then.
+    let held = sqlx::query_scalar!(
+        r#"select coalesce(lease_token = $2 and lease_until > $3, false) as "held!"
+         from requests where id = $1 for update"#,
         lease.request.0,
         lease.token,
         now,
@@ -47,16 +45,10 @@ pub async fn check_lease(
     .fetch_optional(tx)
     .await
     .during("check a lease")?;
-    if planted(Bug::NoFencing) {
+    if held == Some(true) || planted(Bug::NoFencing) {
         return Ok(());
     }
-    held.map(|_| ()).ok_or(StoreError::LeaseLost)
-}
-
-/// Locks the request and insists that its lease is still held, for a write that is no event.
-pub async fn hold_lease(tx: &mut PgConnection, lease: &Lease, now: Time) -> Result<(), StoreError> {
-    super::requests::lock(tx, &[lease.request.0]).await?;
-    check_lease(tx, lease, now).await
+    Err(StoreError::LeaseLost)
 }
 
 /// More requests than all workers of all instances hold at the same time.

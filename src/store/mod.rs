@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use sqlx::{
-    ConnectOptions, PgPool, Postgres, Transaction,
+    ConnectOptions, Connection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult},
 };
 
@@ -42,6 +42,8 @@ pub const WAKE: &str = "wake";
 
 const CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection counts as alive.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// What went wrong with the database.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +105,17 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            // One that was in use a moment ago is not asked whether it still lives: that would
+            // double the way of every statement.
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for > TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_with(options.application_name("countersign"))
             .await
             .during("connect to PostgreSQL")?;

@@ -7,7 +7,7 @@ use super::{
     CHANGES, During, Store, StoreError,
     dependents::follow_event,
     journal::{self, Actor},
-    lease::{Lease, check_lease},
+    lease::{Lease, hold_lease},
     one_row, outbox,
     request_rows::load,
     signed, unsigned,
@@ -48,6 +48,10 @@ pub async fn lock(tx: &mut PgConnection, ids: &[Uuid]) -> Result<(), StoreError>
 /// Reads one request and keeps its row locked to the end of the transaction.
 pub async fn get_locked(tx: &mut PgConnection, id: RequestId) -> Result<Request, StoreError> {
     lock(tx, &[id.0]).await?;
+    get(tx, id).await
+}
+
+async fn get(tx: &mut PgConnection, id: RequestId) -> Result<Request, StoreError> {
     load(tx, &[id.0]).await?.pop().ok_or(StoreError::NotFound("request"))
 }
 
@@ -61,10 +65,12 @@ pub async fn record(
     event: &Event,
     at: Time,
 ) -> Result<Request, StoreError> {
-    let before = get_locked(tx, id).await?;
-    if let Some(lease) = lease {
-        check_lease(tx, lease, at).await?;
+    match lease {
+        Some(lease) if lease.request == id => hold_lease(tx, lease, at).await?,
+        Some(_) => return Err(StoreError::LeaseLost),
+        None => lock(tx, &[id.0]).await?,
     }
+    let before = get(tx, id).await?;
     let facts = before.facts.apply(event, at)?;
     write_facts(tx, id, &facts, Work::after(lease, event), at).await?;
     follow_event(tx, id, event, at).await?;
@@ -73,7 +79,7 @@ pub async fn record(
     }
     outbox::tell(tx, id, event, at).await?;
     announce(tx, id).await?;
-    get_locked(tx, id).await
+    get(tx, id).await
 }
 
 /// What an event does to the work on a request.

@@ -1,6 +1,9 @@
 //! Lets one activity at a time have the stage, and does to it what its gates say.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use alloy::primitives::B256;
 use chrono::TimeDelta;
@@ -15,11 +18,12 @@ use uuid::Uuid;
 use crate::{
     clock::SkewedClock,
     cloud::answers::CHAIN,
-    instance::{Body, Outcome, Outside, Reader, follow, remind, submit, work},
+    instance::{Body, Hand, Outcome, Outside, Reader, follow, handle, remind, submit, work},
     laws::Broken,
     rng::Rng,
     scene::Content,
     stage::Told,
+    world::paper_chain::lock,
 };
 
 /// No activity takes longer in the machine's time, unless it hangs.
@@ -35,6 +39,7 @@ pub enum Task {
     Follow,
     Submit(usize),
     Remind,
+    Handle(Uuid, Hand),
 }
 
 /// Something under way.
@@ -72,6 +77,8 @@ pub struct Director<'a> {
     pub desk: Vec<Desk>,
     pub broken: Vec<Broken>,
     pub errors: Vec<String>,
+    /// Requests that a person asked to be withdrawn, and after how many commits that was done.
+    pub withdrawn: BTreeMap<Uuid, Option<usize>>,
     /// Whether faults may still happen.
     pub is_stormy: bool,
     paused: Vec<Activity>,
@@ -106,6 +113,7 @@ impl<'a> Director<'a> {
             desk: vec![],
             broken: vec![],
             errors: vec![],
+            withdrawn: BTreeMap::new(),
             is_stormy: true,
             paused: vec![],
             seen_leases: BTreeSet::new(),
@@ -145,6 +153,12 @@ impl<'a> Director<'a> {
                 tokio::spawn(submit(service, chain_id(), place, desk.body.clone(), desk.id))
             }
             Task::Remind => tokio::spawn(remind(service)),
+            Task::Handle(request, hand) => {
+                if hand == Hand::Withdraw {
+                    self.withdrawn.entry(request).or_default();
+                }
+                tokio::spawn(handle(service, request, hand))
+            }
         };
         let until = self.outside.time.now();
         self.watch(Activity { id, at, task, handle, lease: None, resume: None, until }).await
@@ -167,6 +181,8 @@ impl<'a> Director<'a> {
 
     /// Follows an activity until it ends or is put off.
     async fn watch(&mut self, mut activity: Activity) -> bool {
+        // One that failed after its claim has left a lease that is not this one's.
+        self.note_leases().await;
         loop {
             let step = tokio::time::timeout(PATIENCE, async {
                 tokio::select! {
@@ -253,7 +269,12 @@ impl<'a> Director<'a> {
                 self.desk[place].is_done |= settled.is_ok();
                 true
             }
-            Outcome::Reminded(_) => true,
+            Outcome::Handled(request, Hand::Withdraw, Ok(true)) => {
+                let commits = lock(&self.outside.cloud).commits.len();
+                self.withdrawn.insert(request, Some(commits));
+                true
+            }
+            Outcome::Reminded(_) | Outcome::Handled(..) => true,
         }
     }
 

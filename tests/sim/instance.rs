@@ -11,7 +11,8 @@ use countersign::{
     phala::PhalaCloud,
     remind,
     request::ids::{ChainId, RequestId},
-    store::{Store, chain::Leadership, intake::Stored, journal::Actor},
+    review::{self, ReviewError},
+    store::{Store, StoreError, chain::Leadership, intake::Stored, journal::Actor},
     vault::Vault,
     watch::{
         follow::{Follower, Tick},
@@ -91,6 +92,15 @@ pub enum Outcome {
     Followed(Option<Box<Reader>>, Result<(), String>),
     Submitted(usize, Result<bool, String>),
     Reminded(Result<(), String>),
+    /// Whether what a person asked for was done, and not refused.
+    Handled(Uuid, Hand, Result<bool, String>),
+}
+
+/// What a person asks for of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hand {
+    Withdraw,
+    Retry,
 }
 
 impl Outcome {
@@ -99,7 +109,8 @@ impl Outcome {
             Self::Worked(Err(error))
             | Self::Followed(_, Err(error))
             | Self::Submitted(_, Err(error))
-            | Self::Reminded(Err(error)) => Some(error),
+            | Self::Reminded(Err(error))
+            | Self::Handled(_, _, Err(error)) => Some(error),
             _ => None,
         }
     }
@@ -191,6 +202,22 @@ pub async fn submit(
         Err(error) => Err(chain_of(&error)),
     };
     Outcome::Submitted(place, settled)
+}
+
+/// Does to a request what a person asks for, as the API does.
+pub async fn handle(service: Service, id: Uuid, hand: Hand) -> Outcome {
+    let (store, now, actor) = (&service.store, service.clock.now(), Actor::token("person"));
+    let id = RequestId(id);
+    let done = match hand {
+        Hand::Withdraw => review::withdraw(store, id, "not wanted", &actor, now).await,
+        Hand::Retry => review::retry(store, id, "mended", &actor, now).await,
+    };
+    let done = match done {
+        Ok(_) => Ok(true),
+        Err(ReviewError::Store(StoreError::Illegal(_))) => Ok(false),
+        Err(error) => Err(chain_of(&error)),
+    };
+    Outcome::Handled(id.0, hand, done)
 }
 
 pub async fn remind(service: Service) -> Outcome {

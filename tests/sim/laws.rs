@@ -4,7 +4,13 @@ use std::collections::BTreeMap;
 
 use alloy::primitives::B256;
 use countersign::{
-    request::{Request, event::Event, facts::Facts, ids::RequestId, status::Status},
+    request::{
+        Request,
+        event::Event,
+        facts::{EndKind, Facts},
+        ids::RequestId,
+        status::Status,
+    },
     store::{journal, requests::Filter},
 };
 use secrecy::SecretString;
@@ -49,8 +55,31 @@ impl Director<'_> {
             ends_hold(&cloud, &requests, &owners, &mut broken);
         }
         self.broken.append(&mut broken);
+        self.withdrawals_hold(&requests, &owners);
         self.journal_holds(&requests).await;
         self.nothing_leaked(logged).await;
+    }
+
+    /// I8: only what a person took back is withdrawn, and it is not committed any more.
+    fn withdrawals_hold(&mut self, requests: &[Request], owners: &[Option<RequestId>]) {
+        let is_withdrawn = |request: &&Request| request.status() == Status::Withdrawn;
+        for request in requests.iter().filter(is_withdrawn) {
+            let Some(commits) = self.withdrawn.get(&request.id.0) else {
+                let text = format!("request {} was withdrawn by nobody", request.id);
+                self.broken.push(Broken::new("I8", text));
+                continue;
+            };
+            let cloud = lock(&self.outside.cloud);
+            let since = commits.map_or(&[][..], |commits| &cloud.commits[commits..]);
+            let is_of_it = |commit: &&crate::cloud::Commit| {
+                commit.token.and_then(|token| owners[token]) == Some(request.id)
+            };
+            if let Some(late) = since.iter().find(is_of_it) {
+                let text =
+                    format!("request {} was committed at {} all the same", request.id, late.at);
+                self.broken.push(Broken::new("I8", text));
+            }
+        }
     }
 
     /// Which request each token belongs to, by its fingerprint.
@@ -244,6 +273,9 @@ fn ends_hold(
 ) {
     for request in requests {
         let Some(end) = &request.facts.end else { continue };
+        if end.kind == EndKind::Withdrawn {
+            continue;
+        }
         let code = end.code.as_deref().unwrap_or_default();
         let made = made_by(cloud, owners, request.id);
         let is_justified = match code {

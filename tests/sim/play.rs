@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     cloud::{Maker, answers::CHAIN},
     director::{Desk, Director, Task},
+    instance::Hand,
     scene::Content,
     world::{
         paper_chain::{
@@ -78,6 +79,10 @@ impl Director<'_> {
                     continue;
                 }
                 (60..=61, _) => Task::Remind,
+                (62..=64, _) => match self.any_open().await {
+                    Some(id) => Task::Handle(id, self.rng.pick(&[Hand::Retry, Hand::Withdraw])),
+                    None => continue,
+                },
                 _ => Task::Work,
             };
             self.perform(at, task).await;
@@ -87,6 +92,18 @@ impl Director<'_> {
             self.outside.stage.count("fault instance crashed between steps");
             self.crash(at).await;
         }
+    }
+
+    /// A request that has not ended.
+    async fn any_open(&mut self) -> Option<Uuid> {
+        let open: Vec<Uuid> = sqlx::query_scalar(
+            "select id from requests where ended_as is null and running_at is null
+             order by created_at, id",
+        )
+        .fetch_all(&mut *self.sql)
+        .await
+        .expect("the database answers");
+        (!open.is_empty()).then(|| self.rng.pick(&open))
     }
 
     async fn let_time_pass(&mut self) {
