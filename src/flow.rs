@@ -14,13 +14,14 @@
 mod beside;
 mod lead;
 mod rest;
+mod workers;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt, future::join_all};
+use futures::future::join_all;
 use secrecy::SecretString;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use workers::Wake;
 
 use crate::{
     chain::Chains,
@@ -50,29 +51,10 @@ use crate::{
     },
 };
 
-/// How long a claimed request belongs to its worker.
-const LEASE: Duration = Duration::from_mins(2);
-/// How long a step may take: it must end before its lease does.
-const STEP_MAX: Duration = Duration::from_secs(110);
 /// Requests worked on at the same time by one instance.
 const WORKERS: usize = 8;
 /// Longest sleep of an idle worker: wake-ups can be lost.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// Wakes idle workers: one at first, and one that finds work wakes the next. All of them at once
-/// would stand in each other's way, and in that of the work.
-#[derive(Debug, Default)]
-struct Wake {
-    commits: Notify,
-    others: Notify,
-}
-
-impl Wake {
-    fn one_of_each(&self) {
-        self.commits.notify_one();
-        self.others.notify_one();
-    }
-}
 
 /// Everything the service works with.
 pub struct Service {
@@ -201,69 +183,6 @@ impl Service {
                     return;
                 }
             }
-        }
-    }
-
-    async fn work(&self, lanes: [Lane; 2], woken: &Notify, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            match self.work_in(lanes, || woken.notify_one()).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    let idle = self.idle().await;
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = woken.notified() => {}
-                        () = tokio::time::sleep(idle) => {}
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(error = chain_of(&error), "cannot claim or release requests");
-                    pause(IDLE, &stop).await;
-                }
-            }
-        }
-    }
-
-    async fn idle(&self) -> Duration {
-        match self.store.next_due().await {
-            Ok(Some(due)) => (due - self.clock.now()).to_std().unwrap_or_default().min(IDLE),
-            _ => IDLE,
-        }
-    }
-
-    /// Takes one step of one request, a commit before anything else; false when none is due.
-    pub async fn work_once(&self) -> Result<bool, StoreError> {
-        self.work_in([Lane::Commits, Lane::Others], || {}).await
-    }
-
-    /// Takes one step of a request of the first of these lanes in which one is due. `found` tells
-    /// others that there may be more.
-    async fn work_in(&self, lanes: [Lane; 2], found: impl Fn()) -> Result<bool, StoreError> {
-        for lane in lanes {
-            let now = self.clock.now();
-            if let Some((lease, request)) = self.store.claim(lane, now, now + LEASE).await? {
-                found();
-                self.take_step(&lease, &request).await?;
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    async fn take_step(&self, lease: &Lease, request: &Request) -> Result<(), StoreError> {
-        let step = tokio::time::timeout(STEP_MAX, self.step(request, lease));
-        let result = match AssertUnwindSafe(step).catch_unwind().await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(StepError::TimedOut),
-            Err(_) => Err(StepError::Panicked),
-        };
-        let Some(rest) = self.rest(request, result) else { return Ok(()) };
-        match self.store.release(lease, &rest).await {
-            Err(StoreError::LeaseLost) => {
-                tracing::warn!(request.id = %request.id, "another worker took over");
-                Ok(())
-            }
-            done => done,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{IDLE, Service, Wake, chain_of, pause};
+use super::{IDLE, Service, chain_of, pause, workers::Wake};
 use crate::{remind, store::StoreError};
 
 const REMIND_EVERY: Duration = Duration::from_mins(1);

@@ -1,0 +1,130 @@
+//! The workers: each claims the request that is due, has one step taken, and gives it back.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use chrono::TimeDelta;
+use futures::FutureExt;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{IDLE, Service, StepError, chain_of, pause};
+use crate::{
+    request::Request,
+    store::{
+        StoreError,
+        lease::{Lane, Lease},
+    },
+};
+
+/// How long a claimed request belongs to its worker.
+const LEASE: Duration = Duration::from_mins(2);
+/// How long a step may take: it must end before its lease does.
+const STEP_MAX: Duration = Duration::from_secs(110);
+/// Sleep of a worker that could not claim what is due, as when it waits for its turn behind a
+/// commit that takes half a minute. The end of that is announced.
+const NOT_YET: Duration = Duration::from_millis(200);
+
+/// Wakes idle workers: one at first, and one that finds work wakes the next. All of them at once
+/// would stand in each other's way, and in that of the work.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    pub(super) commits: Notify,
+    pub(super) others: Notify,
+}
+
+impl Wake {
+    pub(super) fn one_of_each(&self) {
+        self.commits.notify_one();
+        self.others.notify_one();
+    }
+}
+
+impl Service {
+    pub(super) async fn work(&self, lanes: [Lane; 2], woken: &Notify, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.work_in(lanes, || woken.notify_one()).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let idle = self.idle().await;
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = woken.notified() => {}
+                        () = tokio::time::sleep(idle) => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error = chain_of(&error), "cannot claim or release requests");
+                    pause(IDLE, &stop).await;
+                }
+            }
+        }
+    }
+
+    async fn idle(&self) -> Duration {
+        let due = self.store.next_due().await.ok().flatten();
+        nap(due.map(|due| due - self.clock.now()))
+    }
+
+    /// Takes one step of one request, a commit before anything else; false when none is due.
+    pub async fn work_once(&self) -> Result<bool, StoreError> {
+        self.work_in([Lane::Commits, Lane::Others], || {}).await
+    }
+
+    /// Takes one step of a request of the first of these lanes in which one is due. `found` tells
+    /// others that there may be more.
+    async fn work_in(&self, lanes: [Lane; 2], found: impl Fn()) -> Result<bool, StoreError> {
+        for lane in lanes {
+            let now = self.clock.now();
+            if let Some((lease, request)) = self.store.claim(lane, now, now + LEASE).await? {
+                found();
+                self.take_step(&lease, &request).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn take_step(&self, lease: &Lease, request: &Request) -> Result<(), StoreError> {
+        let step = tokio::time::timeout(STEP_MAX, self.step(request, lease));
+        let result = match AssertUnwindSafe(step).catch_unwind().await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StepError::TimedOut),
+            Err(_) => Err(StepError::Panicked),
+        };
+        let Some(rest) = self.rest(request, result) else { return Ok(()) };
+        match self.store.release(lease, &rest).await {
+            Err(StoreError::LeaseLost) => {
+                tracing::warn!(request.id = %request.id, "another worker took over");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+}
+
+/// How long an idle worker sleeps, by the time until the next request is due.
+fn nap(due_in: Option<TimeDelta>) -> Duration {
+    match due_in.map(|left| left.to_std()) {
+        Some(Ok(left)) if !left.is_zero() => left.min(IDLE),
+        Some(_) => NOT_YET,
+        None => IDLE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_worker_wakes_when_something_is_due_and_does_not_spin_on_what_it_cannot_have() {
+        for (due_in, sleeps) in [
+            (None, IDLE),
+            (Some(TimeDelta::hours(6)), IDLE),
+            (Some(TimeDelta::milliseconds(30)), Duration::from_millis(30)),
+            (Some(TimeDelta::zero()), NOT_YET),
+            (Some(TimeDelta::seconds(-40)), NOT_YET),
+        ] {
+            assert_eq!(nap(due_in), sleeps, "{due_in:?}");
+        }
+    }
+}
