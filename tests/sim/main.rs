@@ -39,6 +39,7 @@ use std::{
 };
 
 use countersign::planted::{Bug, plant};
+use indicatif::{ProgressBar, ProgressStyle};
 use lane::{Lane, Logged, Report};
 use tally::Tally;
 use tokio::runtime::Builder;
@@ -48,6 +49,8 @@ use world::paper_chain::lock;
 /// Seeds that run at the same time: each waits for the database some of its time.
 const LANES: usize = 3;
 const SEEDS: u64 = 500;
+/// Where nobody watches a bar, a line is written for so many.
+const TELL_EVERY: u64 = 1_000;
 /// Seeds that are run twice.
 const REPEATED: u64 = 20;
 
@@ -183,6 +186,7 @@ fn a_seed_repeats_exactly() {
 fn run_all(seeds: std::ops::Range<u64>, is_told: bool) -> Vec<Report> {
     let next = AtomicU64::new(seeds.start);
     let reports = Mutex::new(vec![]);
+    let bar = ProgressBar::new(seeds.end - seeds.start).with_style(style());
     thread::scope(|scope| {
         for _ in 0..LANES.min(usize::try_from(seeds.end - seeds.start).unwrap_or(LANES)) {
             scope.spawn(|| {
@@ -194,13 +198,26 @@ fn run_all(seeds: std::ops::Range<u64>, is_told: bool) -> Vec<Report> {
                             return;
                         }
                         let report = lane.run(seed, is_told).await;
+                        if !report.broken.is_empty() {
+                            bar.println(format!("seed {} breaks a law", report.seed));
+                        }
                         lock(&reports).push(report);
+                        bar.inc(1);
+                        if bar.is_hidden() && bar.position().is_multiple_of(TELL_EVERY) {
+                            println!("{} seeds are through", bar.position());
+                        }
                     }
                 });
             });
         }
     });
+    bar.finish_and_clear();
     reports.into_inner().expect("no lane panicked")
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{bar:40} {pos} of {len} seeds, {eta} left")
+        .expect("the template is one")
 }
 
 /// Opens a lane on this thread and lets it run.
