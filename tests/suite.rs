@@ -6,6 +6,7 @@ mod ground {
     mod openapi;
     mod phala_codes;
     mod rooms;
+    mod safe_deployments;
     mod safe_fixtures;
     mod word_reader;
 }

@@ -18,7 +18,7 @@ use crate::{
     safe::{
         self, SafeTx,
         decode::{Expected, Warning, decode},
-        deployments,
+        deployments::{self, Set},
     },
     store::{
         Store, StoreError,
@@ -42,6 +42,11 @@ pub enum ProposeError {
          a batch cannot be proposed safely"
     )]
     NoMultiSend { version: String, chain: String },
+    #[error(
+        "the Safe on {0} runs the code that is made for zkSync, which Countersign cannot check; \
+         nothing is proposed to it"
+    )]
+    Zksync(String),
 }
 
 /// Builds and stores the proposal for what is missing at block `at`.
@@ -107,6 +112,10 @@ async fn safe_proposal(
     writes: &[Write],
     at: BlockRef,
 ) -> Result<(SafeProposal, Vec<Warning>), ProposeError> {
+    let singleton = deployments::find_singleton(state.singleton);
+    if singleton.is_some_and(|known| known.set == Set::Zksync) {
+        return Err(ProposeError::Zksync(chain.id().label()));
+    }
     let calls: Vec<Call> = writes.iter().map(|write| Call::of_write(request.app, write)).collect();
     let multi_send =
         if calls.len() > 1 { multi_send(chain, state, at).await? } else { Address::ZERO };
