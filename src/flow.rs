@@ -41,6 +41,7 @@ use crate::{
     },
     store::{
         Store, StoreError,
+        attempts::LATE,
         journal::Actor,
         lease::{Lane, Lease},
     },
@@ -53,6 +54,16 @@ use crate::{
 
 /// Requests worked on at the same time by one instance.
 const WORKERS: usize = 8;
+/// What workers look for, in turn. Some look for nothing else: however slow Phala Cloud is with the
+/// one, the other goes on.
+const LANES: [&[Lane]; 4] = [
+    &[Lane::Commits],
+    &[Lane::Others],
+    &[Lane::Commits, Lane::Others],
+    &[Lane::Others, Lane::Commits],
+];
+/// Between a fresh token and the next look at what waits.
+const RENEWED_PAUSE: Duration = Duration::from_mins(1);
 /// Longest sleep of an idle worker: wake-ups can be lost.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -153,11 +164,8 @@ impl Service {
         self.watch_configured(&stop).await;
         let wake = Wake::default();
         let workers = (0..WORKERS).map(|number| {
-            // Neither lane may keep all workers from the other.
-            let (lanes, woken) = match number % 2 {
-                0 => ([Lane::Commits, Lane::Others], &wake.commits),
-                _ => ([Lane::Others, Lane::Commits], &wake.others),
-            };
+            let lanes = LANES[number % LANES.len()];
+            let woken = if lanes[0] == Lane::Commits { &wake.commits } else { &wake.others };
             self.work(lanes, woken, stop.clone())
         });
         let followers = self.chains.iter().map(|chain| self.follow(chain, stop.clone()));
@@ -248,7 +256,10 @@ impl Service {
             return Ok(step);
         }
         Ok(match self.renew(request, lease).await? {
-            Renewal::Fresh(_) => Step::Changed,
+            // It is not replaced again at once, whatever it says about its life.
+            Renewal::Fresh(_) => {
+                Step::wait("the commit token was replaced", Pace::After(RENEWED_PAUSE))
+            }
             Renewal::Settled(step) => step,
         })
     }
@@ -268,10 +279,13 @@ impl Service {
 
     /// Ends a request whose token is dead when no new one can be had.
     async fn expire(&self, request: &Request, lease: &Lease, why: &str) -> Result<Step, StepError> {
-        let reason = format!(
+        let mut reason = format!(
             "{why}, and without PHALA_CLOUD_API_KEY no new one can be prepared; what was approved \
              on chain stays approved"
         );
+        if self.store.may_have_acted(request.id).await? {
+            reason.push_str(LATE);
+        }
         let (event, now) = (Event::Expired { reason }, self.clock.now());
         self.store.record(request.id, Some(lease), &Actor::service("flow"), &event, now).await?;
         Ok(Step::Changed)

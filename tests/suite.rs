@@ -42,6 +42,7 @@ mod stories {
     mod rpc_fuzz;
     mod secrets;
     mod twice;
+    mod unclear;
 }
 
 /// Chain, cloud, database and service, for the stories to happen in.

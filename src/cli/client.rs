@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use reqwest::{
     Method, RequestBuilder,
-    header::{self, HeaderMap},
+    header::{self, HeaderMap, HeaderValue},
     redirect,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -50,13 +50,29 @@ impl ServiceArgs {
     pub fn base(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
     }
+
+    /// A client that carries the token, if there is one.
+    #[cfg(feature = "devnet")]
+    pub fn http(&self) -> Result<reqwest::Client> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = &self.token {
+            let bearer = format!("Bearer {}", token.expose_secret());
+            let mut bearer = HeaderValue::from_str(&bearer).context("that is no API token")?;
+            bearer.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, bearer);
+        }
+        Ok(reqwest::Client::builder().default_headers(headers).build()?)
+    }
 }
 
 /// Why the service did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// It said no, and why.
-    #[error("{}{title}", field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default())]
+    #[error(
+        "{}{title}{}", field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default(),
+        if *status == 401 { ": --token or COUNTERSIGN_TOKEN (`countersign token create NAME`)" } else { "" }
+    )]
     Refused { status: u16, code: String, title: String, field: Option<String> },
     #[error("cannot reach the service at {place}; is it running? (`countersign serve`, --url)")]
     Unreachable { place: String, source: reqwest::Error },

@@ -1,7 +1,11 @@
 //! Which database a command works on: the one of `DATABASE_URL`, or a private PostgreSQL in the
 //! data folder.
 
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -10,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::print;
 use crate::store::{
     Store,
-    managed::{Keep, ManagedPostgres},
+    managed::{Keep, ManagedError, ManagedPostgres},
 };
 
 const NAME: &str = "countersign";
@@ -19,17 +23,19 @@ const NAME: &str = "countersign";
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseArgs {
     /// PostgreSQL to use; without it, a private one is started in the data folder.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<SecretString>,
     /// Folder of the private PostgreSQL [default: `$XDG_DATA_HOME/countersign`, or
     /// `~/.local/share/countersign`; for root `/var/lib/countersign`].
-    #[arg(long, env = "COUNTERSIGN_DATA_DIR", value_name = "FOLDER")]
+    #[arg(long, global = true, env = "COUNTERSIGN_DATA_DIR", value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
 }
 
 /// An open database, and the server it runs on when that is ours.
 pub struct Database {
     pub store: Store,
+    /// For people: which database it is.
+    pub place: String,
     server: Option<ManagedPostgres>,
 }
 
@@ -46,8 +52,7 @@ pub async fn open(args: &DatabaseArgs) -> Result<Database> {
     if let Some(url) = &args.database_url {
         return connect(url).await;
     }
-    let server = ManagedPostgres::start(&args.folder()?, Keep::Data).await;
-    managed(server.context("cannot start a private PostgreSQL")?).await
+    managed(&args.folder()?, ManagedPostgres::start(&args.folder()?, Keep::Data).await).await
 }
 
 /// Opens the database for one command, beside a service that may be running. Without
@@ -62,20 +67,22 @@ pub async fn visit(args: &DatabaseArgs, may_create: bool) -> Result<Database> {
     }
     let spinner = print::spinner("opens the database");
     let server = ManagedPostgres::attach_or_start(&folder, Keep::Data).await;
-    let database = managed(server.context("cannot start a private PostgreSQL")?).await;
+    let database = managed(&folder, server).await;
     spinner.finish_and_clear();
     database
 }
 
 async fn connect(url: &SecretString) -> Result<Database> {
     let store = Store::open_url(url.expose_secret()).await?;
-    Ok(Database { store, server: None })
+    Ok(Database { store, place: "the database of DATABASE_URL".into(), server: None })
 }
 
-async fn managed(server: ManagedPostgres) -> Result<Database> {
+async fn managed(folder: &Path, server: Result<ManagedPostgres, ManagedError>) -> Result<Database> {
+    let server = server.context("cannot start a private PostgreSQL")?;
     server.create_database(NAME).await.context("cannot make a database")?;
     let store = Store::open(server.options(NAME)).await?;
-    Ok(Database { store, server: Some(server) })
+    let place = format!("the private database in {}", folder.display());
+    Ok(Database { store, place, server: Some(server) })
 }
 
 impl DatabaseArgs {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{devnet_act, devnet_run, logging, serve};
+use super::{client::ServiceArgs, devnet_act, devnet_run, logging, serve};
 use crate::{
     access::OpenToken,
     clock::{Clock, SystemClock},
@@ -96,10 +96,10 @@ pub struct Devnet {
 }
 
 /// Starts everything, and drives the flow or waits to be told to stop.
-pub async fn run(args: DevnetArgs, url: &str, json: bool) -> Result<()> {
+pub async fn run(args: DevnetArgs, service: &ServiceArgs, json: bool) -> Result<()> {
     match args.act {
-        Some(Act::Sign(act)) => return devnet_act::sign(act, url, json).await,
-        Some(Act::Execute(act)) => return devnet_act::execute(act, url, json).await,
+        Some(Act::Sign(act)) => return devnet_act::sign(act, service, json).await,
+        Some(Act::Execute(act)) => return devnet_act::execute(act, service, json).await,
         None => {}
     }
     let stop = CancellationToken::new();

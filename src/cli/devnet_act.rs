@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use url::Url;
 
+use super::client::ServiceArgs;
 use crate::{
     devnet::{Rpc, Wallet},
     request::ids::SafeTxHash,
@@ -64,8 +65,8 @@ pub fn safe_tx_hash(proposal: &Value) -> Result<SafeTxHash> {
     Ok(text.parse()?)
 }
 
-pub async fn sign(args: SignArgs, url: &str, json: bool) -> Result<()> {
-    let http = reqwest::Client::builder().build()?;
+pub async fn sign(args: SignArgs, service: &ServiceArgs, json: bool) -> Result<()> {
+    let (http, url) = (service.http()?, service.base());
     let proposal = proposal(&http, url, &args.id).await?;
     let hash = safe_tx_hash(&proposal)?;
     let threshold = proposal["threshold"].as_u64().unwrap_or(1);
@@ -94,12 +95,17 @@ pub async fn sign(args: SignArgs, url: &str, json: bool) -> Result<()> {
     Ok(())
 }
 
-pub async fn execute(args: ExecuteArgs, url: &str, json: bool) -> Result<()> {
-    let http = reqwest::Client::builder().build()?;
+pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Result<()> {
+    let (http, url) = (service.http()?, service.base());
     let proposal = proposal(&http, url, &args.id).await?;
     let call = &proposal["execution"];
     let (Some(to), Some(data)) = (call["to"].as_str(), call["data"].as_str()) else {
-        bail!("not enough owners have signed yet");
+        bail!(
+            "not enough owners have signed yet ({} of {}): `countersign devnet sign {}`",
+            proposal["confirmations"].as_array().map_or(0, Vec::len),
+            proposal["threshold"],
+            args.id
+        );
     };
     let executor = Wallet::funded(Wallet::FUNDED - 1).context("a devnet funds an executor")?;
     let receipt = Rpc::new(args.rpc).send(&executor, to.parse()?, data.parse()?).await?;

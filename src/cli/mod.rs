@@ -119,7 +119,7 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
         Command::Serve(args) => serve::run(*args).await.map(|()| Answer::silent()),
         #[cfg(feature = "devnet")]
         Command::Devnet(args) => {
-            devnet::run(args, globals.service.base(), globals.json).await?;
+            devnet::run(args, &globals.service, globals.json).await?;
             Ok(Answer::silent())
         }
         Command::Prepare(args) => prepare::run(args, globals).await,

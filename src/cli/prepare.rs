@@ -14,8 +14,8 @@ use super::{
     print::{Answer, spinner},
 };
 use crate::{
-    intake,
-    phala::{self, PhalaCloud, Prepared},
+    intake::{self, prepare::PrepareError},
+    phala::{self, PhalaCloud, PhalaError, Prepared},
     request::ids::{ComposeHash, NodeId, SourceCvm},
 };
 
@@ -78,13 +78,26 @@ pub async fn run(args: PrepareArgs, globals: &Globals) -> Result<Answer> {
     let prepared =
         intake::prepare::prepare(&cloud, &args.cvm, Some(&args.node), args.compose_hash).await;
     spinner.finish_and_clear();
-    let (source, prepared) = prepared.context("Phala Cloud did not prepare the replica")?;
+    let (source, prepared) = prepared.map_err(advised)?;
     let body = body(&args, &source, &prepared);
     let reply = client.post(&["v1", "requests"], &body).await.context(
         "the service did not take the preparation (it exists at Phala Cloud, and this command may \
          be repeated: that is harmless)",
     )?;
     Ok(submitted(reply))
+}
+
+/// What Phala Cloud answered, what it means, and what to do.
+fn advised(error: PrepareError) -> anyhow::Error {
+    match error {
+        PrepareError::Phala(PhalaError::Api(answer)) => anyhow::anyhow!(answer.explained()),
+        PrepareError::Phala(PhalaError::CreatedWithoutApproval { .. }) => anyhow::anyhow!(
+            "{error}: it runs already, as for a source that no chain governs; stop it in Phala \
+             Cloud unless that is what you want"
+        ),
+        error => error.into(),
+    }
+    .context("Phala Cloud did not prepare the replica")
 }
 
 /// The time of the preparation is left out: the service takes its own clock's.

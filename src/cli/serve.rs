@@ -66,10 +66,10 @@ pub struct ServeArgs {
         value_name = "URL"
     )]
     webhooks: Vec<String>,
-    /// How long an unanswered commit is looked for before it counts as without effect.
+    /// How long an unanswered commit is looked for before it counts as without effect [default: 60].
     #[arg(long, env = "COUNTERSIGN_SETTLE_SECONDS", value_name = "SECONDS")]
     settle_seconds: Option<u64>,
-    /// How often a booting replica is looked at.
+    /// How often a booting replica is looked at [default: 10].
     #[arg(long, env = "COUNTERSIGN_BOOT_POLL_SECONDS", value_name = "SECONDS")]
     boot_poll_seconds: Option<u64>,
 }
@@ -77,7 +77,8 @@ pub struct ServeArgs {
 /// Runs until it is told to stop by SIGTERM or Ctrl-C.
 pub async fn run(args: ServeArgs) -> Result<()> {
     // alloy tells as errors what is tried again here, and told in our own words.
-    logging::to_stderr("info,alloy_pubsub=off,alloy_transport_ws=off");
+    // PostgreSQL notes each time that the tables are there already.
+    logging::to_stderr("info,sqlx=warn,alloy_pubsub=off,alloy_transport_ws=off");
     let vault = vault(&args)?;
     let settings = settings(&args)?;
     if settings.chains.is_empty() {

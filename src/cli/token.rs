@@ -100,7 +100,11 @@ async fn create(
     });
     // The token alone on standard output, so that a shell can take it as it is.
     let page = Page::default().verbatim(open.expose());
-    let note = format!("API token `{name}` ({}); it is not shown again", scopes.join(", "));
+    let note = format!(
+        "API token `{name}` ({}) for a service on {}; it is not shown again",
+        scopes.join(", "),
+        database.place
+    );
     Ok(Answer::new(page, json).note(note))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::try_join;
 use secrecy::ExposeSecret;
 
@@ -18,7 +19,7 @@ use crate::{
         step::{Pace, Step},
     },
     store::{
-        Store,
+        Store, StoreError,
         attempts::{Attempt, Intent, StartError},
         journal::Actor,
         lease::Lease,
@@ -39,6 +40,8 @@ const UNVERIFIED_MAX: u64 = 3;
 /// How long a commit waits for the history that may hold the transaction to name.
 const HISTORY_PATIENCE: Duration = Duration::from_mins(1);
 const HISTORY_PAUSE: Duration = Duration::from_millis(500);
+/// A commit is sent on what was read this long ago at most.
+const READ_LATELY: TimeDelta = TimeDelta::seconds(15);
 const APP_BUSY_PAUSE: Duration = Duration::from_secs(2);
 /// A replica needs a moment to be listed.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -59,16 +62,21 @@ pub async fn begin(
 ) -> Result<Step, CommitError> {
     let listed = async { cloud.list_instances(request.app).await.map_err(CommitError::from) };
     // They do not wait for each other: somebody waits for the commit.
+    let began = clock.now();
     let (token, still, before, transaction) = try_join!(
         open_token(store, vault, request),
-        still_registered(chain, request),
+        still_registered(store, chain, request),
         listed,
         evidence(store, request),
     )?;
     let Some((preparation, token)) = token else {
         return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
     };
-    if !still && !planted(Bug::CommitWithoutReading) {
+    if still == Still::Behind {
+        let reason = "the endpoints are behind the block that is followed";
+        return Ok(Step::wait(reason, Pace::Backoff));
+    }
+    if still == Still::No && !planted(Bug::CommitWithoutReading) {
         let reason = "it no longer reads true at depth".to_owned();
         let event = Event::Retracted { reason };
         store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
@@ -102,10 +110,23 @@ pub async fn begin(
     if let Some(step) = adopt_earlier(store, clock, request, lease, &attempt, &before).await? {
         return Ok(step);
     }
+    if clock.now() - began > READ_LATELY {
+        // Waiting for the database took so long that what was read may no longer be so.
+        let (reason, attempt) = ("what was read had become old before the call", attempt.id);
+        let event = Event::CommitRefused {
+            attempt,
+            code: "not-sent".into(),
+            reason: reason.into(),
+            may_have_acted: false,
+            asks: false,
+        };
+        store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
+        return Ok(Step::wait(reason, Pace::After(Duration::ZERO)));
+    }
     let evidence =
         transaction.map_or(CommitEvidence::AlreadyRegistered, CommitEvidence::Transaction);
     let answer = cloud.commit_replica(&request.source, &token, request.compose, &evidence).await;
-    conclude(store, clock, request, lease, &attempt, outcome(answer)).await
+    conclude(store, clock, request, lease, &attempt, outcome(answer, &before)).await
 }
 
 /// The token to commit with, opened. Here and nowhere else.
@@ -145,9 +166,29 @@ async fn history_may_tell(
     Ok(is_recent && !store.history_is_read(request.chain, request.app).await?)
 }
 
-/// Both entries at the depth of the policy, read now from agreeing endpoints (invariant I1).
-async fn still_registered(chain: &Chain, request: &Request) -> Result<bool, CommitError> {
-    let head: BlockRef = chain.head().await?.block;
+/// What the chain says now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Still {
+    Yes,
+    No,
+    /// It was read at an older block than what is known already.
+    Behind,
+}
+
+/// Both entries at the depth of the policy, read now from agreeing endpoints (invariant I1), and
+/// not before the block up to which the chain is followed: that may have taken them back.
+async fn still_registered(
+    store: &Store,
+    chain: &Chain,
+    request: &Request,
+) -> Result<Still, CommitError> {
+    let followed = async { store.head(request.chain).await.map_err(CommitError::from) };
+    let newest = async { chain.head().await.map_err(CommitError::from) };
+    let (followed, newest) = try_join!(followed, newest)?;
+    let head: BlockRef = newest.block;
+    if followed.is_some_and(|followed| followed.block.number > head.number) {
+        return Ok(Still::Behind);
+    }
     let allowed_at = async |block| -> Result<bool, CommitError> {
         let (compose, device) = (request.compose, request.device);
         match chain.allowed(request.app, compose, device, block).await {
@@ -162,7 +203,7 @@ async fn still_registered(chain: &Chain, request: &Request) -> Result<bool, Comm
         }
     };
     let (at_depth, at_head) = try_join!(at_depth, allowed_at(head))?;
-    Ok(at_depth && at_head)
+    Ok(if at_depth && at_head { Still::Yes } else { Still::No })
 }
 
 /// An earlier attempt that seemed to have had no effect may have had it late: then its replica is
@@ -192,8 +233,14 @@ async fn conclude(
     outcome: Outcome,
 ) -> Result<Step, CommitError> {
     let attempt = attempt.id;
+    // The answer is worth a second try over another connection.
     let record = async |event: Event| {
-        store.record(request.id, Some(lease), &actor(), &event, clock.now()).await
+        let actor = actor();
+        let record = || store.record(request.id, Some(lease), &actor, &event, clock.now());
+        match record().await {
+            Err(StoreError::Database { .. }) => record().await,
+            done => done,
+        }
     };
     match outcome {
         Outcome::Done(replica) => {

@@ -37,10 +37,17 @@ pub struct Refusal {
     pub may_have_acted: bool,
 }
 
-/// Reads the answer to a commit.
-pub fn outcome(answer: Result<Instance, PhalaError>) -> Outcome {
+/// Reads the answer to a commit. `before` are the app's instances as they were before it.
+pub fn outcome(answer: Result<Instance, PhalaError>, before: &[Instance]) -> Outcome {
     let error = match answer {
-        Ok(instance) => return Outcome::Done(instance.id),
+        Ok(made) if before.iter().any(|instance| instance.id == made.id) => {
+            let reason = format!(
+                "the commit was answered with instance {}, which was there before it",
+                made.id
+            );
+            return unclear("answer-differs", reason, None, Then::Ask);
+        }
+        Ok(made) => return Outcome::Done(made.id),
         Err(error) => error,
     };
     let PhalaError::Api(answer) = &error else {
@@ -193,7 +200,14 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_tried_again_or_asked_about() {
-        assert!(matches!(outcome(Ok(instance("r"))), Outcome::Done(_)));
+        assert!(matches!(outcome(Ok(instance("r")), &[]), Outcome::Done(_)));
+        assert!(matches!(outcome(Ok(instance("r")), &[instance("q")]), Outcome::Done(_)));
+        let old = outcome(Ok(instance("r")), &[instance("q"), instance("r")]);
+        assert_eq!(
+            then(&old),
+            Some(Then::Ask),
+            "what was there before was not made by this commit"
+        );
         for (status, code, asks) in [
             (503, None, false),
             (429, None, false),
@@ -209,41 +223,51 @@ mod tests {
             (401, None, true),
             (403, None, true),
         ] {
-            let outcome = outcome(refused(status, code));
+            let outcome = outcome(refused(status, code), &[]);
             let Outcome::Refused(refusal) = &outcome else { panic!("{status}: {outcome:?}") };
             assert_eq!(refusal.asks, asks, "{status} {code:?}");
             let by_something_between = matches!(status, 503 | 429 | 409 | 425);
             assert_eq!(refusal.may_have_acted, by_something_between, "{status} {code:?}");
         }
         for (status, code) in [(400, Some("ERR-01-001")), (404, Some("ERR-03-001"))] {
-            assert_eq!(then(&outcome(refused(status, code))), Some(Then::Fail), "{status}");
+            assert_eq!(then(&outcome(refused(status, code), &[])), Some(Then::Fail), "{status}");
         }
     }
 
     #[test]
     fn what_is_not_clear_is_looked_into_first() {
         for status in [408, 500, 502, 504, 520] {
-            assert_eq!(then(&outcome(refused(status, None))), Some(Then::TryAgain), "{status}");
+            assert_eq!(
+                then(&outcome(refused(status, None), &[])),
+                Some(Then::TryAgain),
+                "{status}"
+            );
         }
         for (status, code) in [(466, Some("ERR-01-006")), (466, None), (400, Some("ERR-01-006"))] {
-            assert_eq!(then(&outcome(refused(status, code))), Some(Then::DropToken), "{status}");
+            assert_eq!(
+                then(&outcome(refused(status, code), &[])),
+                Some(Then::DropToken),
+                "{status}"
+            );
         }
         for status in [301, 400, 404, 413, 418, 499, 530] {
-            assert_eq!(then(&outcome(refused(status, None))), Some(Then::Ask), "{status}");
+            assert_eq!(then(&outcome(refused(status, None), &[])), Some(Then::Ask), "{status}");
         }
         for status in [400, 404, 409] {
-            let unknown = outcome(refused(status, Some("ERR-99-999")));
+            let unknown = outcome(refused(status, Some("ERR-99-999")), &[]);
             assert_eq!(then(&unknown), Some(Then::Ask), "{status}");
         }
         let unreadable = PhalaError::Malformed { call: "commit replica", reason: "r".into() };
-        assert_eq!(then(&outcome(Err(unreadable))), Some(Then::TryAgain));
+        assert_eq!(then(&outcome(Err(unreadable), &[])), Some(Then::TryAgain));
         let lost = PhalaError::NoAnswer { call: "commit replica", source: "gone".into() };
-        assert_eq!(then(&outcome(Err(lost))), Some(Then::TryAgain));
+        assert_eq!(then(&outcome(Err(lost), &[])), Some(Then::TryAgain));
     }
 
     #[test]
     fn an_answer_that_nobody_knows_is_kept_whole() {
-        let Outcome::Unclear(answer) = outcome(refused(400, Some("ERR-99-999"))) else { panic!() };
+        let Outcome::Unclear(answer) = outcome(refused(400, Some("ERR-99-999")), &[]) else {
+            panic!()
+        };
         assert_eq!((answer.code.as_str(), answer.body.as_deref()), ("ERR-99-999", Some("{}")));
         assert!(answer.reason.contains("not in its catalogue"), "{}", answer.reason);
     }
@@ -251,7 +275,7 @@ mod tests {
     #[test]
     fn what_never_left_had_no_effect() {
         let unsent = PhalaError::NotSent { call: "commit replica", source: "refused".into() };
-        let Outcome::Refused(refusal) = outcome(Err(unsent)) else { panic!() };
+        let Outcome::Refused(refusal) = outcome(Err(unsent), &[]) else { panic!() };
         assert!(!refusal.asks && !refusal.may_have_acted);
     }
 
@@ -261,7 +285,7 @@ mod tests {
             let mut answer = refused(status, None);
             let Err(PhalaError::Api(error)) = &mut answer else { panic!() };
             error.retry_after = Some(Duration::from_secs(seconds));
-            let Outcome::Refused(refusal) = outcome(answer) else { panic!() };
+            let Outcome::Refused(refusal) = outcome(answer, &[]) else { panic!() };
             refusal.pace
         };
         assert_eq!(pace(503, 7), Pace::After(Duration::from_secs(7)));

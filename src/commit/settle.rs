@@ -90,6 +90,16 @@ async fn conclude_without(
         asks,
     };
     let (event, step) = match then {
+        // The commit that was not answered is the likeliest to have used it, and what that one made
+        // may be listed late. Nothing that can be read tells.
+        Then::DropToken if store.was_sent_before(id).await? => {
+            let reason = format!(
+                "{why}. An earlier commit with this token was not answered, and may be what used it, \
+                 though no new instance is listed: a person must say which instance is this \
+                 request's, or that there is none (`countersign settle`); nothing is committed again"
+            );
+            (Event::AttentionNeeded { reason }, Step::Changed)
+        }
         Then::DropToken => {
             store.refuse_token(lease, id, &reason, &actor(), now).await?;
             return Ok(Step::Changed);

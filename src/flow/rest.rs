@@ -21,8 +21,6 @@ use crate::{
 const LOOK_ANYWAY: Duration = Duration::from_hours(6);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_mins(5);
-/// A server that asks for more patience than this is asked earlier all the same.
-const ASKED_PAUSE_MAX: Duration = Duration::from_hours(1);
 
 impl StepError {
     /// How long Phala Cloud wants to be left alone, if that is why the step failed.
@@ -31,6 +29,28 @@ impl StepError {
         match self {
             Self::Commit(CommitError::Cloud(error)) | Self::Prepare(PrepareError::Phala(error)) => {
                 PhalaError::retry_after(error)
+            }
+            _ => None,
+        }
+    }
+
+    /// What to tell a person, when nothing but a person can mend it.
+    pub(super) fn for_a_person(&self) -> Option<String> {
+        use crate::{commit::CommitError, vault::VaultError};
+        match self {
+            Self::Commit(CommitError::Cloud(PhalaError::Api(answer))) => {
+                // Anything else may be a proxy that has lost its way for a moment.
+                matches!(answer.status, 401 | 403).then(|| answer.explained())
+            }
+            Self::Commit(CommitError::Vault(error)) => {
+                let what_to_do = match error {
+                    VaultError::UnknownKey(_) => {
+                        "Give the service that key too (`--seal-key`), or prepare the replica \
+                         again and import the answer"
+                    }
+                    _ => "Prepare the replica again and import the answer",
+                };
+                Some(format!("{}. {what_to_do}.", chain_of(self)))
             }
             _ => None,
         }
@@ -68,7 +88,7 @@ impl Service {
                     request.id = %request.id, status = %request.status(), error = %reason,
                     "a step failed and is tried again"
                 );
-                let asked = error.retry_after().map(|pause| now + pause.min(ASKED_PAUSE_MAX));
+                let asked = error.retry_after().map(|pause| now + pause);
                 let rest = failing(Some(reason));
                 Some(Rest { until: asked.map_or(rest.until, |at| at.max(rest.until)), ..rest })
             }

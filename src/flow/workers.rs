@@ -9,10 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{IDLE, Service, StepError, chain_of, pause};
 use crate::{
-    request::Request,
+    phala::catalogue::ASK_AGAIN,
+    request::{
+        Request,
+        event::Event,
+        status::Status,
+        step::{Pace, Step},
+    },
     store::{
         StoreError,
-        lease::{Lane, Lease},
+        journal::Actor,
+        lease::{Lane, Lease, Rest},
     },
 };
 
@@ -20,6 +27,8 @@ use crate::{
 const LEASE: Duration = Duration::from_mins(2);
 /// How long a step may take: it must end before its lease does.
 const STEP_MAX: Duration = Duration::from_secs(110);
+/// How often giving a request back is tried again.
+const RELEASES: usize = 2;
 /// Sleep of a worker that could not claim what is due, as when it waits for its turn behind a
 /// commit that takes half a minute. The end of that is announced.
 const NOT_YET: Duration = Duration::from_millis(200);
@@ -40,7 +49,7 @@ impl Wake {
 }
 
 impl Service {
-    pub(super) async fn work(&self, lanes: [Lane; 2], woken: &Notify, stop: CancellationToken) {
+    pub(super) async fn work(&self, lanes: &[Lane], woken: &Notify, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match self.work_in(lanes, || woken.notify_one()).await {
                 Ok(true) => {}
@@ -67,13 +76,13 @@ impl Service {
 
     /// Takes one step of one request, a commit before anything else; false when none is due.
     pub async fn work_once(&self) -> Result<bool, StoreError> {
-        self.work_in([Lane::Commits, Lane::Others], || {}).await
+        self.work_in(&[Lane::Commits, Lane::Others], || {}).await
     }
 
     /// Takes one step of a request of the first of these lanes in which one is due. `found` tells
     /// others that there may be more.
-    async fn work_in(&self, lanes: [Lane; 2], found: impl Fn()) -> Result<bool, StoreError> {
-        for lane in lanes {
+    async fn work_in(&self, lanes: &[Lane], found: impl Fn()) -> Result<bool, StoreError> {
+        for lane in lanes.iter().copied() {
             let now = self.clock.now();
             if let Some((lease, request)) = self.store.claim(lane, now, now + LEASE).await? {
                 found();
@@ -91,14 +100,49 @@ impl Service {
             Ok(Err(_)) => Err(StepError::TimedOut),
             Err(_) => Err(StepError::Panicked),
         };
+        let result = match result {
+            Err(error) => self.put_to_a_person(request, lease, error).await,
+            done => done,
+        };
         let Some(rest) = self.rest(request, result) else { return Ok(()) };
-        match self.store.release(lease, &rest).await {
+        match self.release(lease, &rest).await {
             Err(StoreError::LeaseLost) => {
                 tracing::warn!(request.id = %request.id, "another worker took over");
                 Ok(())
             }
             done => done,
         }
+    }
+
+    /// A connection that broke is no reason to keep a request until its lease ends.
+    async fn release(&self, lease: &Lease, rest: &Rest) -> Result<(), StoreError> {
+        for _ in 0..RELEASES {
+            match self.store.release(lease, rest).await {
+                Err(StoreError::Database { .. }) => {}
+                done => return done,
+            }
+        }
+        self.store.release(lease, rest).await
+    }
+
+    /// What only a person can mend is put to one, once, and tried again now and then. While a commit
+    /// is unclear the question to a person is another one: which instance it made.
+    async fn put_to_a_person(
+        &self,
+        request: &Request,
+        lease: &Lease,
+        error: StepError,
+    ) -> Result<Step, StepError> {
+        let Some(reason) = error.for_a_person() else { return Err(error) };
+        if request.status() == Status::Committing {
+            return Err(error);
+        }
+        if request.facts.attention.as_ref() != Some(&reason) {
+            let event = Event::AttentionNeeded { reason: reason.clone() };
+            let (actor, now) = (Actor::service("flow"), self.clock.now());
+            self.store.record(request.id, Some(lease), &actor, &event, now).await?;
+        }
+        Ok(Step::wait(reason, Pace::After(ASK_AGAIN)))
     }
 }
 

@@ -14,7 +14,10 @@ use crate::{
         ids::{ComposeHash, NodeId, RequestId, SourceCvm},
         step::{Pace, Step},
     },
-    store::{Store, StoreError, intake::StorePreparationError, journal::Actor, lease::Lease},
+    store::{
+        Store, StoreError, attempts::LATE, intake::StorePreparationError, journal::Actor,
+        lease::Lease,
+    },
     vault::Vault,
 };
 
@@ -104,8 +107,9 @@ pub async fn renew(
         return Ok(Renewal::Fresh(Box::new(renewed)));
     };
     let code = Some("preparation-differs".into());
+    let late = if store.may_have_acted(id).await? { LATE } else { "" };
     if prepared.app != request.app {
-        let reason = format!("prepared again, but {difference}; nothing of it was kept");
+        let reason = format!("prepared again, but {difference}; nothing of it was kept{late}");
         let event = Event::Failed { code, reason };
         store.record(id, Some(lease), &actor(), &event, now).await?;
         return Ok(Renewal::Settled(Step::Changed));
@@ -113,7 +117,7 @@ pub async fn renew(
     let other = RequestId(Uuid::now_v7());
     let reason = format!(
         "prepared again, but {difference}; request {other} has taken its place and needs an \
-         approval of its own"
+         approval of its own{late}"
     );
     submission.note = Some(match &request.note {
         Some(said) => format!("{said} (in the place of request {id})"),

@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::Value;
 
 use super::catalogue::{BROKEN_STATUSES, Meaning, meaning};
@@ -16,8 +16,9 @@ const MESSAGE_CHARS_MAX: usize = 500;
 const CODE_CHARS_MAX: usize = 64;
 /// Characters of an answer that are kept for a person to read.
 const BODY_CHARS_MAX: usize = 4_000;
-/// A server that asks for more patience than this is wrong or hostile.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+/// A server that asks for more patience than this is asked earlier all the same: a commit token does
+/// not wait.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// Shorter pauses than this are not taken from a server; ours grow.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
@@ -123,11 +124,29 @@ fn first_validation_message(detail: &Value) -> Option<String> {
 /// Cuts the secret out first and the length after, so that no half of a secret survives the cut.
 /// Control characters would let a message write its own log lines.
 pub(super) fn tidy(text: &str, chars_max: usize, secret: Option<&str>) -> String {
-    let text = match secret {
-        Some(secret) if !secret.is_empty() => text.replace(secret, "[commit token]"),
-        _ => text.to_owned(),
-    };
+    let mut text = text.to_owned();
+    for secret in secret.filter(|secret| !secret.is_empty()).into_iter().flat_map(spellings) {
+        text = text.replace(&secret, "[commit token]");
+    }
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(chars_max).collect()
+}
+
+/// A secret as servers give it back: as it is, in JSON with `/` escaped or not, and in a URL.
+fn spellings(secret: &str) -> Vec<String> {
+    let quoted = Value::from(secret).to_string();
+    let json = quoted.trim_matches('"').to_owned();
+    let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let lower = encoded
+        .split_inclusive('%')
+        .enumerate()
+        .map(|(place, part)| match part.split_at_checked(2) {
+            Some((code, rest)) if place > 0 => format!("{}{rest}", code.to_lowercase()),
+            _ => part.to_owned(),
+        })
+        .collect();
+    let mut all = vec![secret.to_owned(), json.replace('/', "\\/"), json, encoded, lower];
+    all.dedup();
+    all
 }
 
 /// Both forms of `Retry-After`: seconds, or a date, which counts from `now`.
@@ -141,9 +160,16 @@ pub fn retry_after(header: &str, now: Option<DateTime<Utc>>) -> Option<Duration>
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-/// The one date form HTTP still allows to be sent.
+/// The three date forms that a recipient must take (RFC 9110, 5.6.7).
 pub(super) fn http_date(header: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc2822(header).ok().map(|date| date.with_timezone(&Utc))
+    let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let modern = DateTime::parse_from_rfc2822(header).ok().map(|date| date.with_timezone(&Utc));
+    modern.or_else(|| {
+        let mut dates = obsolete.iter().filter_map(|form| {
+            NaiveDateTime::parse_from_str(header, form).ok().map(|date| date.and_utc())
+        });
+        dates.next()
+    })
 }
 
 #[cfg(test)]

@@ -82,6 +82,20 @@ fn a_secret_does_not_survive_in_a_message_not_even_half() {
 }
 
 #[test]
+fn a_secret_is_cut_out_however_it_is_spelled() {
+    let secret = Some("tok/AbC+dEf==");
+    for spelled in
+        ["tok/AbC+dEf==", "tok\\/AbC+dEf==", "tok%2FAbC%2BdEf%3D%3D", "tok%2fAbC%2bdEf%3d%3d"]
+    {
+        assert_eq!(
+            tidy(&format!("see {spelled}."), 99, secret),
+            "see [commit token].",
+            "{spelled}"
+        );
+    }
+}
+
+#[test]
 fn retry_after_comes_as_seconds_or_as_a_date() {
     let now = http_date("Sun, 06 Nov 1994 08:49:37 GMT");
     assert!(now.is_some());
@@ -90,7 +104,9 @@ fn retry_after_comes_as_seconds_or_as_a_date() {
         (" 7 ", Some(7)),
         ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
         ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-        ("99999999999", Some(86_400)),
+        ("99999999999", Some(3_600)),
+        ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
+        ("Sun Nov  6 08:50:37 1994", Some(60)),
         ("-5", None),
         ("soon", None),
     ];

@@ -133,8 +133,8 @@ impl PhalaCloud {
         request.headers_mut().insert("X-Prepare-Only", HeaderValue::from_static("true"));
         let answer = self.exchange(CALL, request).await?;
         if answer.is_success() {
-            let created = answer.json().ok().and_then(|value| Instance::read(&value).ok());
-            let replica = created.map(|instance| instance.id);
+            // What is no JSON is the page of something in between, and says nothing.
+            let replica = Instance::read(&answer.json()?).ok().map(|instance| instance.id);
             return Err(PhalaError::CreatedWithoutApproval { replica });
         }
         if answer.status != 465 {
@@ -166,7 +166,16 @@ impl PhalaCloud {
             let secret = Some(token.expose()).filter(|_| !planted(Bug::TokenInError));
             return Err(answer.refused(secret));
         }
-        Instance::read(&answer.json()?).map_err(|error| PhalaError::malformed(COMMIT, &error))
+        let made = Instance::read(&answer.json()?);
+        let made = made.map_err(|error| PhalaError::malformed(COMMIT, &error))?;
+        if made.id.as_str() == token.expose() {
+            // It would be kept and shown as the replica's id.
+            return Err(PhalaError::Malformed {
+                call: COMMIT,
+                reason: "the answer names the commit token as the instance".into(),
+            });
+        }
+        Ok(made)
     }
 
     /// All instances of an app, or an error: never a part of them.

@@ -123,7 +123,7 @@ pub enum Event {
 
 /// An event that its status does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{event} is not possible while the request is {status}")]
+#[error("a request that is {status} cannot be {}", event.replace('_', " "))]
 pub struct Illegal {
     pub status: Status,
     pub event: &'static str,

@@ -149,7 +149,7 @@ fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
         Plan::Expire(why) => {
             format!("it ends as expired: {why}, and without an API key no other can be had")
         }
-        Plan::Rest => return at_the_end(request.status()).into(),
+        Plan::Rest => return at_the_end(request),
     };
     if request.facts.attention.is_some() {
         format!("a person sees to what is asked; then, or when it is tried all the same: {step}")
@@ -169,11 +169,29 @@ fn to_wait_for(status: Status) -> &'static str {
     }
 }
 
-fn at_the_end(status: Status) -> &'static str {
-    match status {
-        Status::Expired => "nothing by itself: prepare the replica again; the approval stays good",
-        Status::Running => "nothing: it is done",
-        _ => "nothing: it has ended",
+fn at_the_end(request: &Request) -> String {
+    let facts = &request.facts;
+    match (request.status(), &facts.replica) {
+        (Status::Failed, Some(replica)) if facts.is_alarm() => format!(
+            "a person stops replica {} in Phala Cloud: it runs, and is not what was approved",
+            replica.id
+        ),
+        (Status::Failed, None) if facts.is_alarm() => {
+            "a person looks for a replica in Phala Cloud that nobody approved, and stops it".into()
+        }
+        (Status::Expired, _) => {
+            "nothing by itself: prepare the replica again; the approval stays good".into()
+        }
+        (Status::Running, _) => "nothing: it is done".into(),
+        // Signatures do not go away with the request.
+        (Status::Withdrawn | Status::Rejected, _)
+            if facts.approved_at.is_some() && facts.execution.is_none() =>
+        {
+            "nothing by itself; the signed transaction can still be executed by anyone, until the \
+             Safe makes another one at its nonce"
+                .into()
+        }
+        _ => "nothing: it has ended".into(),
     }
 }
 

@@ -89,3 +89,12 @@ pub struct Facts {
     pub attention: Option<String>,
     pub end: Option<End>,
 }
+
+impl Facts {
+    /// Whether something runs that nobody approved: the end of the request is not the end of it.
+    #[must_use]
+    pub fn is_alarm(&self) -> bool {
+        let code = self.end.as_ref().and_then(|end| end.code.as_deref());
+        matches!(code, Some("boot-differs" | "created-without-approval"))
+    }
+}

@@ -12,12 +12,21 @@
 
 use chrono::TimeDelta;
 
-use super::{Request, deadline, status::Status};
+use super::{LivePreparation, Request, deadline, status::Status};
 use crate::clock::Time;
 
 /// A token that is to be waited with is replaced this long before it dies, so that a change of
 /// hash or device comes out while the owners can still act on it.
 pub const RENEW_BEFORE: TimeDelta = TimeDelta::days(1);
+/// A token that lives shorter than usual is replaced when this part of its life is left, or each
+/// would be replaced as soon as it is there.
+const LAST_PART: i32 = 4;
+
+/// When a token that is waited with is to be replaced.
+fn renew_at(token: &LivePreparation) -> Time {
+    let life = token.expires_at - token.prepared_at;
+    token.expires_at - RENEW_BEFORE.min(life / LAST_PART).max(TimeDelta::zero())
+}
 
 /// What the service is able to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,13 +102,13 @@ fn has_usable_token(request: &Request, now: Time) -> bool {
 /// other's for ever. It is replaced when it is needed.
 fn dies_soon(request: &Request, now: Time) -> bool {
     let preparation = request.preparation.as_ref();
-    preparation.is_some_and(|preparation| preparation.expires_at <= now + RENEW_BEFORE)
+    preparation.is_some_and(|preparation| renew_at(preparation) <= now)
 }
 
 /// When something about a waiting request changes by time alone.
 pub fn changes_by_itself_at(request: &Request, means: Means, now: Time) -> Option<Time> {
-    let expires_at = request.preparation.as_ref()?.expires_at;
-    let moments = [means.can_prepare.then_some(expires_at - RENEW_BEFORE), Some(expires_at)];
+    let token = request.preparation.as_ref()?;
+    let moments = [means.can_prepare.then(|| renew_at(token)), Some(token.expires_at)];
     moments.into_iter().flatten().find(|moment| *moment > now)
 }
 

@@ -45,8 +45,11 @@ pub fn facts(status: Status) -> Facts {
 /// A request whose token has so long to live; none means that it has no live token.
 pub fn request(status: Status, token: Option<TimeDelta>) -> Request {
     let expires_at = now() + token.unwrap_or_default();
-    let live =
-        |left| LivePreparation { id: Uuid::nil(), prepared_at: now(), expires_at: now() + left };
+    let live = |left| LivePreparation {
+        id: Uuid::nil(),
+        prepared_at: now() + left - TimeDelta::days(14),
+        expires_at: now() + left,
+    };
     Request {
         id: RequestId(Uuid::nil()),
         chain: ChainId::BASE,

@@ -1,6 +1,10 @@
 //! Commit attempts: the intent, written before the call.
 
+mod answer;
+
 use uuid::Uuid;
+
+pub use answer::{Answer, Then};
 
 use super::{
     During, Store, StoreError, inconsistent,
@@ -31,47 +35,6 @@ pub struct Attempt {
     pub answer: Option<Answer>,
 }
 
-/// An answer to a commit that leaves open what happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    pub code: String,
-    pub reason: String,
-    /// The answer as it came, as far as it is kept.
-    pub body: Option<String>,
-    pub then: Then,
-}
-
-/// What follows an unclear answer when no replica is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    TryAgain,
-    /// The token is of no use any more.
-    DropToken,
-    /// A person must look.
-    Ask,
-    /// It cannot succeed.
-    Fail,
-}
-
-impl Then {
-    const ALL: [(Self, &str); 4] = [
-        (Self::TryAgain, "try_again"),
-        (Self::DropToken, "drop_token"),
-        (Self::Ask, "ask"),
-        (Self::Fail, "fail"),
-    ];
-
-    fn as_str(self) -> &'static str {
-        let (_, word) =
-            Self::ALL.into_iter().find(|(then, _)| *then == self).expect("all are there");
-        word
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(_, known)| *known == word).map(|(then, _)| then)
-    }
-}
-
 /// What is about to be committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
@@ -90,6 +53,25 @@ pub struct Baseline {
     /// When the instances were listed, by Phala Cloud's clock, if it told.
     pub listed_at: Option<Time>,
     pub instances: Vec<ReplicaId>,
+}
+
+/// What is added to the end of a request of which a commit was sent that may still have an effect.
+pub const LATE: &str = "; a commit of it was sent before, which may still make a replica: look for \
+                        it in Phala Cloud";
+
+/// Whether a commit of this request was sent that may still have an effect.
+pub(super) async fn may_have_acted(
+    connection: &mut sqlx::PgConnection,
+    request: RequestId,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar!(
+        r#"select exists (select 1 from commit_attempts
+            where request_id = $1 and may_have_acted) as "may!""#,
+        request.0
+    )
+    .fetch_one(connection)
+    .await
+    .during("look for commits that may have acted")
 }
 
 /// Why an attempt could not be started.
@@ -330,6 +312,27 @@ impl Store {
         .await
         .during("read the sealed token")?;
         Ok(row.map(|row| (row.id, Sealed::from_bytes(row.token_sealed))))
+    }
+
+    /// Whether an earlier commit was sent with the token of this attempt, and may have had an effect.
+    pub async fn was_sent_before(&self, attempt: Uuid) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(
+            r#"select exists (
+                select 1 from commit_attempts earlier, commit_attempts this
+                where this.id = $1 and earlier.preparation_id = this.preparation_id
+                  and earlier.id <> this.id and earlier.may_have_acted
+            ) as "sent!""#,
+            attempt
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look for earlier commits with a token")
+    }
+
+    /// Whether a commit of this request was sent that may still have an effect.
+    pub async fn may_have_acted(&self, request: RequestId) -> Result<bool, StoreError> {
+        let mut connection = self.pool.acquire().await.during("reach the database")?;
+        may_have_acted(&mut connection, request).await
     }
 
     /// Settles an attempt whose token Phala Cloud calls dead: the preparation ends with it.

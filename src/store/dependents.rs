@@ -156,6 +156,35 @@ async fn retire_proposal(
     .map(|_| ())
 }
 
+impl super::Store {
+    /// The same once more, for those that were locked: outside the transaction that freed the nonce
+    /// nobody waits in a circle.
+    pub(super) async fn wake_queue(&self, id: RequestId, now: Time) -> Result<(), StoreError> {
+        let queued = sqlx::query_scalar!(
+            "select r.id from requests r
+             join proposals q on q.id = r.proposal_id and q.replaced_at is null
+             join proposals p on p.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner
+             where r.id <> $1 and r.status in ('proposed', 'approved') and r.next_try_at > $2",
+            id.0,
+            now
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look for a queue")?;
+        for queued in queued {
+            sqlx::query!(
+                "update requests set next_try_at = least(next_try_at, $2) where id = $1",
+                queued,
+                now
+            )
+            .execute(&self.pool)
+            .await
+            .during("wake one of a queue")?;
+        }
+        Ok(())
+    }
+}
+
 /// Makes the requests due whose proposals queue behind those of this one: a nonce may be free. One
 /// that is being worked on is left alone, so that nobody waits for anybody here.
 async fn wake_queue(tx: &mut PgConnection, id: RequestId, now: Time) -> Result<(), StoreError> {

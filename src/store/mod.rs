@@ -42,6 +42,9 @@ pub const WAKE: &str = "wake";
 
 const CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// An instance that stands still inside a transaction must not hold up the others.
+const LIMITS: [(&str, &str); 2] =
+    [("idle_in_transaction_session_timeout", "20s"), ("lock_timeout", "15s")];
 /// How long an idle connection counts as alive.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
@@ -68,6 +71,10 @@ pub enum StoreError {
     /// What was read rests on a block that the follower does not stand on, or no longer.
     #[error("the chain moved on while it was read")]
     ChainMoved,
+    #[error(
+        "a commit of this request was sent, and may still make its replica: it cannot be taken back"
+    )]
+    CommitOnItsWay,
     #[error("no such {0}")]
     NotFound(&'static str),
     #[error(transparent)]
@@ -116,7 +123,7 @@ impl Store {
                     Ok(true)
                 })
             })
-            .connect_with(options.application_name("countersign"))
+            .connect_with(options.application_name("countersign").options(LIMITS))
             .await
             .during("connect to PostgreSQL")?;
         sqlx::migrate!().run(&pool).await.map_err(StoreError::Migrate)?;

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     CHANGES, During, Store, StoreError,
+    attempts::may_have_acted,
     dependents::follow_event,
     journal::{self, Actor},
     lease::{Lease, hold_lease},
@@ -71,6 +72,10 @@ pub async fn record(
         None => lock(tx, &[id.0]).await?,
     }
     let before = get(tx, id).await?;
+    let takes_back = matches!(event, Event::Withdrawn { .. } | Event::Rejected { .. });
+    if takes_back && may_have_acted(tx, id).await? {
+        return Err(StoreError::CommitOnItsWay);
+    }
     let facts = before.facts.apply(event, at)?;
     write_facts(tx, id, &facts, Work::after(lease, event), at).await?;
     follow_event(tx, id, event, at).await?;
@@ -79,7 +84,22 @@ pub async fn record(
     }
     outbox::tell(tx, id, event, at).await?;
     announce(tx, id).await?;
+    say(id, actor, event);
     get(tx, id).await
+}
+
+/// One line in the log; what a person must see to is a warning.
+fn say(id: RequestId, actor: &Actor, event: &Event) {
+    let (kind, actor) = (event.kind(), actor.as_str());
+    match event {
+        Event::AttentionNeeded { reason }
+        | Event::CommitRefused { reason, asks: true, .. }
+        | Event::Failed { reason, .. }
+        | Event::Expired { reason } => {
+            tracing::warn!(request.id = %id, event = kind, actor, reason, "a person must look");
+        }
+        _ => tracing::info!(request.id = %id, event = kind, actor, "a request changed"),
+    }
 }
 
 /// What an event does to the work on a request.
@@ -219,6 +239,9 @@ impl Store {
         let mut tx = self.begin().await?;
         let request = record(&mut tx, id, lease, actor, event, at).await?;
         super::commit(tx).await?;
+        if request.status().is_end() {
+            self.wake_queue(id, at).await?;
+        }
         Ok(request)
     }
 }

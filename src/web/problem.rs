@@ -87,6 +87,9 @@ impl From<StoreError> for Problem {
             StoreError::Illegal(illegal) => {
                 Self::new(StatusCode::CONFLICT, "not-in-this-status", illegal.to_string())
             }
+            StoreError::CommitOnItsWay => {
+                Self::new(StatusCode::CONFLICT, "commit-on-its-way", error.to_string())
+            }
             error => Self::internal(&error),
         }
     }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use chrono::TimeDelta;
+
 use crate::{
     config::DepthPolicy,
     flow::Service,
@@ -20,7 +22,12 @@ struct Standing {
     policy: DepthPolicy,
     head: Option<Head>,
     trouble: Option<Trouble>,
+    /// How long nobody has read the chain, when that is longer than it should be.
+    unread_for: Option<TimeDelta>,
 }
+
+/// Whoever reads a chain notes it at least this often, whether there is a new block or not.
+const READ_AT_LEAST: TimeDelta = TimeDelta::minutes(1);
 
 impl Standings {
     pub async fn of(service: &Service, requests: &[Request]) -> Result<Self, StoreError> {
@@ -30,9 +37,12 @@ impl Standings {
             if !standings.contains_key(&request.chain)
                 && let Ok(chain) = service.chains.get(request.chain)
             {
+                let head = service.store.head(chain.id()).await?;
+                let age = head.map(|head| service.clock.now() - head.seen_at);
                 let standing = Standing {
                     policy: chain.depth(),
-                    head: service.store.head(chain.id()).await?,
+                    head,
+                    unread_for: age.filter(|age| *age > READ_AT_LEAST),
                     trouble: service.store.trouble(chain.id()).await?,
                 };
                 standings.insert(request.chain, standing);
@@ -61,6 +71,12 @@ impl Standings {
             let label = request.chain.label();
             let state = if trouble.halted { "is no longer followed" } else { "cannot be followed" };
             request.reason = Some(format!("{label} {state}: {}", trouble.problem));
+        } else if let Some(age) = standing.unread_for {
+            request.reason = Some(format!(
+                "{} was last read {} s ago: the instance that follows it may stand still",
+                request.chain.label(),
+                age.num_seconds()
+            ));
         } else if let Some(depth) = depth
             && request.reason.as_deref().is_none_or(|reason| reason == WAITS_FOR_DEPTH)
         {

@@ -214,7 +214,7 @@ pub async fn handle(service: Service, id: Uuid, hand: Hand) -> Outcome {
     };
     let done = match done {
         Ok(_) => Ok(true),
-        Err(ReviewError::Store(StoreError::Illegal(_))) => Ok(false),
+        Err(ReviewError::Store(StoreError::Illegal(_) | StoreError::CommitOnItsWay)) => Ok(false),
         Err(error) => Err(chain_of(&error)),
     };
     Outcome::Handled(id.0, hand, done)

@@ -40,7 +40,11 @@ pub(super) async fn cvms(State(cloud): State<Cloud>, Path(app): Path<String>) ->
     world.arrive(Endpoint::Instances);
     world.planned_failure(Endpoint::Instances)?;
     let app = known(&world, &app)?;
-    ok(Value::Array(infos(&mut world, app)))
+    let mut listed = infos(&mut world, app);
+    if world.switches.hide_replicas {
+        listed.truncate(1);
+    }
+    ok(Value::Array(listed))
 }
 
 fn infos(world: &mut World, app: AppId) -> Vec<Value> {

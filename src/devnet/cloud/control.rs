@@ -81,6 +81,7 @@ pub struct SwitchChange {
     pub boot_device_id: Option<Option<DeviceId>>,
     pub node_device: Option<MovedDevice>,
     pub created_on_prepare: Option<bool>,
+    pub hide_replicas: Option<bool>,
     pub verification_lag: Option<u32>,
     /// Made at once.
     pub add_instance: Option<Stranger>,
@@ -118,6 +119,8 @@ pub(super) struct Switches {
     pub boot_device_id: Option<DeviceId>,
     /// A prepare creates the replica at once, as for a source that no chain governs.
     pub created_on_prepare: bool,
+    /// The list of instances leaves out those that commits made, as one does that lags.
+    pub hide_replicas: bool,
     /// Commits with a transaction that are told it cannot be verified yet.
     pub verification_lag: u32,
     /// Instances that somebody else makes while the next commit is under way, whatever becomes of
@@ -142,6 +145,7 @@ impl Default for Switches {
             boot_compose_hash: None,
             boot_device_id: None,
             created_on_prepare: false,
+            hide_replicas: false,
             verification_lag: 0,
             add_with_commit: Vec::new(),
             token_days: 14,
@@ -167,6 +171,7 @@ impl Switches {
         set(&mut self.boot_compose_hash, change.boot_compose_hash);
         set(&mut self.boot_device_id, change.boot_device_id);
         set(&mut self.created_on_prepare, change.created_on_prepare);
+        set(&mut self.hide_replicas, change.hide_replicas);
         set(&mut self.verification_lag, change.verification_lag);
         set(&mut self.add_with_commit, change.add_with_commit);
         set(&mut self.token_days, change.token_days);

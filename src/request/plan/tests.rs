@@ -28,6 +28,22 @@ fn with_a_key_a_token_is_replaced_a_day_before_it_dies() {
 }
 
 #[test]
+fn a_token_that_lives_shorter_than_a_day_is_not_replaced_as_soon_as_it_is_there() {
+    let renews = |life: TimeDelta, left: TimeDelta| {
+        let mut request = request(Status::Proposed, Some(left));
+        let token = request.preparation.as_mut().unwrap();
+        token.prepared_at = token.expires_at - life;
+        plan(&request, false, Means { can_prepare: true }, now()) == Plan::Watch { renew: true }
+    };
+    for life in [TimeDelta::hours(24), TimeDelta::hours(1), TimeDelta::minutes(5)] {
+        assert!(!renews(life, life) && !renews(life, life / 2), "{life}");
+        assert!(renews(life, life / 5) && renews(life, TimeDelta::zero()), "{life}");
+    }
+    let backwards = TimeDelta::hours(-1);
+    assert!(renews(backwards, TimeDelta::zero()), "one that died before it was made is dead");
+}
+
+#[test]
 fn a_commit_begins_with_a_token_that_is_not_known_to_be_bad() {
     for (token, suspect, renew) in [
         (FRESH, false, false),

@@ -189,7 +189,7 @@ fn none_yet() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "no-proposal",
-        "there is no proposal for this request (now)",
+        "there is no proposal for this request, or no longer: `countersign show` says why",
     )
 }
 

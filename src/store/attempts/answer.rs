@@ -1,0 +1,42 @@
+//! Answers to commits that leave open what happened, and what is to be done about each.
+
+/// An answer to a commit that leaves open what happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub code: String,
+    pub reason: String,
+    /// The answer as it came, as far as it is kept.
+    pub body: Option<String>,
+    pub then: Then,
+}
+
+/// What follows an unclear answer when no replica is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    TryAgain,
+    /// The token is of no use any more.
+    DropToken,
+    /// A person must look.
+    Ask,
+    /// It cannot succeed.
+    Fail,
+}
+
+impl Then {
+    const ALL: [(Self, &str); 4] = [
+        (Self::TryAgain, "try_again"),
+        (Self::DropToken, "drop_token"),
+        (Self::Ask, "ask"),
+        (Self::Fail, "fail"),
+    ];
+
+    pub(super) fn as_str(self) -> &'static str {
+        let (_, word) =
+            Self::ALL.into_iter().find(|(then, _)| *then == self).expect("all are there");
+        word
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, known)| *known == word).map(|(then, _)| then)
+    }
+}

@@ -1,0 +1,113 @@
+//! What may have happened counts as if it had: nothing is committed twice and nothing taken back while
+//! a commit may still make its replica; and what stands in the way is told.
+
+use countersign::devnet::cloud::SwitchChange;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+fn switch(world: &World, change: Value) {
+    world.town.cloud.control(serde_json::from_value::<SwitchChange>(change).unwrap());
+}
+
+#[tokio::test]
+async fn a_replica_that_is_listed_late_is_not_made_again_with_a_fresh_token() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let submission = world.submission(&world.prepare().await);
+    switch(&world, json!({ "swallow_next_commit": 1, "hide_replicas": true }));
+    let id = world.carry(api, &submission).await;
+    let request = api.wait_for_reason(&id, "may be what used it").await;
+    let standing = (&request["status"], &request["needs_attention"]);
+    assert_eq!(standing, (&json!("committing"), &json!(true)), "{request:#}");
+    let statuses: Vec<u16> = world.town.cloud.commit_log().iter().map(|call| call.status).collect();
+    assert_eq!(statuses, [200, 466]);
+
+    switch(&world, json!({ "hide_replicas": false }));
+    let body = json!({ "reason": "it is listed by now" });
+    assert_eq!(api.post(&format!("/v1/requests/{id}/retry"), &body).await.status, 200);
+    api.wait_for(&id, "running").await;
+    assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_is_not_taken_back_while_its_commit_may_still_act() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let submission = world.submission(&world.prepare().await);
+    // Not by one of Phala Cloud's codes: something in between may have passed the commit on.
+    let failure = json!({ "endpoint": "commit", "status": 503, "retry_after": 600 });
+    switch(&world, json!({ "fail_next": [failure] }));
+    let id = world.carry(api, &submission).await;
+    api.last_told(&id, "commit_refused").await;
+    let body = json!({ "reason": "changed my mind" });
+    for how in ["withdraw", "reject"] {
+        let answer = api.post(&format!("/v1/requests/{id}/{how}"), &body).await;
+        assert_eq!((answer.status, &answer.body["code"]), (409, &json!("commit-on-its-way")));
+    }
+    assert_eq!(api.post(&format!("/v1/requests/{id}/retry"), &body).await.status, 200);
+    api.wait_for(&id, "running").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_lives_a_day_is_not_replaced_again_and_again() {
+    let world = World::new().await;
+    switch(&world, json!({ "token_days": 1, "tell_expiry": true }));
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.wait_to_be_woken(&id, "a signature").await;
+    let told = api.told(&id).await;
+    assert!(!told.iter().any(|event| event == "renewed"), "{told:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_phala_cloud_does_not_take_is_put_to_a_person() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let submission = world.submission(&world.prepare().await);
+    switch(&world, json!({ "fail_next": [{ "endpoint": "instances", "status": 401 }] }));
+    let id = world.carry(api, &submission).await;
+    let request = api.wait_for_reason(&id, "401").await;
+    let standing = (&request["status"], &request["needs_attention"]);
+    assert_eq!(standing, (&json!("registered"), &json!(true)), "{request:#}");
+    assert_eq!(request["explanation"]["when"]["kind"], "person", "{request:#}");
+    let body = json!({ "reason": "the key is right now" });
+    assert_eq!(api.post(&format!("/v1/requests/{id}/retry"), &body).await.status, 200);
+    api.wait_for(&id, "running").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_nonce_that_becomes_free_reaches_a_request_that_is_locked_at_that_moment() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let first = api.submit(&world.submission(&world.prepare().await)).await;
+    assert_eq!(api.proposal(&first).await["safe_tx"]["nonce"], "0");
+    let second = api.submit(&world.submission_on(&world.prepare_on(7).await, 7)).await;
+    assert_eq!(api.proposal(&second).await["safe_tx"]["nonce"], "1");
+    api.wait_to_be_woken(&second, "a signature").await;
+
+    let mut somebody = world.database.connect().await;
+    let lock = "begin; select from requests where node_id = '7' for update";
+    sqlx::raw_sql(lock).execute(&mut somebody).await.unwrap();
+    let body = json!({ "reason": "not wanted" });
+    let path = format!("/v1/requests/{first}/withdraw");
+    let (answer, ()) = tokio::join!(api.post(&path, &body), async {
+        api.wait_for(&first, "withdrawn").await;
+        sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
+    });
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    crate::world::eventually("the free nonce", async || {
+        (api.proposal(&second).await["safe_tx"]["nonce"] == "0").then_some(())
+    })
+    .await;
+    running.stop().await;
+}
