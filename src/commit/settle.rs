@@ -15,7 +15,7 @@ use crate::{
     },
     store::{
         Store,
-        attempts::{Answer, Attempt, Then},
+        attempts::{Answer, Attempt, Then, UsedBefore},
         lease::Lease,
     },
 };
@@ -23,6 +23,9 @@ use crate::{
 use super::{CommitError, begin::actor, outcome::candidates};
 
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// So many times longer is looked before a token is given up with which a commit was sent that was
+/// not answered.
+const LONGER: u32 = 5;
 
 /// What the list of instances says about a request's attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,14 @@ pub async fn settle(
     let looks = store.looked_in_vain(lease, attempt.id, clock.now()).await?;
     // Counted, and not timed from the start of the attempt: the call may have taken long, and the
     // instance that made it may have had another clock.
+    let used = match &attempt.answer {
+        Some(Answer { then: Then::DropToken, .. }) => {
+            store.used_before(attempt.id, clock.now()).await?
+        }
+        _ => UsedBefore::No,
+    };
+    // A fresh token would make a second replica beside one that is listed late.
+    let patience = if used == UsedBefore::Perhaps { patience * LONGER } else { patience };
     let is_patient = LOOK_AGAIN.saturating_mul(looks.saturating_sub(1)) < patience;
     if is_patient && !planted(Bug::OneLook) {
         let reason = match &attempt.answer {
@@ -65,7 +76,7 @@ pub async fn settle(
         let reason = format!("{reason}; looking whether its replica appears");
         return Ok(Step::wait(reason, Pace::After(LOOK_AGAIN.min(patience))));
     }
-    conclude_without(store, clock, request, lease, &attempt).await
+    conclude_without(store, clock, request, lease, &attempt, used).await
 }
 
 /// No replica appeared.
@@ -75,6 +86,7 @@ async fn conclude_without(
     request: &Request,
     lease: &Lease,
     attempt: &Attempt,
+    used: UsedBefore,
 ) -> Result<Step, CommitError> {
     let (id, now) = (attempt.id, clock.now());
     let (then, code, why) = match &attempt.answer {
@@ -90,9 +102,7 @@ async fn conclude_without(
         asks,
     };
     let (event, step) = match then {
-        // The commit that was not answered is the likeliest to have used it, and what that one made
-        // may be listed late. Nothing that can be read tells.
-        Then::DropToken if store.was_sent_before(id).await? => {
+        Then::DropToken if used == UsedBefore::Likely => {
             let reason = format!(
                 "{why}. An earlier commit with this token was not answered, and may be what used it, \
                  though no new instance is listed: a person must say which instance is this \

@@ -4,7 +4,7 @@ mod answer;
 
 use uuid::Uuid;
 
-pub use answer::{Answer, Then};
+pub use answer::{Answer, Then, UsedBefore};
 
 use super::{
     During, Store, StoreError, inconsistent,
@@ -59,14 +59,16 @@ pub struct Baseline {
 pub const LATE: &str = "; a commit of it was sent before, which may still make a replica: look for \
                         it in Phala Cloud";
 
-/// Whether a commit of this request was sent that may still have an effect.
+/// Whether a commit of this request was sent that may still have an effect: one that was refused,
+/// if only by a status, hardly has.
 pub(super) async fn may_have_acted(
     connection: &mut sqlx::PgConnection,
     request: RequestId,
 ) -> Result<bool, StoreError> {
     sqlx::query_scalar!(
         r#"select exists (select 1 from commit_attempts
-            where request_id = $1 and may_have_acted) as "may!""#,
+            where request_id = $1 and may_have_acted
+              and coalesce(outcome, '') not like 'refused http-%') as "may!""#,
         request.0
     )
     .fetch_one(connection)
@@ -314,19 +316,36 @@ impl Store {
         Ok(row.map(|row| (row.id, Sealed::from_bytes(row.token_sealed))))
     }
 
-    /// Whether an earlier commit was sent with the token of this attempt, and may have had an effect.
-    pub async fn was_sent_before(&self, attempt: Uuid) -> Result<bool, StoreError> {
-        sqlx::query_scalar!(
+    /// Whether it was an earlier commit that used the token which Phala Cloud now calls dead.
+    pub async fn used_before(&self, attempt: Uuid, now: Time) -> Result<UsedBefore, StoreError> {
+        let row = sqlx::query!(
             r#"select exists (
-                select 1 from commit_attempts earlier, commit_attempts this
-                where this.id = $1 and earlier.preparation_id = this.preparation_id
-                  and earlier.id <> this.id and earlier.may_have_acted
-            ) as "sent!""#,
-            attempt
+                    select 1 from commit_attempts earlier
+                    where earlier.preparation_id = this.preparation_id
+                      and earlier.id <> this.id and earlier.may_have_acted
+                ) as "sent!",
+                exists (
+                    select 1 from commit_attempts earlier
+                    where earlier.preparation_id = this.preparation_id and earlier.id <> this.id
+                      and earlier.may_have_acted and earlier.outcome not like 'refused http-%'
+                ) as "unanswered!",
+                p.expires_at <= $2 or p.ended_as is not null or exists (
+                    select 1 from preparations newer
+                    where newer.source_cvm = p.source_cvm and newer.prepared_at > p.prepared_at
+                ) as "known_dead!"
+             from commit_attempts this join preparations p on p.id = this.preparation_id
+             where this.id = $1"#,
+            attempt,
+            now
         )
         .fetch_one(&self.pool)
         .await
-        .during("look for earlier commits with a token")
+        .during("look for earlier commits with a token")?;
+        Ok(match row.sent {
+            false => UsedBefore::No,
+            true if row.unanswered && !row.known_dead => UsedBefore::Likely,
+            true => UsedBefore::Perhaps,
+        })
     }
 
     /// Whether a commit of this request was sent that may still have an effect.

@@ -183,7 +183,7 @@ async fn the_server_says_how_long_to_wait() {
     }
     let outcome = client.prepare_replica(&source(), None, None).await;
     let slow = refused(outcome, 429, Class::RetryNow);
-    assert_eq!(slow.retry_after, Some(Duration::from_hours(24)), "a date, held to a day");
+    assert_eq!(slow.retry_after, Some(Duration::from_hours(1)), "a date, held to an hour");
     refused(client.instances(AppId(APP)).await, 400, Class::Ask);
     let broken = refused(client.cvm(&source()).await, 502, Class::RetryNow);
     assert!(broken.may_have_acted());

@@ -94,7 +94,7 @@ async fn what_phala_cloud_says_about_the_life_of_a_token_counts() {
         (expires_at - world.clock.now() + TimeDelta::minutes(1)).num_days()
     };
     assert_eq!(days(&api.wait_for(&id, "proposed").await), 3);
-    world.clock.pass(TimeDelta::days(2) + TimeDelta::hours(1));
+    world.clock.pass(TimeDelta::days(2) + TimeDelta::hours(7));
     world.look_again().await;
     api.last_told(&id, "renewed").await;
     assert_eq!(days(&api.request(&id).await), 3);

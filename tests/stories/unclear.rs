@@ -4,7 +4,7 @@
 use countersign::devnet::cloud::SwitchChange;
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, eventually};
 
 fn switch(world: &World, change: Value) {
     world.town.cloud.control(serde_json::from_value::<SwitchChange>(change).unwrap());
@@ -38,11 +38,18 @@ async fn a_request_is_not_taken_back_while_its_commit_may_still_act() {
     let running = world.start().await;
     let api = &running.api;
     let submission = world.submission(&world.prepare().await);
-    // Not by one of Phala Cloud's codes: something in between may have passed the commit on.
-    let failure = json!({ "endpoint": "commit", "status": 503, "retry_after": 600 });
-    switch(&world, json!({ "fail_next": [failure] }));
+    // What is in between breaks, perhaps after it has passed the commit on.
+    let failures = json!([
+        { "endpoint": "commit", "status": 502 },
+        { "endpoint": "commit", "status": 503, "retry_after": 600 },
+    ]);
+    switch(&world, json!({ "fail_next": failures }));
     let id = world.carry(api, &submission).await;
-    api.last_told(&id, "commit_refused").await;
+    eventually("the second refusal", async || {
+        let told = api.told(&id).await;
+        (told.iter().filter(|event| *event == "commit_refused").count() == 2).then_some(())
+    })
+    .await;
     let body = json!({ "reason": "changed my mind" });
     for how in ["withdraw", "reject"] {
         let answer = api.post(&format!("/v1/requests/{id}/{how}"), &body).await;
@@ -105,7 +112,7 @@ async fn a_nonce_that_becomes_free_reaches_a_request_that_is_locked_at_that_mome
         sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
     });
     assert_eq!(answer.status, 200, "{}", answer.text);
-    crate::world::eventually("the free nonce", async || {
+    eventually("the free nonce", async || {
         (api.proposal(&second).await["safe_tx"]["nonce"] == "0").then_some(())
     })
     .await;

@@ -40,3 +40,15 @@ impl Then {
         Self::ALL.into_iter().find(|(_, known)| *known == word).map(|(then, _)| then)
     }
 }
+
+/// Whether a token that is dead was used by an earlier commit that was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsedBefore {
+    /// There was no such commit.
+    No,
+    /// There was one that was refused, if only by a status; or the token has also expired, or been
+    /// voided by a newer one.
+    Perhaps,
+    /// There was one that was not answered, and nothing else that is known can have killed the token.
+    Likely,
+}
