@@ -77,7 +77,7 @@ contracts/out/.built: node_modules/.installed foundry.toml contracts/tools/solc-
 sqlx: ## Renew the query descriptions in .sqlx (needs an installed PostgreSQL with psql)
 	scripts/renew-sqlx
 
-fixtures: tools ## Renew what is made from the code: openapi.json, docs/phala-codes.md, Safe transactions, the word reader
+fixtures: tools ## Renew what is made from the code or its packages: openapi.json, docs/phala-codes.md, where Safe's contracts are, Safe transactions, the word reader
 	UPDATE_FIXTURES=1 $(CARGO) test --locked --test suite ground::
 
 clean: ## Remove everything that was built or installed here
