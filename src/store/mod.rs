@@ -109,15 +109,24 @@ pub struct Store {
 impl Store {
     /// Connects and brings the tables to this version.
     pub async fn open(options: PgConnectOptions) -> Result<Self, StoreError> {
+        Self::open_trusting(options, TRUSTED_FOR).await
+    }
+
+    /// The same, with how long an idle connection counts as alive. Without any such time, nothing
+    /// depends on the machine's clock.
+    pub async fn open_trusting(
+        options: PgConnectOptions,
+        trusted_for: Duration,
+    ) -> Result<Self, StoreError> {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             // One that was in use a moment ago is not asked whether it still lives: that would
             // double the way of every statement.
             .test_before_acquire(false)
-            .before_acquire(|connection, about| {
+            .before_acquire(move |connection, about| {
                 Box::pin(async move {
-                    if about.idle_for > TRUSTED_FOR {
+                    if trusted_for.is_zero() || about.idle_for > trusted_for {
                         connection.ping().await?;
                     }
                     Ok(true)

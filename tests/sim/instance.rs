@@ -1,7 +1,10 @@
 //! One instance of the service: its pool, its clock, its connections, and what it does when it has
 //! the stage.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use countersign::{
     chain::{Chain, Chains},
@@ -49,7 +52,8 @@ impl Body {
     pub async fn open(options: PgConnectOptions, sessions: &Sessions, stage: &Arc<Stage>) -> Self {
         let lines = Lines::open(sessions, stage);
         let options = options.socket(lines.folder()).ssl_mode(PgSslMode::Disable);
-        let store = Store::open(options).await.expect("the database opens");
+        let store =
+            Store::open_trusting(options, Duration::ZERO).await.expect("the database opens");
         Self { store, lines }
     }
 }
