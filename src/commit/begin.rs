@@ -63,12 +63,12 @@ pub async fn begin(
     let listed = async { cloud.list_instances(request.app).await.map_err(CommitError::from) };
     // They do not wait for each other: somebody waits for the commit.
     let began = clock.now();
-    let (token, still, before, transaction) = try_join!(
-        open_token(store, vault, request),
-        still_registered(store, chain, request),
-        listed,
-        evidence(store, request),
-    )?;
+    // Before the chain is asked, which then may be further on, and never behind.
+    let followed = store.head(request.chain).await?.map(|head| head.block);
+    let kept =
+        async { Ok((open_token(store, vault, request).await?, evidence(store, request).await?)) };
+    let (still, before, (token, transaction)) =
+        try_join!(still_registered(chain, followed, request), listed, kept)?;
     let Some((preparation, token)) = token else {
         return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
     };
@@ -178,15 +178,12 @@ enum Still {
 /// Both entries at the depth of the policy, read now from agreeing endpoints (invariant I1), and
 /// not before the block up to which the chain is followed: that may have taken them back.
 async fn still_registered(
-    store: &Store,
     chain: &Chain,
+    followed: Option<BlockRef>,
     request: &Request,
 ) -> Result<Still, CommitError> {
-    let followed = async { store.head(request.chain).await.map_err(CommitError::from) };
-    let newest = async { chain.head().await.map_err(CommitError::from) };
-    let (followed, newest) = try_join!(followed, newest)?;
-    let head: BlockRef = newest.block;
-    if followed.is_some_and(|followed| followed.block.number > head.number) {
+    let head: BlockRef = chain.head().await?.block;
+    if followed.is_some_and(|followed| followed.number > head.number) {
         return Ok(Still::Behind);
     }
     let allowed_at = async |block| -> Result<bool, CommitError> {
