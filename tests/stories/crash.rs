@@ -163,7 +163,7 @@ impl Crash {
         let Self { world, connections, program, tally, .. } = self;
         let story = async {
             carry(world, connections, &wanted, api, plan).await;
-            run(connections).await;
+            run(world, connections).await;
             all_run.cancel();
         };
         let reaper = async {
@@ -324,8 +324,12 @@ async fn submit(api: &mut watch::Receiver<Api>, body: &Value) {
     }
 }
 
-/// Waits until every request runs.
-async fn run(connections: &PgPool) {
+/// Time between two blocks while nothing happens on the chain.
+const BLOCK_TIME: Duration = Duration::from_secs(2);
+
+/// Waits until every request runs, while the chain goes on.
+async fn run(world: &World, connections: &PgPool) {
+    let mined = Cell::new(Instant::now());
     let open = RefCell::new(vec![]);
     let ended = Cell::new(false);
     eventually(Open(&open), async || {
@@ -337,6 +341,10 @@ async fn run(connections: &PgPool) {
         let rows = rows.fetch_all(connections).await.expect("requests read");
         ended.set(rows.iter().any(|row| row.get(1)));
         open.replace(rows.iter().map(|row| row.get(0)).collect());
+        if mined.get().elapsed() >= BLOCK_TIME {
+            mined.set(Instant::now());
+            world.mine(1).await;
+        }
         (rows.is_empty() || ended.get()).then_some(())
     })
     .await;
