@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use reqwest::{
     Method, RequestBuilder,
-    header::{self, HeaderMap, HeaderValue},
+    header::{self, HeaderMap},
     redirect,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -57,7 +57,8 @@ impl ServiceArgs {
         let mut headers = HeaderMap::new();
         if let Some(token) = &self.token {
             let bearer = format!("Bearer {}", token.expose_secret());
-            let mut bearer = HeaderValue::from_str(&bearer).context("that is no API token")?;
+            let mut bearer =
+                header::HeaderValue::from_str(&bearer).context("that is no API token")?;
             bearer.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, bearer);
         }
