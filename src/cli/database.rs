@@ -52,7 +52,9 @@ pub async fn open(args: &DatabaseArgs) -> Result<Database> {
     if let Some(url) = &args.database_url {
         return connect(url).await;
     }
-    managed(&args.folder()?, ManagedPostgres::start(&args.folder()?, Keep::Data).await).await
+    let folder = args.folder()?;
+    let server = ManagedPostgres::start(&folder, Keep::Data).await;
+    managed(&folder, server).await
 }
 
 /// Opens the database for one command, beside a service that may be running. Without

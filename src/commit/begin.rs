@@ -60,13 +60,13 @@ pub async fn begin(
     request: &Request,
     lease: &Lease,
 ) -> Result<Step, CommitError> {
-    let listed = async { cloud.list_instances(request.app).await.map_err(CommitError::from) };
-    // They do not wait for each other: somebody waits for the commit.
     let began = clock.now();
     // Before the chain is asked, which then may be further on, and never behind.
     let followed = store.head(request.chain).await?.map(|head| head.block);
+    let listed = async { cloud.list_instances(request.app).await.map_err(CommitError::from) };
     let kept =
         async { Ok((open_token(store, vault, request).await?, evidence(store, request).await?)) };
+    // They do not wait for each other: somebody waits for the commit.
     let (still, before, (token, transaction)) =
         try_join!(still_registered(chain, followed, request), listed, kept)?;
     let Some((preparation, token)) = token else {
@@ -121,7 +121,7 @@ pub async fn begin(
             asks: false,
         };
         store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
-        return Ok(Step::wait(reason, Pace::After(Duration::ZERO)));
+        return Ok(Step::wait(reason, Pace::Backoff));
     }
     let evidence =
         transaction.map_or(CommitEvidence::AlreadyRegistered, CommitEvidence::Transaction);

@@ -57,8 +57,6 @@ pub async fn settle(
         return record_verdict(store, clock, request, lease, &attempt, verdict).await;
     }
     let looks = store.looked_in_vain(lease, attempt.id, clock.now()).await?;
-    // Counted, and not timed from the start of the attempt: the call may have taken long, and the
-    // instance that made it may have had another clock.
     let used = match &attempt.answer {
         Some(Answer { then: Then::DropToken, .. }) => {
             store.used_before(attempt.id, clock.now()).await?
@@ -66,7 +64,12 @@ pub async fn settle(
         _ => UsedBefore::No,
     };
     // A fresh token would make a second replica beside one that is listed late.
-    let patience = if used == UsedBefore::Perhaps { patience * LONGER } else { patience };
+    let patience = match used {
+        UsedBefore::Perhaps => patience.saturating_mul(LONGER),
+        UsedBefore::No | UsedBefore::Likely => patience,
+    };
+    // Counted, and not timed from the start of the attempt: the call may have taken long, and the
+    // instance that made it may have had another clock.
     let is_patient = LOOK_AGAIN.saturating_mul(looks.saturating_sub(1)) < patience;
     if is_patient && !planted(Bug::OneLook) {
         let reason = match &attempt.answer {

@@ -45,8 +45,8 @@ impl StepError {
             Self::Commit(CommitError::Vault(error)) => {
                 let what_to_do = match error {
                     VaultError::UnknownKey(_) => {
-                        "Give the service that key too (`--seal-key`), or prepare the replica \
-                         again and import the answer"
+                        "Give the service that key too (`--seal-key-file`), or prepare the \
+                         replica again and import the answer"
                     }
                     _ => "Prepare the replica again and import the answer",
                 };

@@ -168,7 +168,8 @@ impl PhalaCloud {
         }
         let made = Instance::read(&answer.json()?);
         let made = made.map_err(|error| PhalaError::malformed(COMMIT, &error))?;
-        if made.id.as_str() == token.expose() {
+        // In whatever spelling: a UUID is kept in one.
+        if wire::same_cvm(made.id.as_str(), token.expose()) {
             // It would be kept and shown as the replica's id.
             return Err(PhalaError::Malformed {
                 call: COMMIT,

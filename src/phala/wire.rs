@@ -170,7 +170,7 @@ impl Boot {
     }
 }
 
-fn same_cvm(a: &str, b: &str) -> bool {
+pub(super) fn same_cvm(a: &str, b: &str) -> bool {
     let canonical = |text: &str| text.parse::<SourceCvm>().map(|id| id.canonical()).ok();
     canonical(a).is_some_and(|a| Some(a) == canonical(b))
 }

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{During, StoreError, one_row};
+use super::{During, Store, StoreError, one_row};
 use crate::{
     clock::Time,
     planted::{Bug, planted},
@@ -25,8 +25,7 @@ pub(super) async fn follow_event(
         retire_proposal(tx, id, "the request ended", true, at).await?;
         wake_queue(tx, id, at).await?;
     }
-    let has_replica =
-        matches!(event, Event::Committed { .. } | Event::Settled { replica: Some(_), .. });
+    let has_replica = has_replica(event);
     if has_replica {
         // What is allowed by another route leaves its nonce free for another proposal.
         retire_proposal(tx, id, "it was not needed", false, at).await?;
@@ -39,6 +38,10 @@ pub(super) async fn follow_event(
         _ if event.ends() => drop_tokens(tx, id, "dropped", at).await,
         _ => Ok(()),
     }
+}
+
+fn has_replica(event: &Event) -> bool {
+    matches!(event, Event::Committed { .. } | Event::Settled { replica: Some(_), .. })
 }
 
 async fn end_attempt(
@@ -156,10 +159,40 @@ async fn retire_proposal(
     .map(|_| ())
 }
 
-impl super::Store {
-    /// The same once more, for those that were locked: outside the transaction that freed the nonce
-    /// nobody waits in a circle.
-    pub(super) async fn wake_queue(&self, id: RequestId, now: Time) -> Result<(), StoreError> {
+/// Makes the requests due whose proposals queue behind those of this one: a nonce may be free. One
+/// that is being worked on is left alone, so that nobody waits for anybody here.
+async fn wake_queue(tx: &mut PgConnection, id: RequestId, now: Time) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update requests set next_try_at = least(next_try_at, $2)
+         where id in (
+            select r.id from requests r
+            join proposals q on q.id = r.proposal_id and q.replaced_at is null
+            join proposals p on p.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner
+            where r.id <> $1 and r.status in ('proposed', 'approved')
+            for update of r skip locked
+         )",
+        id.0,
+        now
+    )
+    .execute(tx)
+    .await
+    .during("wake a queue")
+    .map(|_| ())
+}
+
+impl Store {
+    /// Makes those due as well that were being worked on when a nonce became free. After the
+    /// transaction of the event: there it would wait for others that may wait for it. The event
+    /// stands whatever becomes of this, and those are looked at later all the same.
+    pub(super) async fn wake_queue_behind(&self, id: RequestId, event: &Event, now: Time) {
+        if (event.ends() || has_replica(event))
+            && let Err(error) = self.wake_each_behind(id, now).await
+        {
+            tracing::warn!(request.id = %id, %error, "cannot wake what queues behind a request");
+        }
+    }
+
+    async fn wake_each_behind(&self, id: RequestId, now: Time) -> Result<(), StoreError> {
         let queued = sqlx::query_scalar!(
             "select r.id from requests r
              join proposals q on q.id = r.proposal_id and q.replaced_at is null
@@ -183,27 +216,6 @@ impl super::Store {
         }
         Ok(())
     }
-}
-
-/// Makes the requests due whose proposals queue behind those of this one: a nonce may be free. One
-/// that is being worked on is left alone, so that nobody waits for anybody here.
-async fn wake_queue(tx: &mut PgConnection, id: RequestId, now: Time) -> Result<(), StoreError> {
-    sqlx::query!(
-        "update requests set next_try_at = least(next_try_at, $2)
-         where id in (
-            select r.id from requests r
-            join proposals q on q.id = r.proposal_id and q.replaced_at is null
-            join proposals p on p.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner
-            where r.id <> $1 and r.status in ('proposed', 'approved')
-            for update of r skip locked
-         )",
-        id.0,
-        now
-    )
-    .execute(tx)
-    .await
-    .during("wake a queue")
-    .map(|_| ())
 }
 
 /// Another token takes the place of the live one. One whose commit may still be on its way stays

@@ -152,6 +152,7 @@ impl Store {
         let holder = live_holder(&mut tx, new).await?;
         let request = open(&mut tx, new, holder, seal_for, actor, now).await?;
         super::commit(tx).await?;
+        self.wake_queue_behind(lease.request, event, now).await;
         Ok(request)
     }
 }

@@ -239,9 +239,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let request = record(&mut tx, id, lease, actor, event, at).await?;
         super::commit(tx).await?;
-        if request.status().is_end() {
-            self.wake_queue(id, at).await?;
-        }
+        self.wake_queue_behind(id, event, at).await;
         Ok(request)
     }
 }

@@ -1,7 +1,7 @@
 //! Phala Cloud answers a commit in every way it can: the replica is made once, or the request says
 //! loudly why not.
 
-use countersign::devnet::cloud::{CommitCall, SwitchChange};
+use countersign::devnet::cloud::CommitCall;
 use serde_json::{Value, json};
 
 use crate::world::{DEPTH, Running, World};
@@ -18,7 +18,7 @@ impl Scene {
         let world = World::new().await;
         let running = world.start().await;
         let submission = world.submission(&world.prepare().await);
-        switch(&world, trouble);
+        world.switch(trouble);
         let id = world.carry(&running.api, &submission).await;
         Self { world, running, id }
     }
@@ -46,10 +46,6 @@ impl Scene {
     async fn told(&self) -> Vec<String> {
         self.running.api.told(&self.id).await
     }
-}
-
-fn switch(world: &World, change: Value) {
-    world.town.cloud.control(serde_json::from_value::<SwitchChange>(change).unwrap());
 }
 
 fn commit_answers(status: u16, code: Option<&str>) -> Value {
@@ -97,7 +93,7 @@ async fn a_node_without_room_is_waited_for() {
     let scene = Scene::with(json!({ "capacity": 0 })).await;
     scene.running.api.wait_for_reason(&scene.id, "no room").await;
     assert_eq!(scene.world.replicas(), 0);
-    switch(&scene.world, json!({ "capacity": 1 }));
+    scene.world.switch(json!({ "capacity": 1 }));
     scene.world.look_again().await;
     scene.runs().await;
     scene.running.stop().await;
@@ -211,7 +207,7 @@ async fn a_device_that_changed_since_is_not_committed_with_the_old_approval() {
     let api = &running.api;
     let id = api.submit(&world.submission(&world.prepare().await)).await;
     world.prepare().await;
-    switch(&world, json!({ "node_device": { "id": 6, "device_id": "dd".repeat(32) } }));
+    world.switch(json!({ "node_device": { "id": 6, "device_id": "dd".repeat(32) } }));
     world.sign(api, &id).await;
     world.execute(api, &id).await;
     world.mine(DEPTH).await;
@@ -239,7 +235,7 @@ async fn a_prepare_that_creates_at_once_ends_the_request_and_is_not_repeated() {
     let api = &running.api;
     let id = api.submit(&world.submission(&world.prepare().await)).await;
     world.prepare().await;
-    switch(&world, json!({ "created_on_prepare": true }));
+    world.switch(json!({ "created_on_prepare": true }));
     world.sign(api, &id).await;
     world.execute(api, &id).await;
     world.mine(DEPTH).await;

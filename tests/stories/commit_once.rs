@@ -2,7 +2,7 @@
 //! takes long.
 
 use chrono::TimeDelta;
-use countersign::{clock::Clock, devnet::cloud::SwitchChange, remind};
+use countersign::{clock::Clock, remind};
 use serde_json::{Value, json};
 
 use crate::world::{
@@ -10,15 +10,11 @@ use crate::world::{
     line::{Fault, Line},
 };
 
-fn switch(world: &World, change: Value) {
-    world.town.cloud.control(serde_json::from_value::<SwitchChange>(change).unwrap());
-}
-
 #[tokio::test]
 async fn a_newer_token_is_not_used_while_a_commit_with_the_older_one_may_be_on_its_way() {
     let mut world = World::new().await;
     // Then both tokens would make a replica each.
-    switch(&world, json!({ "supersede_per_source": false }));
+    world.switch(json!({ "supersede_per_source": false }));
     let line = Line::to(&world.settings.phala_api_prefix).await;
     let direct = std::mem::replace(&mut world.settings.phala_api_prefix, line.near());
     let running = world.start().await;
@@ -50,7 +46,7 @@ async fn a_newer_token_is_not_used_while_a_commit_with_the_older_one_may_be_on_i
 async fn no_token_is_left_behind_once_the_replica_is_known() {
     let world = World::new().await;
     let running = world.start().await;
-    switch(&world, json!({ "swallow_next_commit": 1 }));
+    world.switch(json!({ "swallow_next_commit": 1 }));
     let id = world.carry(&running.api, &world.submission(&world.prepare().await)).await;
     running.api.wait_for(&id, "running").await;
     let left = "select count(*)::text from preparations where token_sealed is not null";
@@ -71,7 +67,7 @@ async fn a_token_is_replaced_before_it_dies_and_a_change_of_the_device_comes_out
     assert_eq!(api.request(&id).await["status"], "proposed", "its signatures stay");
 
     world.clock.pass(TimeDelta::days(13) + TimeDelta::hours(1));
-    switch(&world, json!({ "node_device": { "id": 6, "device_id": "dd".repeat(32) } }));
+    world.switch(json!({ "node_device": { "id": 6, "device_id": "dd".repeat(32) } }));
     world.look_again().await;
     api.wait_for(&id, "failed").await;
     assert_eq!(api.last_told(&id, "failed").await["code"], "preparation-differs");
@@ -84,7 +80,7 @@ async fn a_token_is_replaced_before_it_dies_and_a_change_of_the_device_comes_out
 #[tokio::test]
 async fn what_phala_cloud_says_about_the_life_of_a_token_counts() {
     let world = World::new().await;
-    switch(&world, json!({ "token_days": 3, "tell_expiry": true }));
+    world.switch(json!({ "token_days": 3, "tell_expiry": true }));
     let running = world.start().await;
     let api = &running.api;
     let id = api.submit(&world.submission(&world.prepare().await)).await;
@@ -129,7 +125,7 @@ async fn two_replicas_of_one_source_cost_one_more_preparation_and_no_refused_com
 #[tokio::test]
 async fn a_boot_that_takes_long_is_told_and_looked_at_further() {
     let world = World::new().await;
-    switch(&world, json!({ "boot_error": "OS image is not allowed" }));
+    world.switch(json!({ "boot_error": "OS image is not allowed" }));
     let running = world.start().await;
     let api = &running.api;
     let id = world.carry(api, &world.submission(&world.prepare().await)).await;

@@ -262,6 +262,7 @@ impl Moment {
         let (endpoint, nth, later) = match self {
             Self::Call { endpoint, nth, later } => (endpoint, nth, later),
             Self::After(time) => {
+                // The moment is what is drawn: there is nothing else to wait for.
                 tokio::time::sleep(time).await;
                 return false;
             }
@@ -270,6 +271,7 @@ impl Moment {
             for _ in 0..nth {
                 while arrivals.recv().await.expect("the cloud outlives the round") != endpoint {}
             }
+            // Somewhere between the call and what the program makes of its answer.
             tokio::time::sleep(later).await;
         };
         tokio::time::timeout(CALL_PATIENCE, calls).await.is_ok()

@@ -54,12 +54,15 @@ async fn a_redirect_does_not_carry_the_token_away() {
 
 #[tokio::test]
 async fn a_token_thrown_back_is_not_repeated() {
-    let answers: [fn() -> Response; 3] = [
+    let answers: [fn() -> Response; 5] = [
         || {
             (StatusCode::BAD_REQUEST, format!(r#"{{"detail":"bad token {TOKEN}"}}"#))
                 .into_response()
         },
         || format!(r#"{{"vm_uuid":"{TOKEN} {TOKEN}"}}"#).into_response(),
+        // It would be kept and shown as the id of the replica.
+        || format!(r#"{{"vm_uuid":"{TOKEN}"}}"#).into_response(),
+        || format!(r#"{{"vm_uuid":"{}"}}"#, TOKEN.replace('-', "").to_uppercase()).into_response(),
         || format!("{TOKEN} is not JSON").into_response(),
     ];
     for answer in answers {

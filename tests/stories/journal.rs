@@ -25,7 +25,7 @@ async fn eventful() -> (World, Running) {
         "fail_next": [{ "endpoint": "commit", "status": 503, "retry_after": 0 }],
         "boot_error": "no room in the rack",
     });
-    world.town.cloud.control(serde_json::from_value(trouble).unwrap());
+    world.switch(trouble);
     let submission = world.submission(&world.prepare().await);
     let id = api.submit(&submission).await;
     world.sign(api, &id).await;

@@ -2,7 +2,6 @@
 //! has it tried again; and everybody can read why a request is where it is.
 
 use chrono::TimeDelta;
-use countersign::devnet::cloud::SwitchChange;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -26,8 +25,8 @@ impl Scene {
         let world = World::new().await;
         let running = world.start().await;
         let submission = world.submission(&world.prepare().await);
-        switch(&world, trouble);
-        switch(&world, json!({ "add_with_commit": vec![json!({ "node": 6 }); strangers] }));
+        world.switch(trouble);
+        world.switch(json!({ "add_with_commit": vec![json!({ "node": 6 }); strangers] }));
         let id = world.carry(&running.api, &submission).await;
         running.api.wait_for_reason(&id, "which one is this request's").await;
         Self { world, running, id }
@@ -64,10 +63,6 @@ impl Scene {
     async fn said(&self, kind: &str) -> (String, Value) {
         said(self.api(), &self.id, kind).await
     }
-}
-
-fn switch(world: &World, change: Value) {
-    world.town.cloud.control(serde_json::from_value::<SwitchChange>(change).unwrap());
 }
 
 async fn said(api: &Api, id: &str, kind: &str) -> (String, Value) {
@@ -166,8 +161,8 @@ async fn what_cannot_be_the_replica_is_refused() {
     let other = scene.world.carry(api, &scene.world.submission_on(&prepared, 7)).await;
     let other = api.wait_for(&other, "running").await;
     let another_hash = json!({ "node": 6, "compose_hash": "cc".repeat(32) });
-    switch(&scene.world, json!({ "add_instance": another_hash }));
-    switch(&scene.world, json!({ "add_instance": { "node": 7 } }));
+    scene.world.switch(json!({ "add_instance": another_hash }));
+    scene.world.switch(json!({ "add_instance": { "node": 7 } }));
     let instances = scene.world.town.cloud.instances();
     let [.., wrong_hash, wrong_node] = instances.as_slice() else { panic!("{instances:?}") };
 
@@ -214,7 +209,7 @@ async fn nothing_is_settled_before_it_is_asked_about() {
     world.settings.settle = std::time::Duration::from_mins(10);
     let running = world.start().await;
     let submission = world.submission(&world.prepare().await);
-    switch(&world, broken_before_it_acts());
+    world.switch(broken_before_it_acts());
     let id = world.carry(&running.api, &submission).await;
     running.api.wait_for(&id, "committing").await;
     let body = json!({ "replica": null, "reason": "impatient" });
@@ -228,7 +223,7 @@ async fn nothing_is_settled_before_it_is_asked_about() {
 async fn a_cloud_that_cannot_be_read_does_not_hide_the_request() {
     let scene = Scene::with_a_stranger().await;
     let failure = json!({ "endpoint": "instances", "status": 503, "code": null, "times": 100 });
-    switch(&scene.world, json!({ "fail_next": [failure] }));
+    scene.world.switch(json!({ "fail_next": [failure] }));
     let known = scene.api().request(&scene.id).await;
     assert_eq!(
         known["candidates"]["problem"],
@@ -247,7 +242,7 @@ async fn a_cloud_that_cannot_be_read_does_not_hide_the_request() {
     let page = scene.api().send(page).await;
     assert!(page.status == 200 && page.text.contains("cannot be read now"), "{}", page.text);
 
-    switch(&scene.world, json!({ "fail_next": [] }));
+    scene.world.switch(json!({ "fail_next": [] }));
     scene.world.clock.pass(TimeDelta::seconds(11));
     let request = scene.api().request(&scene.id).await;
     assert_eq!(request["candidates"]["instances"].as_array().unwrap().len(), 2, "{request:#}");
@@ -261,7 +256,7 @@ async fn a_retry_tries_at_once_what_a_person_was_asked_about() {
     let api = &running.api;
     let submission = world.submission(&world.prepare().await);
     let no_credit = json!({ "endpoint": "commit", "status": 402, "code": "ERR-04-001" });
-    switch(&world, json!({ "fail_next": [no_credit] }));
+    world.switch(json!({ "fail_next": [no_credit] }));
     let id = world.carry(api, &submission).await;
     let request = api.wait_for_reason(&id, "Add credit").await;
     let when = &request["explanation"]["when"];

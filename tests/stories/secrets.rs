@@ -3,7 +3,6 @@
 
 use alloy::hex;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use countersign::devnet::cloud::SwitchChange;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection};
@@ -135,7 +134,7 @@ async fn through_trouble(world: &World, program: &Process) -> String {
         "fail_next": [{ "endpoint": "commit", "status": 503, "retry_after": 1 }],
         "verification_lag": 1,
     });
-    world.town.cloud.control(serde_json::from_value::<SwitchChange>(trouble).unwrap());
+    world.switch(trouble);
     world.sign(api, &id).await;
     world.execute(api, &id).await;
     world.mine(crate::world::DEPTH).await;

@@ -1,13 +1,13 @@
 //! What may have happened counts as if it had: nothing is committed twice and nothing taken back while
 //! a commit may still make its replica; and what stands in the way is told.
 
-use countersign::devnet::cloud::SwitchChange;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::world::{World, eventually};
+use crate::world::{Api, World, eventually};
 
-fn switch(world: &World, change: Value) {
-    world.town.cloud.control(serde_json::from_value::<SwitchChange>(change).unwrap());
+async fn retry(api: &Api, id: &str, reason: &str) {
+    let answer = api.post(&format!("/v1/requests/{id}/retry"), &json!({ "reason": reason })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn a_replica_that_is_listed_late_is_not_made_again_with_a_fresh_token() {
     let running = world.start().await;
     let api = &running.api;
     let submission = world.submission(&world.prepare().await);
-    switch(&world, json!({ "swallow_next_commit": 1, "hide_replicas": true }));
+    world.switch(json!({ "swallow_next_commit": 1, "hide_replicas": true }));
     let id = world.carry(api, &submission).await;
     let request = api.wait_for_reason(&id, "may be what used it").await;
     let standing = (&request["status"], &request["needs_attention"]);
@@ -24,9 +24,8 @@ async fn a_replica_that_is_listed_late_is_not_made_again_with_a_fresh_token() {
     let statuses: Vec<u16> = world.town.cloud.commit_log().iter().map(|call| call.status).collect();
     assert_eq!(statuses, [200, 466]);
 
-    switch(&world, json!({ "hide_replicas": false }));
-    let body = json!({ "reason": "it is listed by now" });
-    assert_eq!(api.post(&format!("/v1/requests/{id}/retry"), &body).await.status, 200);
+    world.switch(json!({ "hide_replicas": false }));
+    retry(api, &id, "it is listed by now").await;
     api.wait_for(&id, "running").await;
     assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
     running.stop().await;
@@ -43,7 +42,7 @@ async fn a_request_is_not_taken_back_while_its_commit_may_still_act() {
         { "endpoint": "commit", "status": 502 },
         { "endpoint": "commit", "status": 503, "retry_after": 600 },
     ]);
-    switch(&world, json!({ "fail_next": failures }));
+    world.switch(json!({ "fail_next": failures }));
     let id = world.carry(api, &submission).await;
     eventually("the second refusal", async || {
         let told = api.told(&id).await;
@@ -55,7 +54,7 @@ async fn a_request_is_not_taken_back_while_its_commit_may_still_act() {
         let answer = api.post(&format!("/v1/requests/{id}/{how}"), &body).await;
         assert_eq!((answer.status, &answer.body["code"]), (409, &json!("commit-on-its-way")));
     }
-    assert_eq!(api.post(&format!("/v1/requests/{id}/retry"), &body).await.status, 200);
+    retry(api, &id, "there is room again").await;
     api.wait_for(&id, "running").await;
     running.stop().await;
 }
@@ -63,7 +62,7 @@ async fn a_request_is_not_taken_back_while_its_commit_may_still_act() {
 #[tokio::test]
 async fn a_token_that_lives_a_day_is_not_replaced_again_and_again() {
     let world = World::new().await;
-    switch(&world, json!({ "token_days": 1, "tell_expiry": true }));
+    world.switch(json!({ "token_days": 1, "tell_expiry": true }));
     let running = world.start().await;
     let api = &running.api;
     let id = api.submit(&world.submission(&world.prepare().await)).await;
@@ -79,14 +78,13 @@ async fn a_key_that_phala_cloud_does_not_take_is_put_to_a_person() {
     let running = world.start().await;
     let api = &running.api;
     let submission = world.submission(&world.prepare().await);
-    switch(&world, json!({ "fail_next": [{ "endpoint": "instances", "status": 401 }] }));
+    world.switch(json!({ "fail_next": [{ "endpoint": "instances", "status": 401 }] }));
     let id = world.carry(api, &submission).await;
     let request = api.wait_for_reason(&id, "401").await;
     let standing = (&request["status"], &request["needs_attention"]);
     assert_eq!(standing, (&json!("registered"), &json!(true)), "{request:#}");
     assert_eq!(request["explanation"]["when"]["kind"], "person", "{request:#}");
-    let body = json!({ "reason": "the key is right now" });
-    assert_eq!(api.post(&format!("/v1/requests/{id}/retry"), &body).await.status, 200);
+    retry(api, &id, "the key is right now").await;
     api.wait_for(&id, "running").await;
     running.stop().await;
 }

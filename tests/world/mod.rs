@@ -268,6 +268,11 @@ impl World {
         self.database.execute("update requests set next_try_at = '2001-01-01'").await;
     }
 
+    /// Turns switches of the emulated cloud, which docs/emulator.md names.
+    pub fn switch(&self, change: Value) {
+        self.town.cloud.control(serde_json::from_value(change).expect("there are such switches"));
+    }
+
     /// Another device on a node, as after a firmware update.
     pub fn set_device(&self, node: u64, device: DeviceId) {
         let moved = MovedDevice { id: node, device_id: device };

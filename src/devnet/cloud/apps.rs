@@ -40,11 +40,10 @@ pub(super) async fn cvms(State(cloud): State<Cloud>, Path(app): Path<String>) ->
     world.arrive(Endpoint::Instances);
     world.planned_failure(Endpoint::Instances)?;
     let app = known(&world, &app)?;
-    let mut listed = infos(&mut world, app);
-    if world.switches.hide_replicas {
-        listed.truncate(1);
-    }
-    ok(Value::Array(listed))
+    let hidden = world.switches.hide_replicas;
+    let mut seen = world.look_at_all(app);
+    seen.retain(|cvm| !(hidden && cvm.source.is_some()));
+    ok(seen.iter().map(|cvm| answers::cvm_info(&world, cvm)).collect())
 }
 
 fn infos(world: &mut World, app: AppId) -> Vec<Value> {

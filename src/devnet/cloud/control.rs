@@ -119,7 +119,7 @@ pub(super) struct Switches {
     pub boot_device_id: Option<DeviceId>,
     /// A prepare creates the replica at once, as for a source that no chain governs.
     pub created_on_prepare: bool,
-    /// The list of instances leaves out those that commits made, as one does that lags.
+    /// The list of instances leaves out every replica, as one does that lags.
     pub hide_replicas: bool,
     /// Commits with a transaction that are told it cannot be verified yet.
     pub verification_lag: u32,
