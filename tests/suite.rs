@@ -41,6 +41,7 @@ mod stories {
     mod reorg;
     mod rpc_fuzz;
     mod secrets;
+    mod stalls;
     mod twice;
     mod unclear;
 }

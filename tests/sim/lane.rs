@@ -1,6 +1,7 @@
 //! Runs seeds one after another, each in a world of its own, on a database that is emptied between.
 
 use std::{
+    any::Any,
     io,
     sync::{Arc, Mutex},
     time::Duration,
@@ -44,6 +45,16 @@ pub struct Report {
     pub trace: u64,
     /// What happened, when that was asked for.
     pub story: Vec<String>,
+}
+
+impl Report {
+    /// Of a seed that did not come to its end.
+    pub fn of_panic(seed: u64, panic: &(dyn Any + Send)) -> Self {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+        let broken = vec![Broken::new("it comes to its end", said)];
+        Self { seed, broken, tally: Tally::default(), trace: 0, story: vec![] }
+    }
 }
 
 pub struct Lane {

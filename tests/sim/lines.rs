@@ -79,6 +79,7 @@ struct Line {
     state: Mutex<State>,
 }
 
+#[derive(Debug)]
 struct State {
     /// Who sent a statement over it last.
     actor: u64,
@@ -159,8 +160,11 @@ impl Lines {
                 self.stage.moved.notified().await;
             }
         };
-        let came = tokio::time::timeout(PATIENCE, wait).await;
-        came.expect("the connections of an instance come to rest");
+        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+            let states: Vec<_> =
+                lock(&self.open).iter().map(|line| format!("{:?}", lock(&line.state))).collect();
+            panic!("the connections of an instance do not come to rest: {states:?}");
+        }
     }
 }
 

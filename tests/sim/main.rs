@@ -30,6 +30,8 @@ mod world {
 }
 
 use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -190,29 +192,44 @@ fn run_all(seeds: std::ops::Range<u64>, is_told: bool) -> Vec<Report> {
     thread::scope(|scope| {
         for _ in 0..LANES.min(usize::try_from(seeds.end - seeds.start).unwrap_or(LANES)) {
             scope.spawn(|| {
-                in_lane(async |mut lane| {
+                let under_way = Cell::new(None);
+                let lane = async |mut lane: Lane| {
                     plant(chosen_bug());
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
                         if seed >= seeds.end {
                             return;
                         }
+                        under_way.set(Some(seed));
                         let report = lane.run(seed, is_told).await;
-                        if !report.broken.is_empty() {
-                            bar.println(format!("seed {} breaks a law", report.seed));
-                        }
-                        lock(&reports).push(report);
-                        bar.inc(1);
-                        if bar.is_hidden() && bar.position().is_multiple_of(TELL_EVERY) {
-                            println!("{} seeds are through", bar.position());
-                        }
+                        note(report, &reports, &bar);
                     }
-                });
+                };
+                // A lane that panicked is of no use any more; the others and a new one go on.
+                while let Err(panic) = catch_unwind(AssertUnwindSafe(|| in_lane(lane))) {
+                    let Some(seed) = under_way.take() else { resume_unwind(panic) };
+                    note(Report::of_panic(seed, panic.as_ref()), &reports, &bar);
+                }
             });
         }
     });
     bar.finish_and_clear();
     reports.into_inner().expect("no lane panicked")
+}
+
+fn note(report: Report, reports: &Mutex<Vec<Report>>, bar: &ProgressBar) {
+    if !report.broken.is_empty() {
+        let told = format!("seed {} breaks a law", report.seed);
+        if bar.is_hidden() {
+            println!("{told}");
+        }
+        bar.println(told);
+    }
+    lock(reports).push(report);
+    bar.inc(1);
+    if bar.is_hidden() && bar.position().is_multiple_of(TELL_EVERY) {
+        println!("{} seeds are through", bar.position());
+    }
 }
 
 fn style() -> ProgressStyle {

@@ -68,6 +68,11 @@ impl Line {
         self.fault.send_replace(fault);
     }
 
+    /// How many requests were caught and not yet waited for.
+    pub fn caught(&self) -> usize {
+        self.caught.available_permits()
+    }
+
     /// Waits until a request was caught by [`Fault::LosesAnswersTo`] or [`Fault::Delays`].
     pub async fn caught_one(&self) {
         let caught = tokio::time::timeout(super::PATIENCE, self.caught.acquire()).await;
