@@ -28,6 +28,7 @@ mod stories {
     mod devnet_chain;
     mod endpoints;
     mod endurance;
+    mod exports;
     mod fencing;
     mod history;
     mod hostile_cloud;

@@ -65,6 +65,8 @@ enum Block {
     Table(Vec<&'static str>, Vec<Vec<Cell>>),
     Lines(Vec<Cell>),
     Raw(String),
+    /// Drawn in light blocks on a dark ground.
+    Picture(String),
 }
 
 /// A text for people, block by block.
@@ -102,6 +104,12 @@ impl Page {
     /// Text that another program reads as it is.
     pub fn verbatim(mut self, text: impl Into<String>) -> Self {
         self.blocks.push(Block::Raw(text.into()));
+        self
+    }
+
+    /// A drawing of light blocks, which a terminal shows on a dark ground.
+    pub fn picture(mut self, drawing: impl Into<String>) -> Self {
+        self.blocks.push(Block::Picture(drawing.into()));
         self
     }
 
@@ -165,6 +173,13 @@ impl Block {
                 let line =
                     |cell: &Cell| format!("  {}\n", look.tone(&clean(&cell.text), cell.tone));
                 lines.iter().map(line).collect()
+            }
+            Self::Picture(text) => {
+                let style = Style::new()
+                    .fg_color(Some(AnsiColor::BrightWhite.into()))
+                    .bg_color(Some(AnsiColor::Black.into()));
+                let line = |line: &str| format!("{}\n", look.paint(line, style));
+                text.lines().map(line).collect()
             }
             Self::Raw(text) if text.ends_with('\n') => text.clone(),
             Self::Raw(text) => format!("{text}\n"),
@@ -261,6 +276,18 @@ mod tests {
         let page = Page::default().table(vec!["hash"], vec![vec![Cell::hash(&hash)]]);
         assert_eq!(page.render(PIPE), format!("HASH\n{hash}\n"));
         assert!(page.render(TERMINAL).contains("0xababab…ababab"));
+    }
+
+    #[test]
+    fn a_picture_is_light_on_dark_whatever_the_terminals_colours() {
+        let page = Page::default().picture("█▀\n▄ \n");
+        assert_eq!(page.render(PIPE), "█▀\n▄ \n");
+        for line in page.render(TERMINAL).lines() {
+            assert!(
+                line.starts_with("\u{1b}[97m\u{1b}[40m") && line.ends_with("\u{1b}[0m"),
+                "{line:?}"
+            );
+        }
     }
 
     #[test]

@@ -17,14 +17,15 @@ use super::{
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
     show::{status, text},
-    signing::{with_calls, with_fields, with_hashes, with_warnings},
+    signing::{with_calls, with_exports, with_fields, with_hashes, with_warnings},
 };
 use crate::{
     dstack::Write,
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
     safe::{
-        self, Expected, SafeTx, SafeTxHashes, SafeVersion,
+        self, Expected, Exports, SafeTx, SafeTxHashes, SafeVersion,
         decode::{DecodedCall, Warning, WarningCode},
+        qr::QrCode,
     },
 };
 
@@ -36,16 +37,32 @@ use crate::{
 #[command(after_help = "Examples:
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --eip712 > payload.json
-  countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --batch batch.json")]
+  countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --batch batch.json
+  countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --summary | sha256sum")]
 pub struct PayloadArgs {
     /// Id of the request.
     id: RequestId,
+    #[command(flatten)]
+    only: Only,
+}
+
+/// One form of the transaction, and nothing else.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Only {
     /// Print only the EIP-712 document for a wallet, made from the fields on this machine.
     #[arg(long)]
     eip712: bool,
     /// Write only the file for Safe's Transaction Builder; `-` is standard output.
-    #[arg(long, value_name = "FILE", conflicts_with = "eip712")]
+    #[arg(long, value_name = "FILE")]
     batch: Option<PathBuf>,
+    /// Print only a text of the whole transaction, made on this machine: the same bytes for
+    /// everybody, to compare or to sign.
+    #[arg(long)]
+    summary: bool,
+    /// Print only the hashes, as a QR code for a device without a network.
+    #[arg(long)]
+    qr: bool,
 }
 
 /// The part of a proposal that is worked with here.
@@ -84,6 +101,7 @@ struct Seen {
     version: SafeVersion,
     hashes: SafeTxHashes,
     calls: Vec<DecodedCall>,
+    exports: Exports,
     /// What this machine warns of and the service does not.
     warnings: Vec<String>,
 }
@@ -99,20 +117,36 @@ pub async fn run(args: &PayloadArgs, globals: &Globals) -> Result<Answer> {
     let here = seen.iter().flat_map(|seen| &seen.warnings).map(String::as_str);
     let warnings: Vec<&str> =
         proposal.warnings.iter().map(|one| one.text.as_str()).chain(here).collect();
-    let answer = if args.eip712 {
-        let Seen { tx, version, .. } = seen.as_ref().context("this owner is no Safe")?;
-        let document = safe::eip712_document(tx, proposal.chain_id, proposal.owner, *version);
-        warned(Answer::raw(serde_json::to_string_pretty(&document)?), &warnings)
-    } else if let Some(file) = &args.batch {
+    let answer = if let Some(file) = &args.only.batch {
         let batch = client.get(&["v1", "requests", &id, "safe-batch.json"], &[]).await?;
         warned(hand_over(file, &batch)?, &warnings)
+    } else if args.only.eip712 || args.only.summary || args.only.qr {
+        let seen = seen.as_ref().context("this owner is no Safe")?;
+        warned(alone(&args.only, &proposal, seen)?, &warnings)
     } else {
         let page = page(&request, &given, &proposal, seen.as_ref(), &warnings);
         let mut json = given.clone();
         json["warnings_here"] = json!(seen.as_ref().map(|seen| &seen.warnings));
+        json["exports"] = json!(seen.as_ref().map(|seen| &seen.exports));
         Answer::new(page, json)
     };
     Ok(answer.ending(Ending::attention_if(!warnings.is_empty())))
+}
+
+/// The transaction in one of the forms that are made on this machine.
+fn alone(only: &Only, proposal: &Proposal, seen: &Seen) -> Result<Answer> {
+    if only.qr {
+        let code = QrCode::of(&seen.exports.qr_text)?;
+        return Ok(Answer::new(
+            Page::default().picture(code.half_blocks()),
+            json!({ "qr_text": seen.exports.qr_text }),
+        ));
+    }
+    if only.summary {
+        return Ok(Answer::raw(seen.exports.summary.clone()));
+    }
+    let document = safe::eip712_document(&seen.tx, proposal.chain_id, proposal.owner, seen.version);
+    Ok(Answer::raw(serde_json::to_string_pretty(&document)?))
 }
 
 /// Decodes and hashes again, and warns of whatever differs from what was wanted or from what the
@@ -135,7 +169,8 @@ fn look(proposal: &Proposal, wanted: &Wanted) -> Option<Seen> {
             "the service shows other hashes or calls than its own fields give: do not sign".into(),
         );
     }
-    Some(Seen { tx, version, hashes, calls: decoded.calls, warnings })
+    let exports = Exports::of(&tx, proposal.chain_id, proposal.owner, version);
+    Some(Seen { tx, version, hashes, calls: decoded.calls, exports, warnings })
 }
 
 /// Beside a document for another program the warnings go to standard error.
@@ -174,6 +209,7 @@ fn page(
     let mut page = with_warnings(page, warnings);
     if let Some(seen) = seen {
         page = with_hashes(with_fields(page, &seen.tx), &seen.hashes);
+        page = with_exports(page, &seen.exports);
     }
     if let Some(threshold) = proposal.threshold {
         page = page.title(format!("Signatures ({threshold} needed)")).lines(owners(proposal));

@@ -3,7 +3,7 @@
 
 use super::page::{Cell, Page, Tone};
 use crate::safe::{
-    SafeTx, SafeTxHashes,
+    Exports, SafeTx, SafeTxHashes,
     decode::{Contract, DecodedCall},
 };
 
@@ -73,4 +73,16 @@ pub fn with_hashes(page: Page, hashes: &SafeTxHashes) -> Page {
         ("Message hash", hashes.message_hash.to_string().into()),
         ("safeTxHash", hashes.safe_tx_hash.to_string().into()),
     ])
+}
+
+/// Where to sign or check it with other programs; nothing on a chain that they do not know.
+pub fn with_exports(page: Page, exports: &Exports) -> Page {
+    let Some(links) = &exports.links else { return page };
+    let mut facts: Vec<(&'static str, Cell)> = vec![
+        ("Queue", links.queue.as_str().into()),
+        ("Transaction", links.transaction.as_str().into()),
+        ("Builder", links.transaction_builder.as_str().into()),
+    ];
+    facts.extend(exports.hashes_command.as_deref().map(|command| ("Hashes", command.into())));
+    page.title("Elsewhere, once Safe's service knows the transaction").facts(facts)
 }

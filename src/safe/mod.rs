@@ -1,6 +1,6 @@
 //! Everything about a Safe that can be known without asking anyone: its transaction and its
-//! hashes, batches, signatures, files for its web application, and what a transaction says in
-//! plain words.
+//! hashes, batches, signatures, what a transaction says in plain words, and the forms in which its
+//! owners take it elsewhere: files, links, texts, QR codes.
 //!
 //! A hash that somebody else computed proves nothing. Whatever is proposed, signed or executed is
 //! hashed here again, from the chain id, the Safe, its version and the ten fields.
@@ -9,9 +9,12 @@ pub mod batch_file;
 pub mod decode;
 pub mod deployments;
 pub mod event;
+pub mod exports;
 pub mod hash;
 pub mod known;
 pub mod multisend;
+pub mod network;
+pub mod qr;
 pub mod signature;
 pub mod tx;
 pub mod version;
@@ -19,6 +22,7 @@ pub mod version;
 pub use batch_file::BatchFile;
 pub use decode::{Decoded, Expected, decode};
 pub use event::{RECONFIGURATIONS, SafeEvent};
+pub use exports::{Exports, WalletLinks};
 pub use hash::{SafeTxHashes, eip712_document, hashes};
 pub use signature::OwnerSignature;
 pub use tx::{Operation, SafeTx};

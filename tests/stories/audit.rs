@@ -1,8 +1,6 @@
 //! The ledger of an app, of every generation and whoever owns it: complete, with who acted and what
 //! it changed, true at every block, and told apart from what the chain says.
 
-use std::process::Stdio;
-
 use alloy::{
     primitives::{Address, B256, Bytes, U256, keccak256},
     providers::Provider,
@@ -19,9 +17,8 @@ use countersign::{
     watch::attribute::attribute,
 };
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use crate::world::{Api, DEPTH, Running, World, eventually};
+use crate::world::{Api, DEPTH, Running, World, eventually, process::cli};
 
 sol! {
     function addComposeHash(bytes32 composeHash) external;
@@ -481,18 +478,7 @@ async fn drift_is_where_events_and_state_differ_and_silence_is_no_drift() {
 
 /// Runs `countersign audit` against the service: exit code, standard output and standard error.
 async fn audit(_: &World, api: &Api, app: AppId, more: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(["audit", &app.to_string()])
-        .args(more)
-        .env_clear()
-        .env("COUNTERSIGN_URL", api.base())
-        .env("COUNTERSIGN_TOKEN", api.token())
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    cli(api, &[&["audit", &app.to_string()], more].concat()).await
 }
 
 #[tokio::test]

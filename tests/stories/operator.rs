@@ -3,9 +3,8 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use crate::world::{Answer, Api, DEPTH, Running, World, api::make_token, eventually};
+use crate::world::{Answer, Api, DEPTH, Running, World, api::make_token, eventually, process::cli};
 
 /// How a commit fails that never reached the part which acts.
 fn broken_before_it_acts() -> Value {
@@ -77,21 +76,6 @@ async fn said(api: &Api, id: &str, kind: &str) -> (String, Value) {
 fn assert_refused(answer: &Answer, status: u16, code: &str, field: Option<&str>) {
     let told = (answer.status, answer.body["code"].as_str(), answer.body["field"].as_str());
     assert_eq!(told, (status, Some(code), field), "{}", answer.text);
-}
-
-/// Runs the real program against the service: exit code, standard output and standard error.
-async fn cli(api: &Api, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(arguments)
-        .env_clear()
-        .env("COUNTERSIGN_URL", api.base())
-        .env("COUNTERSIGN_TOKEN", api.token())
-        .stdin(std::process::Stdio::null())
-        .output()
-        .await
-        .expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 #[tokio::test]

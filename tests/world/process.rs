@@ -26,6 +26,22 @@ pub struct Process {
     log: Arc<Mutex<String>>,
 }
 
+/// Runs a command of the program against the service: exit code, standard output and standard
+/// error.
+pub async fn cli(api: &Api, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(arguments)
+        .env_clear()
+        .env("COUNTERSIGN_URL", api.base())
+        .env("COUNTERSIGN_TOKEN", api.token())
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
 impl World {
     /// Starts the program on this world and waits until it listens.
     pub async fn spawn(&self) -> Process {

@@ -99,6 +99,15 @@ fn hashes_are_those_of_deployed_safes() {
 }
 
 #[test]
+fn the_versions_without_a_chain_id_hash_alike() {
+    let hashes = |version| hashes(&batch(MULTI_SEND_1_3_0), ChainId::BASE, SAFE_1_3_0, version);
+    let recorded = b256!("b49f18ef53a8644236a8259bf0caeb93939fc163b2fbe4b45d0663aff1f91a22");
+    for version in [SafeVersion::V1_0_0, SafeVersion::V1_1_1, SafeVersion::V1_2_0] {
+        assert_eq!(hashes(version).safe_tx_hash.0, recorded, "{version}");
+    }
+}
+
+#[test]
 fn a_single_call_has_the_recorded_hashes() {
     let tx = SafeTx::new(calls()[0].clone(), Operation::Call, U256::from(7));
     for (version, safe, safe_tx) in [

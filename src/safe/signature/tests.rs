@@ -113,8 +113,19 @@ fn eth_sign_is_understood() {
     let signature = OwnerSignature::from_bytes(&raw).unwrap();
     assert_eq!(signature.kind(), SignatureKind::EthSign);
     assert_eq!(signature.recover(HASH), Ok(SIGNER));
-    let typed = signer.sign_hash_sync(&HASH.0).unwrap().as_bytes();
-    assert_eq!(hex::encode_prefixed(typed), SIGNED);
+}
+
+/// Signing is deterministic (RFC 6979), so the recorded signatures come out again.
+#[cfg(feature = "devnet")]
+#[test]
+fn the_recorded_signatures_are_made_again() {
+    use alloy::signers::SignerSync;
+    let key = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+    let signer: alloy_signer_local::PrivateKeySigner = key.parse().unwrap();
+    for (hash, recorded) in [(HASH, SIGNED), (HASH_1_3_0, SIGNED_1_3_0)] {
+        let made = signer.sign_hash_sync(&hash.0).unwrap().as_bytes();
+        assert_eq!(hex::encode_prefixed(made), recorded);
+    }
 }
 
 proptest! {

@@ -19,7 +19,7 @@ use crate::{
     propose,
     request::ids::{ChainId, RequestId, SafeTxHash},
     safe::{
-        self, OwnerSignature, SafeTx,
+        self, Exports, OwnerSignature, SafeTx,
         batch_file::BatchFile,
         decode::{Decoded, DecodedCall, Expected, Warning, decode},
         signature::{SignatureKind, pack},
@@ -71,6 +71,8 @@ pub struct ProposalView {
     /// The document for `eth_signTypedData_v4`.
     #[schema(value_type = Option<Object>)]
     pub eip712: Option<Value>,
+    /// Links, texts and a command line for checking and signing elsewhere.
+    pub exports: Option<Exports>,
     #[schema(value_type = Vec<String>)]
     pub owners: Vec<Address>,
     pub threshold: Option<u32>,
@@ -129,6 +131,8 @@ impl ProposalView {
             eip712: safe.map(|safe| {
                 safe::eip712_document(&safe.tx, proposal.chain, proposal.owner, safe.version)
             }),
+            exports: safe
+                .map(|safe| Exports::of(&safe.tx, proposal.chain, proposal.owner, safe.version)),
             owners: safe.map(|safe| safe.owners.clone()).unwrap_or_default(),
             threshold: safe.map(|safe| safe.threshold),
             confirmations: confirmations.iter().map(ConfirmationView::from).collect(),

@@ -288,6 +288,9 @@ mod tests {
             samples::request().device.to_string(),
             proposal.owner.to_string(),
             "safe-batch.json".into(),
+            format!("safe=base:{}&#38;id=multisig_", proposal.owner),
+            format!("--network base --address {} --nonce 7", proposal.owner),
+            "<pre>Safe transaction\n".into(),
             "0 of 2".into(),
             "2 d 0 h".into(),
         ] {

@@ -10,6 +10,8 @@ use crate::{
         Operation, SafeTx,
         decode::{Contract, DecodedCall},
         deployments::find_multi_send_call_only,
+        exports::as_on_a_ledger,
+        qr::QrCode,
         signature::SignatureKind,
     },
     web::api::proposals::ProposalView,
@@ -54,6 +56,13 @@ pub struct TransactionLine {
     /// The two hashes as a hardware wallet shows them.
     pub domain_upper: String,
     pub message_upper: String,
+    pub qr: Option<QrLine>,
+}
+
+/// The hashes as a QR code, to be drawn in units of a module.
+pub struct QrLine {
+    pub side: usize,
+    pub path: String,
 }
 
 impl Review {
@@ -72,6 +81,7 @@ impl Review {
                 gas_is_zero: tx.gas_fields_are_zero(),
                 domain_upper: upper(proposal.domain_hash),
                 message_upper: upper(proposal.message_hash),
+                qr: proposal.exports.as_ref().and_then(|exports| QrLine::of(&exports.qr_text)),
             }),
             signatures,
             given,
@@ -90,7 +100,14 @@ impl Review {
 }
 
 fn upper(hash: Option<B256>) -> String {
-    hash.map(|hash| format!("0x{}", alloy::hex::encode_upper(hash))).unwrap_or_default()
+    hash.map(as_on_a_ledger).unwrap_or_default()
+}
+
+impl QrLine {
+    fn of(text: &str) -> Option<Self> {
+        let code = QrCode::of(text).ok()?;
+        Some(Self { side: code.side(), path: code.svg_path() })
+    }
 }
 
 fn target(to: Address, app: AppId, proposal: &ProposalView) -> &'static str {
