@@ -45,6 +45,7 @@ mod stories {
     mod stalls;
     mod twice;
     mod unclear;
+    mod verify;
 }
 
 /// Chain, cloud, database and service, for the stories to happen in.

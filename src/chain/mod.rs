@@ -7,6 +7,7 @@
 mod agreement;
 mod connection;
 mod endpoint;
+mod extensions;
 mod health;
 mod history;
 mod reads;
@@ -36,6 +37,7 @@ use agreement::Quorum;
 use connection::Connection;
 use endpoint::{Endpoint, RPC_TIMEOUT};
 pub use endpoint::{EndpointError, Tag};
+pub use extensions::Extensions;
 pub use health::State;
 pub use reads::{ContractKind, OwnerKind, SafeState};
 pub use wanted::Wanted;

@@ -45,6 +45,13 @@ pub struct ServiceArgs {
 }
 
 impl ServiceArgs {
+    /// The service at another address, which is told the token only if it is the same server.
+    #[must_use]
+    pub fn at(&self, root: Url) -> Self {
+        let token = self.token.clone().filter(|_| self.url.origin() == root.origin());
+        Self { url: root, token }
+    }
+
     /// The service's address, without a slash at its end.
     #[cfg(feature = "devnet")]
     pub fn base(&self) -> &str {

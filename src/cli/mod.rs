@@ -127,7 +127,7 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
         Command::List(args) => list::run(args, globals).await,
         Command::Show(args) => show::run(&args, globals).await,
         Command::Payload(args) => payload::run(&args, globals).await,
-        Command::Verify(args) => verify::run(*args),
+        Command::Verify(args) => verify::run(*args, globals).await,
         Command::Confirm(args) => confirm::run(&args, globals).await,
         Command::Withdraw(args) => end::run("withdraw", &args, globals).await,
         Command::Reject(args) => end::run("reject", &args, globals).await,

@@ -1,38 +1,72 @@
-//! `countersign verify --offline`: what a Safe transaction says and hashes to, from nothing but its
-//! fields. Asks nobody.
+//! `countersign verify`: what a Safe transaction says, hashes to, and would do, found out on this
+//! machine. The service is asked what it shows, and its word is taken for nothing.
+//!
+//! ```text
+//! said     what is shown: by the service, or in a file
+//! seen     what the chain says, through the signer's own endpoints
+//! compare  said and seen -> differences, checks, warnings (pure)
+//! ```
 
-use alloy::primitives::{Address, Bytes, U256};
-use anyhow::{Context, Result, bail};
+mod compare;
+mod offline;
+mod said;
+mod seen;
+mod view;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result};
 use clap::Args;
-use serde::Serialize;
+use url::Url;
 
-use super::{
-    page::Page,
-    print::{Answer, Ending},
-    signing::{with_calls, with_fields, with_hashes, with_warnings},
-};
+use super::{Globals, print::Answer};
 use crate::{
-    owner::{Call, text::decimal},
-    request::ids::{AppId, ChainId},
-    safe::{self, Decoded, Expected, Operation, SafeTx, SafeTxHashes, SafeVersion},
+    compose::Compose,
+    request::ids::{AppId, ComposeHash, DeviceId},
 };
+use compare::{Given, compare};
+use offline::TxArgs;
+use said::Said;
+use seen::Seen;
 
-/// Compute the hashes of a Safe transaction and put it into words, without asking anybody.
+/// Verify a proposal on this machine, trusting the service for nothing.
 ///
-/// Compare the domain and message hash with what the hardware wallet shows. Exit code 3 when the
-/// transaction is anything but additions to the allowlist of one app.
+/// Builds the transaction's hashes again from its fields, reads the Safe, the app and the code of
+/// every contract through your own endpoints, and compares all of it with what is shown. Compare
+/// the domain and message hash with what the hardware wallet shows.
+///
+/// Exit code 3 when something differs, could not be checked, or is anything but additions to the
+/// allowlist of one app.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
+  countersign verify 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --rpc https://mainnet.base.org
+  countersign verify https://countersign.example/requests/019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 \\
+    --rpc https://mainnet.base.org --compose app-compose.json
+  countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --json > proposal.json
+  countersign verify proposal.json --rpc https://mainnet.base.org
   countersign verify --offline --chain-id 8453 --safe 0x… --safe-version 1.4.1 --nonce 7 \\
     --to 0x… --data 0x2a819728…")]
 pub struct VerifyArgs {
-    /// A request to verify. Not in this version; use `--offline` with the fields of `payload`.
+    /// A request: its id or its page. Or a file, `-` for standard input: a proposal as
+    /// `payload --json` writes it, or an EIP-712 document.
     #[arg(
         value_name = "ID|URL|FILE",
         required_unless_present = "offline",
         conflicts_with = "offline"
     )]
     subject: Option<String>,
+    /// Your own endpoint of the chain, HTTP or websocket. With several, most must agree.
+    #[arg(
+        long,
+        env = "COUNTERSIGN_RPC",
+        hide_env_values = true,
+        value_name = "URL",
+        value_delimiter = ',',
+        conflicts_with = "offline"
+    )]
+    rpc: Vec<Url>,
+    #[command(flatten)]
+    wanted: WantedArgs,
     /// Use the fields given here, and nothing else.
     #[arg(
         long,
@@ -47,154 +81,47 @@ pub struct VerifyArgs {
     tx: Option<TxArgs>,
 }
 
-/// `--offline` asks for those without a default.
+/// What you know from elsewhere, and want to see approved.
 #[derive(Debug, Args)]
-#[group(requires = "offline")]
-struct TxArgs {
-    /// Chain of the Safe.
-    #[arg(long, required = false, value_name = "ID")]
-    chain_id: ChainId,
-    /// The Safe.
-    #[arg(long, required = false, value_name = "ADDRESS", value_parser = address)]
-    safe: Address,
-    /// Its version, as `VERSION()` says it.
-    #[arg(long, required = false, value_name = "VERSION")]
-    safe_version: SafeVersion,
-    /// Target of the transaction.
-    #[arg(long, required = false, value_name = "ADDRESS", value_parser = address)]
-    to: Address,
-    /// In wei [default: 0].
-    #[arg(long, value_name = "NUMBER", value_parser = number)]
-    value: Option<U256>,
-    /// Calldata in hexadecimal [default: 0x].
-    #[arg(long, value_name = "HEX")]
-    data: Option<Bytes>,
-    /// 0 (call) or 1 (delegate call) [default: 0].
-    #[arg(long, value_name = "0|1", value_parser = operation)]
-    operation: Option<Operation>,
-    /// Nonce of the transaction.
-    #[arg(long, required = false, value_name = "NUMBER", value_parser = number)]
-    nonce: U256,
-    /// [default: 0]
-    #[arg(long, value_name = "NUMBER", value_parser = number)]
-    safe_tx_gas: Option<U256>,
-    /// [default: 0]
-    #[arg(long, value_name = "NUMBER", value_parser = number)]
-    base_gas: Option<U256>,
-    /// [default: 0]
-    #[arg(long, value_name = "NUMBER", value_parser = number)]
-    gas_price: Option<U256>,
-    /// [default: the zero address]
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
-    gas_token: Option<Address>,
-    /// [default: the zero address]
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
-    refund_receiver: Option<Address>,
-    /// The app it should change; without it, the first contract that something is added to.
+struct WantedArgs {
+    /// The app that is to be changed.
     #[arg(long, value_name = "ADDRESS")]
     app: Option<AppId>,
+    /// The compose hash that is to be allowed.
+    #[arg(long, value_name = "HASH", conflicts_with = "offline")]
+    compose_hash: Option<ComposeHash>,
+    /// The device that is to be allowed.
+    #[arg(long, value_name = "HASH", conflicts_with = "offline")]
+    device_id: Option<DeviceId>,
+    /// The app-compose document that the compose hash must be of.
+    #[arg(long, value_name = "FILE", conflicts_with = "offline")]
+    compose: Option<PathBuf>,
 }
 
-/// An address. One in mixed case carries a checksum, which must be right.
-fn address(text: &str) -> Result<Address, &'static str> {
-    let digits = text.strip_prefix("0x").ok_or("expected 0x and 40 hexadecimal digits")?;
-    let address = text.parse().map_err(|_| "expected 0x and 40 hexadecimal digits")?;
-    let mixed = digits.bytes().any(|c| c.is_ascii_lowercase())
-        && digits.bytes().any(|c| c.is_ascii_uppercase());
-    if mixed && Address::parse_checksummed(text, None).is_err() {
-        return Err("the checksum in its upper and lower case is wrong: a digit may be mistyped");
-    }
-    Ok(address)
-}
-
-fn number(text: &str) -> Result<U256, &'static str> {
-    let hexadecimal = text.strip_prefix("0x").filter(|digits| {
-        (1..=64).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit())
-    });
-    hexadecimal
-        .map_or_else(|| decimal::parse(text), |digits| U256::from_str_radix(digits, 16).ok())
-        .ok_or("expected a whole number below 2^256, in decimal digits or as 0x…")
-}
-
-fn operation(text: &str) -> Result<Operation, String> {
-    let number: Result<u8, _> = text.parse();
-    number
-        .map_err(|_| safe::tx::UnknownOperation)
-        .and_then(Operation::try_from)
-        .map_err(|error| error.to_string())
-}
-
-/// What the fields amount to.
-#[derive(Serialize)]
-struct Verified {
-    #[serde(flatten)]
-    hashes: SafeTxHashes,
-    #[serde(flatten)]
-    decoded: Decoded,
-}
-
-impl TxArgs {
-    fn tx(&self) -> SafeTx {
-        let call = Call {
-            to: self.to,
-            value: self.value.unwrap_or_default(),
-            data: self.data.clone().unwrap_or_default(),
-        };
-        SafeTx {
-            safe_tx_gas: self.safe_tx_gas.unwrap_or_default(),
-            base_gas: self.base_gas.unwrap_or_default(),
-            gas_price: self.gas_price.unwrap_or_default(),
-            gas_token: self.gas_token.unwrap_or_default(),
-            refund_receiver: self.refund_receiver.unwrap_or_default(),
-            ..SafeTx::new(call, self.operation.unwrap_or(Operation::Call), self.nonce)
-        }
+impl WantedArgs {
+    fn read(&self) -> Result<Given> {
+        let compose = self.compose.as_ref().map(|file| -> Result<Compose> {
+            let bytes =
+                fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Compose::parse(&bytes).with_context(|| format!("{} does not read", file.display()))
+        });
+        Ok(Given {
+            app: self.app,
+            compose_hash: self.compose_hash,
+            device: self.device_id,
+            compose: compose.transpose()?,
+        })
     }
 }
 
-pub fn run(args: VerifyArgs) -> Result<Answer> {
-    if args.subject.is_some() {
-        bail!(
-            "verifying a request by id, URL or file is not in this version; `countersign payload \
-             ID` shows its fields, and `countersign verify --offline` checks them"
-        );
-    }
-    let args = args.tx.context("give the fields of the transaction")?;
-    let tx = args.tx();
-    let hashes = safe::hashes(&tx, args.chain_id, args.safe, args.safe_version);
-    let expected = Expected { safe: args.safe, app: args.app, writes: None };
-    let decoded = safe::decode(&tx, &expected);
-    let facts = vec![
-        ("Chain", args.chain_id.label().into()),
-        ("Safe", args.safe.to_string().into()),
-        ("Version", args.safe_version.to_string().into()),
-    ];
-    let page = Page::default().title("Safe").facts(facts);
-    let page = with_calls(page, &decoded.calls);
-    let warnings: Vec<&str> = decoded.warnings.iter().map(|one| one.text.as_str()).collect();
-    let page = with_warnings(page, &warnings);
-    let page = with_hashes(with_fields(page, &tx), &hashes);
-    let ending = Ending::attention_if(!warnings.is_empty());
-    Ok(Answer::new(page, Verified { hashes, decoded }).ending(ending))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mistyped_address_is_noticed() {
-        let good = "0x9641d764fc13c8B624c04430C7356C1C7C8102e2";
-        assert!(address(good).is_ok() && address(&good.to_lowercase()).is_ok());
-        assert!(address(&good.replace('B', "b")).is_err());
-        assert!(address(good.trim_start_matches("0x")).is_err());
-    }
-
-    #[test]
-    fn numbers_come_in_two_ways() {
-        assert_eq!(number("16"), Ok(U256::from(16)));
-        assert_eq!(number("0x10"), Ok(U256::from(16)));
-        for text in ["", "0x", "-1", "1.0", "0xg", &format!("0x{}", "1".repeat(65))] {
-            assert!(number(text).is_err(), "{text:?}");
-        }
-    }
+pub async fn run(args: VerifyArgs, globals: &Globals) -> Result<Answer> {
+    let Some(subject) = args.subject else {
+        let tx = args.tx.context("give the fields of the transaction")?;
+        return Ok(offline::run(&tx, args.wanted.app));
+    };
+    let given = args.wanted.read()?;
+    let said = Said::read(&subject, globals).await?;
+    let seen = if args.rpc.is_empty() { None } else { Some(Seen::read(&said, &args.rpc).await?) };
+    let report = compare(&said, seen.as_ref(), &given)?;
+    Ok(view::answer(&said, seen.as_ref(), &report))
 }

@@ -94,7 +94,8 @@ pub async fn propose(
     Ok(Step::Changed)
 }
 
-fn route(kind: &OwnerKind) -> Route {
+/// How an owner of this kind acts.
+pub fn route(kind: &OwnerKind) -> Route {
     match kind {
         OwnerKind::Safe(state) if state.version >= safe::SafeVersion::V1_3_0 => Route::Safe,
         OwnerKind::Contract { acts_as: ContractKind::Timelock } => Route::Timelock,
@@ -147,7 +148,7 @@ fn warnings(tx: &SafeTx, request: &Request, state: &SafeState, writes: &[Write])
 }
 
 /// The Safe's code is the published one, or a signer must know.
-fn singleton_warning(state: &SafeState) -> Option<Warning> {
+pub fn singleton_warning(state: &SafeState) -> Option<Warning> {
     let known = deployments::find_singleton(state.singleton);
     let genuine = known.is_some_and(|known| known.code_hash == state.singleton_code_hash);
     (!genuine).then(|| Warning::unknown_singleton(state.singleton))

@@ -5,6 +5,6 @@ mod build;
 mod confirm;
 mod refresh;
 
-pub use build::{ProposeError, propose};
+pub use build::{ProposeError, propose, route, singleton_warning};
 pub use confirm::{ConfirmError, confirm};
 pub use refresh::refresh;

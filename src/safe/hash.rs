@@ -108,5 +108,74 @@ pub fn eip712_document(tx: &SafeTx, chain: ChainId, safe: Address, version: Safe
     })
 }
 
+/// Why a document is not one that signs a Safe transaction.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    #[error("its {part} does not read")]
+    Unreadable {
+        part: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Before 1.3.0 the chain is not part of what is signed.
+    #[error("its domain names no chain: the Safe is older than 1.3.0, use --offline")]
+    NoChain,
+    #[error("it is laid out in another way: a wallet would sign another hash for it")]
+    Differs,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Domain {
+    chain_id: Option<ChainId>,
+    verifying_contract: Address,
+}
+
+/// The ten fields by their names in the contract.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Message {
+    to: Address,
+    value: U256,
+    data: alloy::primitives::Bytes,
+    operation: super::Operation,
+    safe_tx_gas: U256,
+    base_gas: U256,
+    gas_price: U256,
+    gas_token: Address,
+    refund_receiver: Address,
+    nonce: U256,
+}
+
+/// Reads a document as [`eip712_document`] writes it, of a Safe of 1.3.0 or later.
+///
+/// # Errors
+/// [`DocumentError`]; a document with anything more or less in it hashes to something else, so it
+/// is refused.
+pub fn read_eip712(document: &Value) -> Result<(ChainId, Address, SafeTx), DocumentError> {
+    let unreadable = |part| move |source| DocumentError::Unreadable { part, source };
+    let domain = Domain::deserialize(&document["domain"]).map_err(unreadable("domain"))?;
+    let message = Message::deserialize(&document["message"]).map_err(unreadable("message"))?;
+    let chain = domain.chain_id.ok_or(DocumentError::NoChain)?;
+    let tx = SafeTx {
+        to: message.to,
+        value: message.value,
+        data: message.data,
+        operation: message.operation,
+        safe_tx_gas: message.safe_tx_gas,
+        base_gas: message.base_gas,
+        gas_price: message.gas_price,
+        gas_token: message.gas_token,
+        refund_receiver: message.refund_receiver,
+        nonce: message.nonce,
+    };
+    let safe = domain.verifying_contract;
+    if eip712_document(&tx, chain, safe, SafeVersion::V1_3_0) == *document {
+        Ok((chain, safe, tx))
+    } else {
+        Err(DocumentError::Differs)
+    }
+}
+
 #[cfg(test)]
 mod tests;

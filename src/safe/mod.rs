@@ -23,7 +23,7 @@ pub use batch_file::BatchFile;
 pub use decode::{Decoded, Expected, decode};
 pub use event::{RECONFIGURATIONS, SafeEvent};
 pub use exports::{Exports, WalletLinks};
-pub use hash::{SafeTxHashes, eip712_document, hashes};
+pub use hash::{SafeTxHashes, eip712_document, hashes, read_eip712};
 pub use signature::OwnerSignature;
 pub use tx::{Operation, SafeTx};
 pub use version::SafeVersion;

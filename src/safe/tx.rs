@@ -20,6 +20,7 @@ alloy::sol! {
         function VERSION() external view returns (string);
         function approvedHashes(address owner, bytes32 hash) external view returns (uint256);
         function approveHash(bytes32 hashToApprove) external;
+        function getModules() external view returns (address[]);
         function getModulesPaginated(address start, uint256 pageSize) external view returns (address[] modules, address next);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     clock::Time,
     owner::{Call, Route},
     propose,
-    request::ids::{ChainId, RequestId, SafeTxHash},
+    request::ids::{AppId, ChainId, RequestId, SafeTxHash},
     safe::{
         self, Exports, OwnerSignature, SafeTx,
         batch_file::BatchFile,
@@ -85,16 +85,12 @@ pub struct ProposalView {
 
 impl ProposalView {
     /// Puts a stored proposal into words. The hashes are computed again from the stored fields.
-    pub fn of(
-        proposal: &Proposal,
-        confirmations: &[Confirmation],
-        app: crate::request::ids::AppId,
-    ) -> Self {
+    pub fn of(proposal: &Proposal, confirmations: &[Confirmation], app: AppId) -> Self {
         let bare_calls: Vec<Call> =
             proposal.writes.iter().map(|write| Call::of_write(app, write)).collect();
         let safe = proposal.safe.as_ref();
         let decoded = safe.map_or_else(
-            || bare(&bare_calls, proposal, app),
+            || Self::bare(&bare_calls, proposal.owner, Some(app)),
             |safe| {
                 let expected = Expected {
                     safe: proposal.owner,
@@ -140,6 +136,16 @@ impl ProposalView {
             created_at: proposal.created_at,
         }
     }
+
+    /// Bare calls in words: each as a transaction of its own.
+    pub fn bare(calls: &[Call], owner: Address, app: Option<AppId>) -> Decoded {
+        let expected = Expected { safe: owner, app, writes: None };
+        let calls = calls.iter().flat_map(|call| {
+            let nonce = alloy::primitives::U256::ZERO;
+            decode(&SafeTx::new(call.clone(), safe::Operation::Call, nonce), &expected).calls
+        });
+        Decoded { calls: calls.collect(), warnings: vec![] }
+    }
 }
 
 impl From<&Confirmation> for ConfirmationView {
@@ -151,16 +157,6 @@ impl From<&Confirmation> for ConfirmationView {
             received_at: confirmation.received_at,
         }
     }
-}
-
-/// Bare calls in words: each as a transaction of its own.
-fn bare(calls: &[Call], proposal: &Proposal, app: crate::request::ids::AppId) -> Decoded {
-    let expected = Expected { safe: proposal.owner, app: Some(app), writes: None };
-    let calls = calls.iter().flat_map(|call| {
-        let tx = SafeTx::new(call.clone(), safe::Operation::Call, alloy::primitives::U256::ZERO);
-        decode(&tx, &expected).calls
-    });
-    Decoded { calls: calls.collect(), warnings: vec![] }
 }
 
 fn execution(

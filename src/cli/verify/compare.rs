@@ -1,0 +1,272 @@
+//! Holds what is shown against what the chain says and what follows from the fields alone. Pure.
+
+use alloy::primitives::Address;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    said::{Claimed, Said},
+    seen::Seen,
+};
+use crate::{
+    clock::Time,
+    compose::Compose,
+    dstack::Write,
+    owner::Call,
+    propose::{route, singleton_warning},
+    request::ids::{AppId, ComposeHash, DeviceId, RequestId},
+    safe::{
+        self, Expected, OwnerSignature, SafeTx, SafeTxHashes, SafeVersion,
+        decode::{Decoded, DecodedCall, Warning, WarningCode},
+    },
+    store::proposals::{Confirmation, Proposal, SafeProposal},
+    web::api::proposals::ProposalView,
+};
+
+mod checks;
+mod differences;
+
+pub use differences::Difference;
+
+/// What the signer knows from elsewhere.
+#[derive(Debug, Default)]
+pub struct Given {
+    pub app: Option<AppId>,
+    pub compose_hash: Option<ComposeHash>,
+    pub device: Option<DeviceId>,
+    pub compose: Option<Compose>,
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Good,
+    /// Nothing is wrong, and a signer should know.
+    Note,
+    Bad,
+    /// It could not be checked.
+    Open,
+}
+
+/// One check, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub verdict: Verdict,
+    pub words: String,
+}
+
+impl Check {
+    fn new(verdict: Verdict, words: impl Into<String>) -> Self {
+        Self { verdict, words: words.into() }
+    }
+
+    fn of(holds: bool, good: impl Into<String>, bad: impl Into<String>) -> Self {
+        if holds { Self::new(Verdict::Good, good) } else { Self::new(Verdict::Bad, bad) }
+    }
+}
+
+/// What came of it all.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Whether nothing differs and every check that could be made is good.
+    pub matches: bool,
+    #[serde(flatten)]
+    pub hashes: Option<SafeTxHashes>,
+    pub calls: Vec<DecodedCall>,
+    pub warnings: Vec<Warning>,
+    pub differences: Vec<Difference>,
+    /// Fields that are shown and unknown to this version.
+    pub unknown_fields: Vec<String>,
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// Whether a person must look before anybody signs.
+    pub fn needs_attention(&self) -> bool {
+        let is_open = |check: &Check| check.verdict == Verdict::Open;
+        !self.matches || !self.warnings.is_empty() || self.checks.iter().any(is_open)
+    }
+}
+
+/// Compares. Everything that is computed here rests on the fields that are signed and on the
+/// chain; what is shown beside them is only looked at to find it different.
+///
+/// # Errors
+/// When what is shown is so far from a proposal that there is nothing to compare.
+pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report> {
+    let Claimed { chain, owner, safe_tx, .. } = &said.claimed;
+    let app = said.wanted.map(|wanted| wanted.app).or(given.app);
+    let calls = calls(said, safe_tx.as_ref(), *owner, app)?;
+    let app = app.or_else(|| calls.iter().find_map(|call| adds(call).map(|_| AppId(call.to))));
+    let writes: Vec<Write> = calls.iter().filter_map(adds).collect();
+    let version = version(said, seen);
+    let hashes = safe_tx.as_ref().map(|tx| safe::hashes(tx, *chain, *owner, version));
+    let decoded = decoded(said, seen, given, safe_tx.as_ref(), app, &calls);
+    let mut report = Report {
+        matches: true,
+        hashes,
+        calls: decoded.calls,
+        warnings: decoded.warnings,
+        differences: vec![],
+        unknown_fields: vec![],
+        checks: vec![],
+    };
+    let signers = hashes.map(|hashes| signers(said, hashes)).transpose()?.unwrap_or_default();
+    if let (Some(shown), Some(app)) = (&said.shown, app) {
+        let here = here(said, seen, app, writes.clone(), hashes, &signers)?;
+        (report.differences, report.unknown_fields) = differences::find(shown, &here);
+    }
+    report.checks = checks::all(said, seen, given, &report, &signers, &writes);
+    let is_bad = report.checks.iter().any(|check| check.verdict == Verdict::Bad);
+    report.matches = report.differences.is_empty() && !is_bad;
+    Ok(report)
+}
+
+fn adds(call: &Call) -> Option<Write> {
+    Write::from_calldata(&call.data)
+}
+
+/// The calls that would be made: those of the transaction, or the bare ones of another owner.
+fn calls(said: &Said, tx: Option<&SafeTx>, safe: Address, app: Option<AppId>) -> Result<Vec<Call>> {
+    if let Some(tx) = tx {
+        let decoded = safe::decode(tx, &Expected { safe, app, writes: None });
+        let call = |one: DecodedCall| Call { to: one.to, value: one.value, data: one.data };
+        return Ok(decoded.calls.into_iter().map(call).collect());
+    }
+    let bare = said.shown.as_ref().map(|shown| &shown["bare_calls"]);
+    Vec::deserialize(bare.unwrap_or(&Value::Null)).context("the calls do not read")
+}
+
+/// What the Safe says of itself; without a chain what is claimed. A document names none, and is
+/// of one that has the chain in its domain.
+fn version(said: &Said, seen: Option<&Seen>) -> SafeVersion {
+    let read = seen.and_then(Seen::safe).map(|safe| safe.version);
+    read.or(said.claimed.version).unwrap_or(SafeVersion::V1_3_0)
+}
+
+/// The transaction in words, with everything about it that is not what was asked for.
+fn decoded(
+    said: &Said,
+    seen: Option<&Seen>,
+    given: &Given,
+    tx: Option<&SafeTx>,
+    app: Option<AppId>,
+    calls: &[Call],
+) -> Decoded {
+    let safe = said.claimed.owner;
+    let compose = said.wanted.map(|wanted| wanted.compose_hash).or(given.compose_hash);
+    let device = said.wanted.map(|wanted| wanted.device_id).or(given.device);
+    let wanted: Option<Vec<Write>> = compose
+        .zip(device)
+        .map(|(compose, device)| vec![Write::AddComposeHash(compose), Write::AddDevice(device)]);
+    let expected = Expected { safe, app, writes: wanted.as_deref() };
+    let mut decoded = match tx {
+        Some(tx) => safe::decode(tx, &expected),
+        None => ProposalView::bare(calls, safe, app),
+    };
+    // What is allowed already need not be added.
+    let allowed = seen.and_then(|seen| seen.allowed);
+    let is_there = |write: &Write| {
+        allowed.is_none_or(|allowed| match write {
+            Write::AddComposeHash(_) => allowed.compose,
+            Write::AddDevice(_) => allowed.device(),
+        })
+    };
+    let there: Vec<String> =
+        wanted.iter().flatten().filter(|write| is_there(write)).map(missing).collect();
+    decoded.warnings.retain(|one| {
+        one.code != WarningCode::MissingWrite
+            || !there.iter().any(|missing| one.text.starts_with(missing.as_str()))
+    });
+    decoded.warnings.extend(seen.and_then(Seen::safe).and_then(singleton_warning));
+    decoded
+}
+
+/// How a warning begins that this is not in the transaction.
+fn missing(write: &Write) -> String {
+    format!("{write}: ")
+}
+
+/// A signature that is shown, and who made it.
+pub(super) struct Signer {
+    pub(super) owner: Address,
+    signature: OwnerSignature,
+    received_at: Time,
+}
+
+#[derive(Deserialize)]
+struct ShownConfirmation {
+    signature: OwnerSignature,
+    received_at: Time,
+}
+
+/// Who made the signatures that are shown. Whoever it is said to be is found different elsewhere.
+fn signers(said: &Said, hashes: SafeTxHashes) -> Result<Vec<Signer>> {
+    let Some(shown) = &said.shown else { return Ok(vec![]) };
+    let shown: Vec<ShownConfirmation> =
+        Vec::deserialize(&shown["confirmations"]).context("the signatures do not read")?;
+    let signer = |one: ShownConfirmation| {
+        let owner = one.signature.recover(hashes.safe_tx_hash)?;
+        Ok(Signer { owner, signature: one.signature, received_at: one.received_at })
+    };
+    shown.into_iter().map(signer).collect()
+}
+
+/// What the service would show if it saw what this machine sees.
+fn here(
+    said: &Said,
+    seen: Option<&Seen>,
+    app: AppId,
+    writes: Vec<Write>,
+    hashes: Option<SafeTxHashes>,
+    signers: &[Signer],
+) -> Result<Value> {
+    let Claimed { chain, owner, safe_tx, .. } = &said.claimed;
+    let shown = said.shown.as_ref().unwrap_or(&Value::Null);
+    let safe = match (safe_tx, hashes) {
+        (Some(tx), Some(hashes)) => {
+            let state = seen.and_then(Seen::safe);
+            Some(SafeProposal {
+                version: version(said, seen),
+                tx: tx.clone(),
+                nonce: tx.nonce.saturating_to(),
+                threshold: match state {
+                    Some(state) => state.threshold,
+                    None => u32::deserialize(&shown["threshold"]).context("the threshold")?,
+                },
+                owners: match state {
+                    Some(state) => state.owners.clone(),
+                    None => Vec::deserialize(&shown["owners"]).context("the owners")?,
+                },
+                hashes,
+            })
+        }
+        _ => None,
+    };
+    let proposal = Proposal {
+        id: uuid::Uuid::nil(),
+        request: RequestId(uuid::Uuid::nil()),
+        route: seen.map_or(said.claimed.route, |seen| route(&seen.kind)),
+        chain: *chain,
+        owner: seen.and_then(|seen| seen.app_owner).unwrap_or(*owner),
+        writes,
+        warnings: seen.and_then(Seen::safe).and_then(singleton_warning).into_iter().collect(),
+        safe,
+        // Nobody can check when the service says that something happened.
+        created_at: Time::deserialize(&shown["created_at"]).context("the time does not read")?,
+    };
+    let confirmations: Vec<Confirmation> = signers
+        .iter()
+        .map(|one| Confirmation {
+            owner: one.owner,
+            signature: one.signature,
+            received_at: one.received_at,
+        })
+        .collect();
+    Ok(serde_json::to_value(ProposalView::of(&proposal, &confirmations, app))?)
+}
+
+#[cfg(all(test, feature = "devnet"))]
+mod tests;

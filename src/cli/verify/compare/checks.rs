@@ -1,0 +1,213 @@
+//! What a signer must be sure of, one check after the other.
+
+use std::cmp::Ordering;
+
+use alloy::primitives::U256;
+
+use super::{Check, Given, Report, Signer, Verdict};
+use crate::{
+    chain::{Extensions, OwnerKind, SafeState},
+    cli::verify::{
+        said::{Said, Wanted},
+        seen::Seen,
+    },
+    dstack::Write,
+    request::need::Allowed,
+    safe::{
+        SafeTx,
+        deployments::{find_multi_send_call_only, find_singleton},
+    },
+};
+
+/// Most addresses that are named in one line.
+const NAMED_MAX: usize = 3;
+
+pub(super) fn all(
+    said: &Said,
+    seen: Option<&Seen>,
+    given: &Given,
+    report: &Report,
+    signers: &[Signer],
+    writes: &[Write],
+) -> Vec<Check> {
+    let mut checks = vec![];
+    match seen {
+        Some(seen) => of_chain(said, seen, report, signers, &mut checks),
+        None => checks.push(Check::new(
+            Verdict::Open,
+            "the chain was not asked: give your own endpoint with --rpc",
+        )),
+    }
+    known(said, given, writes, &mut checks);
+    if !report.unknown_fields.is_empty() {
+        let names = report.unknown_fields.join(", ");
+        checks.push(Check::new(Verdict::Note, format!("not known to this version: {names}")));
+    }
+    checks
+}
+
+fn of_chain(
+    said: &Said,
+    seen: &Seen,
+    report: &Report,
+    signers: &[Signer],
+    checks: &mut Vec<Check>,
+) {
+    let owner = said.claimed.owner;
+    if let (Some(app_owner), Some(Wanted { app, .. })) = (seen.app_owner, said.wanted) {
+        let good = format!("{owner} owns the app {app}");
+        let bad = format!("the app {app} is owned by {app_owner}, not by {owner}");
+        checks.push(Check::of(app_owner == owner, good, bad));
+    }
+    match (&seen.kind, &said.claimed.safe_tx) {
+        (OwnerKind::Safe(safe), Some(tx)) => {
+            of_safe(safe, tx, seen, report, checks);
+            checks.push(signatures(safe, signers));
+        }
+        (OwnerKind::Safe(_), None) => checks.push(Check::new(
+            Verdict::Bad,
+            format!("{owner} is a Safe, and no transaction of it is shown"),
+        )),
+        (_, Some(_)) => {
+            checks.push(Check::new(Verdict::Bad, format!("{owner} is no Safe that is known")));
+        }
+        (_, None) => checks.push(Check::new(
+            Verdict::Note,
+            format!("{owner} is no Safe: there is no hash to compare, only the calls"),
+        )),
+    }
+    if let Some(Allowed { compose, device_listed, any_device }) = seen.allowed {
+        let allowed = |is: bool| if is { "allowed" } else { "not allowed" };
+        let device = if any_device { "any device allowed" } else { allowed(device_listed) };
+        let words = format!("now: compose hash {}, device {device}", allowed(compose));
+        checks.push(Check::new(Verdict::Note, words));
+    }
+}
+
+fn of_safe(safe: &SafeState, tx: &SafeTx, seen: &Seen, report: &Report, checks: &mut Vec<Check>) {
+    if let Some(known) = find_singleton(safe.singleton)
+        && known.code_hash == safe.singleton_code_hash
+    {
+        let words = format!("Safe {}, with the published code of {}", safe.version, known.contract);
+        checks.push(Check::new(Verdict::Good, words));
+    }
+    if let (Some(hashes), Some(own)) = (report.hashes, seen.own_hash) {
+        checks.push(Check::of(
+            own == hashes.safe_tx_hash.0,
+            "the Safe itself computes the same safeTxHash",
+            format!("the Safe itself computes another safeTxHash: {own}"),
+        ));
+    }
+    if let Some(code) = seen.delegate_code {
+        let known = find_multi_send_call_only(tx.to);
+        let version = known.map_or_else(String::new, |known| known.version.to_string());
+        checks.push(Check::of(
+            known.is_some_and(|known| known.code_hash == code),
+            format!("the batch runs the published code of MultiSendCallOnly {version}"),
+            format!("a delegate call to {}, which has not the code it should have", tx.to),
+        ));
+    }
+    checks.push(nonce(safe.nonce, tx.nonce));
+    checks.extend(seen.extensions.iter().flat_map(extensions));
+}
+
+fn nonce(next: u64, nonce: U256) -> Check {
+    let at = U256::from(next);
+    match nonce.cmp(&at) {
+        Ordering::Equal => Check::new(Verdict::Good, format!("nonce {nonce} is the Safe's next")),
+        Ordering::Less => Check::new(
+            Verdict::Bad,
+            format!("nonce {nonce} is used up: the Safe is at {next}, this cannot execute"),
+        ),
+        Ordering::Greater => {
+            let before = nonce - at;
+            let words =
+                format!("nonce {nonce}: {before} more come before it, the Safe is at {next}");
+            Check::new(Verdict::Note, words)
+        }
+    }
+}
+
+fn extensions(extensions: &Extensions) -> Vec<Check> {
+    let Extensions { modules, has_more_modules, guard, module_guard, fallback_handler } =
+        extensions;
+    let mut checks = vec![];
+    if modules.is_empty() && guard.is_none() && module_guard.is_none() {
+        checks.push(Check::new(Verdict::Good, "no module and no guard"));
+    }
+    if !modules.is_empty() {
+        let named: Vec<String> = modules.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+        let more = if *has_more_modules || modules.len() > NAMED_MAX { " and more" } else { "" };
+        let words = format!("modules act without signatures: {}{more}", named.join(", "));
+        checks.push(Check::new(Verdict::Note, words));
+    }
+    for (name, guard) in [("guard", guard), ("module guard", module_guard)] {
+        if let Some(guard) = guard {
+            let words = format!("a {name} may refuse this: {guard}");
+            checks.push(Check::new(Verdict::Note, words));
+        }
+    }
+    if let Some(handler) = fallback_handler {
+        checks.push(Check::new(Verdict::Note, format!("fallback handler {handler}")));
+    }
+    checks
+}
+
+fn signatures(safe: &SafeState, signers: &[Signer]) -> Check {
+    let count = signers.iter().filter(|one| safe.owners.contains(&one.owner)).count();
+    let strangers: Vec<String> = signers
+        .iter()
+        .filter(|one| !safe.owners.contains(&one.owner))
+        .map(|one| one.owner.to_string())
+        .collect();
+    Check::of(
+        strangers.is_empty(),
+        format!("{count} of {} signatures, all of owners", safe.threshold),
+        format!("signatures over this by who is no owner: {}", strangers.join(", ")),
+    )
+}
+
+/// What the signer knows from elsewhere, against what is asked for and what would be done.
+fn known(said: &Said, given: &Given, writes: &[Write], checks: &mut Vec<Check>) {
+    let compose = writes.iter().find_map(|write| match write {
+        Write::AddComposeHash(compose) => Some(*compose),
+        Write::AddDevice(_) => None,
+    });
+    let device = writes.iter().find_map(|write| match write {
+        Write::AddDevice(device) => Some(*device),
+        Write::AddComposeHash(_) => None,
+    });
+    let wanted = said.wanted;
+    if let (Some(app), Some(wanted)) = (given.app, wanted) {
+        let bad = format!("the request is for the app {}, not for yours", wanted.app);
+        checks.push(Check::of(app == wanted.app, "it is your app", bad));
+    }
+    let compose = wanted.map(|wanted| wanted.compose_hash).or(compose);
+    if let Some(yours) = given.compose_hash {
+        let good = "it is your compose hash";
+        checks.push(Check::of(compose == Some(yours), good, "the compose hash is not yours"));
+    }
+    if let Some(yours) = given.device {
+        let device = wanted.map(|wanted| wanted.device_id).or(device);
+        checks.push(Check::of(
+            device == Some(yours),
+            "it is your device",
+            "the device is not yours",
+        ));
+    }
+    match (&given.compose, compose) {
+        (Some(file), Some(compose)) => {
+            let form = file.forms().matching(compose);
+            let good = "the compose hash is of the compose file given";
+            let bad = format!("the compose file given has not the compose hash {compose}");
+            checks.push(Check::of(form.is_some(), good, bad));
+        }
+        (Some(_), None) => checks
+            .push(Check::new(Verdict::Bad, "no compose hash to hold against the compose file")),
+        (None, Some(_)) => checks.push(Check::new(
+            Verdict::Note,
+            "--compose FILE checks that the compose hash is of the document you know",
+        )),
+        (None, None) => {}
+    }
+}

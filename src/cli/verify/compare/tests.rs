@@ -1,0 +1,320 @@
+use alloy::primitives::{Address, B256, Bytes, U256, address};
+use alloy_signer_local::PrivateKeySigner;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    chain::{Extensions, OwnerKind, SafeState},
+    cli::verify::said::Wanted,
+    owner::{self, Route},
+    request::{
+        facts::BlockRef,
+        ids::{BlockHash, ChainId},
+        need::Allowed,
+    },
+    safe::deployments::{find_multi_send_call_only, find_singleton},
+};
+
+const SAFE: Address = address!("F71902B32C9854DB8d6f70Afa6Dcf685F7df8d79");
+const SINGLETON: Address = address!("29fcB43b46531BcA003ddC8FCB67FFE91900C762");
+const MULTI_SEND: Address = address!("9641d764fc13c8B624c04430C7356C1C7C8102e2");
+const APP: AppId = AppId(Address::repeat_byte(0x11));
+const COMPOSE: ComposeHash = ComposeHash(B256::repeat_byte(0xaa));
+const DEVICE: DeviceId = DeviceId(B256::repeat_byte(0xbb));
+
+fn writes() -> Vec<Write> {
+    vec![Write::AddComposeHash(COMPOSE), Write::AddDevice(DEVICE)]
+}
+
+fn tx() -> SafeTx {
+    let calls: Vec<Call> = writes().iter().map(|write| Call::of_write(APP, write)).collect();
+    owner::safe::propose(&calls, SafeVersion::V1_4_1, MULTI_SEND, U256::from(7)).unwrap()
+}
+
+fn signers() -> [PrivateKeySigner; 3] {
+    [1, 2, 3].map(|key| PrivateKeySigner::from_bytes(&B256::with_last_byte(key)).unwrap())
+}
+
+fn confirmation(signer: &PrivateKeySigner, hashes: SafeTxHashes) -> Confirmation {
+    use alloy::signers::SignerSync;
+    let signature = signer.sign_hash_sync(&hashes.safe_tx_hash.0).unwrap();
+    let signature = OwnerSignature::from_bytes(&signature.as_bytes()).unwrap();
+    Confirmation { owner: signer.address(), signature, received_at: Time::default() }
+}
+
+/// What an honest service shows: a batch that two of three owners have signed, of two needed.
+fn shown() -> Value {
+    let hashes = safe::hashes(&tx(), ChainId::BASE, SAFE, SafeVersion::V1_4_1);
+    let owners: Vec<Address> = signers().iter().map(PrivateKeySigner::address).collect();
+    let confirmations = [0, 1].map(|place| confirmation(&signers()[place], hashes));
+    let proposal = Proposal {
+        id: uuid::Uuid::nil(),
+        request: RequestId(uuid::Uuid::nil()),
+        route: Route::Safe,
+        chain: ChainId::BASE,
+        owner: SAFE,
+        writes: writes(),
+        warnings: vec![],
+        safe: Some(SafeProposal {
+            version: SafeVersion::V1_4_1,
+            tx: tx(),
+            nonce: 7,
+            threshold: 2,
+            owners,
+            hashes,
+        }),
+        created_at: Time::default(),
+    };
+    serde_json::to_value(ProposalView::of(&proposal, &confirmations, APP)).unwrap()
+}
+
+fn said(shown: &Value) -> Result<Said, serde_json::Error> {
+    Ok(Said {
+        by: "a test".into(),
+        wanted: Some(Wanted { app: APP, compose_hash: COMPOSE, device_id: DEVICE }),
+        claimed: Claimed::deserialize(shown)?,
+        shown: Some(shown.clone()),
+    })
+}
+
+/// What the chain says: a Safe with the published code, nothing allowed yet.
+fn seen() -> Seen {
+    let hashes = safe::hashes(&tx(), ChainId::BASE, SAFE, SafeVersion::V1_4_1);
+    Seen {
+        block: BlockRef { number: 9, hash: BlockHash(B256::repeat_byte(9)) },
+        app_owner: Some(SAFE),
+        kind: OwnerKind::Safe(Box::new(SafeState {
+            address: SAFE,
+            version: SafeVersion::V1_4_1,
+            owners: signers().iter().map(PrivateKeySigner::address).collect(),
+            threshold: 2,
+            nonce: 7,
+            singleton: SINGLETON,
+            singleton_code_hash: find_singleton(SINGLETON).unwrap().code_hash,
+        })),
+        extensions: Some(Extensions::default()),
+        own_hash: Some(hashes.safe_tx_hash.0),
+        delegate_code: Some(find_multi_send_call_only(MULTI_SEND).unwrap().code_hash),
+        allowed: Some(Allowed { compose: false, device_listed: false, any_device: false }),
+    }
+}
+
+fn report(shown: &Value, seen: Option<&Seen>) -> Result<Report> {
+    compare(&said(shown)?, seen, &Given::default())
+}
+
+fn bad(report: &Report) -> Vec<&str> {
+    let bad = report.checks.iter().filter(|check| check.verdict == Verdict::Bad);
+    bad.map(|check| check.words.as_str()).collect()
+}
+
+#[test]
+fn an_honest_proposal_matches() {
+    let report = report(&shown(), Some(&seen())).unwrap();
+    assert_eq!(report.differences, []);
+    assert_eq!(bad(&report), [""; 0]);
+    assert!(report.matches && !report.needs_attention(), "{report:#?}");
+}
+
+#[test]
+fn without_a_chain_nothing_is_called_checked() {
+    let report = report(&shown(), None).unwrap();
+    assert!(report.matches && report.needs_attention());
+}
+
+/// Every value in a document, by its place.
+fn places(at: String, value: &Value, places: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            fields
+                .iter()
+                .for_each(|(name, inner)| self::places(format!("{at}/{name}"), inner, places));
+        }
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .for_each(|(place, inner)| self::places(format!("{at}/{place}"), inner, places)),
+        _ => {}
+    }
+    places.push(at);
+}
+
+/// Other values that might stand in a place, each as somebody would choose it who wants to deceive.
+fn others(value: &Value) -> Vec<Value> {
+    let mut others = vec![Value::Null, json!({})];
+    match value {
+        Value::String(text) => {
+            let flip = |digit: char| if digit == '1' { '2' } else { '1' };
+            let last = text.chars().last();
+            others.extend(last.map(|last| {
+                json!(format!("{}{}", &text[..text.len() - last.len_utf8()], flip(last)))
+            }));
+            others.push(json!(format!("{text}00")));
+            others.push(json!("0x1234567890123456789012345678901234567890"));
+        }
+        Value::Number(_) => others.extend([json!(0), json!(1), json!(2), json!(8453_u64 + 1)]),
+        Value::Bool(is) => others.push(json!(!is)),
+        Value::Array(values) => {
+            others.push(json!([]));
+            let mut twice = values.clone();
+            twice.extend(values.last().cloned());
+            let reversed: Vec<Value> = values.iter().rev().cloned().collect();
+            others.extend([json!(twice), json!(reversed), json!(values[..values.len() / 2])]);
+        }
+        Value::Object(_) | Value::Null => {
+            others.extend([json!("0x00"), json!([{ "code": "refund", "text": "x" }])]);
+        }
+    }
+    others.retain(|other| other != value);
+    others
+}
+
+/// Signatures count in whatever order they are listed.
+fn is_another_order(place: &str, value: &Value, other: &Value) -> bool {
+    let sorted = |list: &Value| {
+        let mut texts: Vec<String> =
+            list.as_array().into_iter().flatten().map(Value::to_string).collect();
+        texts.sort();
+        texts
+    };
+    place == "/confirmations" && other.is_array() && sorted(value) == sorted(other)
+}
+
+/// When the service says that something happened is nothing that anybody signs, or can check.
+const TOLD_TIMES: [&str; 2] = ["/created_at", "/received_at"];
+
+#[test]
+fn whatever_single_field_is_changed_is_noticed() {
+    let honest = shown();
+    let mut all = vec![];
+    places(String::new(), &honest, &mut all);
+    all.retain(|place| !place.is_empty() && !TOLD_TIMES.iter().any(|told| place.ends_with(told)));
+    assert!(all.len() > 120, "{} places", all.len());
+    let mut tried = 0;
+    for place in all {
+        let value = honest.pointer(&place).unwrap();
+        for other in others(value) {
+            if is_another_order(&place, value, &other) {
+                continue;
+            }
+            let mut changed = honest.clone();
+            *changed.pointer_mut(&place).unwrap() = other.clone();
+            let noticed = report(&changed, Some(&seen())).map_or(true, |report| !report.matches);
+            assert!(noticed, "{place} as {other}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 500, "{tried} changes");
+}
+
+/// A service that lies in all places at once, so that what it shows fits together.
+fn consistent(change: impl FnOnce(&mut SafeTx)) -> Value {
+    let mut tx = tx();
+    change(&mut tx);
+    let hashes = safe::hashes(&tx, ChainId::BASE, SAFE, SafeVersion::V1_4_1);
+    let mut shown = shown();
+    shown["safe_tx"] = json!(tx);
+    let decoded = safe::decode(&tx, &Expected { safe: SAFE, app: Some(APP), writes: None });
+    shown["calls"] = json!(decoded.calls);
+    for (name, hash) in [
+        ("domain_hash", hashes.domain_hash),
+        ("message_hash", hashes.message_hash),
+        ("safe_tx_hash", hashes.safe_tx_hash.0),
+    ] {
+        shown[name] = json!(hash);
+    }
+    shown["eip712"] = safe::eip712_document(&tx, ChainId::BASE, SAFE, SafeVersion::V1_4_1);
+    shown["confirmations"] = json!([]);
+    shown["execution"] = Value::Null;
+    shown["warnings"] = json!([]);
+    shown
+}
+
+#[test]
+fn a_consistent_lie_is_loud() {
+    type Change = fn(&mut SafeTx);
+    let changes: [(&str, Change); 8] = [
+        ("another target", |tx| tx.to = Address::repeat_byte(0x66)),
+        ("a call instead", |tx| tx.operation = safe::Operation::Call),
+        ("a refund", |tx| tx.gas_price = U256::from(1)),
+        ("a receiver", |tx| tx.refund_receiver = Address::repeat_byte(1)),
+        ("gas for the call", |tx| tx.safe_tx_gas = U256::from(1)),
+        ("ether", |tx| tx.value = U256::from(1)),
+        ("a used nonce", |tx| tx.nonce = U256::from(6)),
+        ("another call", |tx| {
+            let data = hex_of("f2fde38b", Address::repeat_byte(0x66));
+            let call = Call { to: APP.0, value: U256::ZERO, data };
+            *tx = SafeTx::new(call, safe::Operation::Call, U256::from(7));
+        }),
+    ];
+    for (what, change) in changes {
+        let report = report(&consistent(change), Some(&seen()));
+        assert!(report.is_err() || report.is_ok_and(|report| report.needs_attention()), "{what}");
+    }
+}
+
+fn hex_of(selector: &str, address: Address) -> Bytes {
+    let selector = alloy::hex::decode(selector).unwrap();
+    [selector, address.into_word().to_vec()].concat().into()
+}
+
+#[test]
+fn what_the_chain_says_otherwise_is_told() {
+    type Change = fn(&mut Seen);
+    fn safe(seen: &mut Seen) -> &mut SafeState {
+        match &mut seen.kind {
+            OwnerKind::Safe(state) => state,
+            _ => unreachable!("it is a Safe here"),
+        }
+    }
+    let changes: [(&str, Change); 9] = [
+        ("the app has another owner", |seen| seen.app_owner = Some(APP.0)),
+        ("the owner is no Safe", |seen| seen.kind = OwnerKind::Account),
+        ("the Safe hashes otherwise", |seen| seen.own_hash = Some(B256::ZERO)),
+        ("the batch runs other code", |seen| seen.delegate_code = Some(B256::ZERO)),
+        ("the Safe runs other code", |seen| safe(seen).singleton_code_hash = B256::ZERO),
+        ("the nonce is used", |seen| safe(seen).nonce = 8),
+        ("an owner was removed", |seen| safe(seen).owners.truncate(1)),
+        ("the threshold is another", |seen| safe(seen).threshold = 3),
+        ("the version is another", |seen| safe(seen).version = SafeVersion::V1_5_0),
+    ];
+    for (what, change) in changes {
+        let mut seen = seen();
+        change(&mut seen);
+        let report = report(&shown(), Some(&seen)).unwrap();
+        assert!(report.needs_attention(), "{what}");
+    }
+}
+
+#[test]
+fn what_the_signer_knows_is_held_against_it() {
+    let given = |app, compose_hash, device| Given { app, compose_hash, device, compose: None };
+    let other = ComposeHash(B256::ZERO);
+    for (given, expected) in [
+        (given(Some(APP), Some(COMPOSE), Some(DEVICE)), true),
+        (given(Some(AppId(SAFE)), None, None), false),
+        (given(None, Some(other), None), false),
+        (given(None, None, Some(DeviceId(B256::ZERO))), false),
+    ] {
+        let report = compare(&said(&shown()).unwrap(), Some(&seen()), &given).unwrap();
+        assert_eq!(report.matches, expected, "{given:?}");
+    }
+    let file = Compose::parse(br#"{"name":"x"}"#).unwrap();
+    let given = Given { compose: Some(file), ..Given::default() };
+    assert!(!compare(&said(&shown()).unwrap(), Some(&seen()), &given).unwrap().matches);
+}
+
+#[test]
+fn what_is_allowed_by_now_need_not_be_in_it() {
+    let only_device =
+        SafeTx::new(Call::of_write(APP, &writes()[1]), safe::Operation::Call, U256::from(7));
+    let shown = consistent(|tx| *tx = only_device);
+    let mut seen = seen();
+    let missing = |seen: &Seen| {
+        let report = report(&shown, Some(seen)).unwrap();
+        report.warnings.iter().any(|one| one.code == WarningCode::MissingWrite)
+    };
+    assert!(missing(&seen));
+    seen.allowed = Some(Allowed { compose: true, device_listed: false, any_device: false });
+    assert!(!missing(&seen));
+}

@@ -1,0 +1,160 @@
+//! What is shown, by the service or in a file, as far as it reads. Nothing of it is believed.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+};
+
+use alloy::primitives::Address;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+use crate::{
+    cli::{Globals, client::Client},
+    owner::Route,
+    request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
+    safe::{SafeTx, SafeVersion, read_eip712},
+};
+
+/// Longest file that is read.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Wanted {
+    pub app: AppId,
+    pub compose_hash: ComposeHash,
+    pub device_id: DeviceId,
+}
+
+/// The part of a proposal that the rest follows from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Claimed {
+    pub route: Route,
+    #[serde(rename = "chain_id")]
+    pub chain: ChainId,
+    pub owner: Address,
+    #[serde(rename = "safe_version")]
+    pub version: Option<SafeVersion>,
+    pub safe_tx: Option<SafeTx>,
+}
+
+/// What is shown.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Who or what shows it, for people.
+    pub by: String,
+    /// Absent in a file.
+    pub wanted: Option<Wanted>,
+    pub claimed: Claimed,
+    /// All that is shown of the proposal, to be compared field by field; absent in a document that
+    /// only names the transaction.
+    pub shown: Option<Value>,
+}
+
+impl Said {
+    /// Asks the service, or reads the file.
+    pub async fn read(subject: &str, globals: &Globals) -> Result<Self> {
+        if let Ok(id) = subject.parse::<RequestId>() {
+            return Self::of_request(id, &Client::new(&globals.service)?).await;
+        }
+        if let Ok(url) = subject.parse::<Url>()
+            && matches!(url.scheme(), "http" | "https")
+        {
+            let (root, id) = request_in(&url).context(
+                "that is no page of a request: expected …/requests/ID, as the browser shows it",
+            )?;
+            return Self::of_request(id, &Client::new(&globals.service.at(root))?).await;
+        }
+        let text = read_file(subject).with_context(|| {
+            format!("{subject} is neither a request's id, nor its URL, nor a file that can be read")
+        })?;
+        let value = serde_json::from_str(&text).with_context(|| format!("{subject} is no JSON"))?;
+        Self::of_document(subject, value)
+    }
+
+    async fn of_request(id: RequestId, client: &Client) -> Result<Self> {
+        let path = ["v1", "requests", &id.to_string()].map(str::to_owned);
+        let mut path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let request = client.get(&path, &[]).await?;
+        path.push("proposal");
+        let shown = client.get(&path, &[]).await?;
+        Ok(Self {
+            by: client.place(),
+            wanted: Some(Wanted::deserialize(&request).context("the request does not read")?),
+            claimed: Claimed::deserialize(&shown).context("the proposal does not read")?,
+            shown: Some(shown),
+        })
+    }
+
+    /// A proposal, or an EIP-712 document.
+    fn of_document(name: &str, value: Value) -> Result<Self> {
+        if value["primaryType"] == "SafeTx" {
+            let (chain, owner, safe_tx) = read_eip712(&value)
+                .with_context(|| format!("{name} is no EIP-712 document of a Safe transaction"))?;
+            let claimed =
+                Claimed { route: Route::Safe, chain, owner, version: None, safe_tx: Some(safe_tx) };
+            return Ok(Self { by: name.to_owned(), wanted: None, claimed, shown: None });
+        }
+        if value.get("owner").is_none() || value.get("safe_tx").is_none() {
+            bail!(
+                "{name} is neither a proposal (`countersign payload ID --json`) nor an EIP-712 \
+                 document (`countersign payload ID --eip712`)"
+            );
+        }
+        let claimed = Claimed::deserialize(&value)
+            .with_context(|| format!("{name} is no proposal that reads"))?;
+        Ok(Self { by: name.to_owned(), wanted: None, claimed, shown: Some(value) })
+    }
+}
+
+/// The service and the request that a page or an address of the API is about.
+fn request_in(url: &Url) -> Option<(Url, RequestId)> {
+    let segments: Vec<&str> = url.path_segments()?.collect();
+    let at = segments.iter().rposition(|segment| *segment == "requests")?;
+    let id = segments.get(at + 1)?.parse().ok()?;
+    let before = &segments[..at];
+    let before = before.strip_suffix(&["v1"]).unwrap_or(before);
+    let mut root = url.clone();
+    root.set_path(&before.join("/"));
+    root.set_query(None);
+    root.set_fragment(None);
+    Some((root, id))
+}
+
+fn read_file(name: &str) -> io::Result<String> {
+    let source: Box<dyn Read> =
+        if name == "-" { Box::new(io::stdin()) } else { Box::new(File::open(name)?) };
+    let mut text = String::new();
+    source.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other("it is too long to be a proposal"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11";
+
+    #[test]
+    fn a_page_of_a_request_names_it_and_its_service() {
+        let found = |url: &str| request_in(&url.replace("ID", ID).parse().unwrap());
+        for (url, root) in [
+            ("https://c.example/requests/ID", "https://c.example/"),
+            ("https://c.example/v1/requests/ID", "https://c.example/"),
+            ("https://c.example/in/here/requests/ID#calls", "https://c.example/in/here"),
+            ("http://127.0.0.1:1/v1/requests/ID/proposal?x=1", "http://127.0.0.1:1/"),
+        ] {
+            let (service, id) = found(url).unwrap();
+            assert_eq!((service.as_str(), id.to_string().as_str()), (root, ID), "{url}");
+        }
+        for url in ["https://x.example/", "https://x.example/requests", "https://x.example/a/ID"] {
+            assert_eq!(found(url), None, "{url}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What the chain says about a transaction, read through the signer's own endpoints.
+
+use alloy::primitives::{Address, B256};
+use anyhow::{Context, Result, bail};
+use url::Url;
+
+use super::said::{Claimed, Said};
+use crate::{
+    chain::{CallAnswer, Chain, Chains, Extensions, OwnerKind, SafeState},
+    cli::print::spinner,
+    config::{Overrides, Settings},
+    request::{
+        facts::BlockRef,
+        ids::{AppId, ComposeHash, DeviceId},
+        need::Allowed,
+    },
+    safe::{Operation, SafeTx},
+};
+
+/// What was read, all at one block.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub block: BlockRef,
+    /// The owner of the app, when it is known which app.
+    pub app_owner: Option<Address>,
+    pub kind: OwnerKind,
+    /// Of a Safe.
+    pub extensions: Option<Extensions>,
+    /// What the Safe itself computes for the transaction.
+    pub own_hash: Option<B256>,
+    /// Hash of the code that a delegate call would run.
+    pub delegate_code: Option<B256>,
+    /// What the app allows already.
+    pub allowed: Option<Allowed>,
+}
+
+impl Seen {
+    /// Reads everything at the present head.
+    pub async fn read(said: &Said, rpc: &[Url]) -> Result<Self> {
+        let progress = spinner("reading the chain");
+        let chains = chains(said, rpc)?;
+        let chain = chains.get(said.claimed.chain)?;
+        let block = chain.head().await.context("cannot read the chain")?.block;
+        let seen = Self::read_at(chain, said, block).await.context("cannot read the chain")?;
+        progress.finish_and_clear();
+        Ok(seen)
+    }
+
+    async fn read_at(chain: &Chain, said: &Said, at: BlockRef) -> Result<Self> {
+        let Claimed { owner, safe_tx, .. } = &said.claimed;
+        let kind = chain.owner_kind(*owner, at).await?;
+        let safe = if let OwnerKind::Safe(state) = &kind { Some(state.as_ref()) } else { None };
+        let app_owner = match said.wanted {
+            Some(wanted) => Some(chain.owner(wanted.app, at).await?),
+            None => None,
+        };
+        let allowed = match said.wanted {
+            Some(wanted) => {
+                let (app, compose, device): (AppId, ComposeHash, DeviceId) =
+                    (wanted.app, wanted.compose_hash, wanted.device_id);
+                Some(chain.allowed(app, compose, device, at).await?)
+            }
+            None => None,
+        };
+        let delegate = safe_tx.as_ref().filter(|tx| tx.operation == Operation::DelegateCall);
+        let delegate_code = match delegate {
+            Some(tx) => Some(chain.code_hash(tx.to, at).await?),
+            None => None,
+        };
+        let (mut extensions, mut own_hash) = (None, None);
+        if let Some(safe) = safe {
+            extensions = Some(chain.extensions(safe, at).await?);
+            if let Some(tx) = safe_tx {
+                own_hash = Some(hash_by_safe(chain, safe, tx, at).await?);
+            }
+        }
+        Ok(Self { block: at, app_owner, kind, extensions, own_hash, delegate_code, allowed })
+    }
+
+    /// The Safe, when the owner is one.
+    pub fn safe(&self) -> Option<&SafeState> {
+        if let OwnerKind::Safe(state) = &self.kind { Some(state) } else { None }
+    }
+}
+
+/// The chain over these endpoints, most of which must agree.
+fn chains(said: &Said, rpc: &[Url]) -> Result<Chains> {
+    let urls: Vec<&str> = rpc.iter().map(Url::as_str).collect();
+    let flag = format!("{}={}", said.claimed.chain, urls.join(","));
+    let overrides = Overrides { chains: vec![flag], ..Overrides::default() };
+    let settings = Settings::read("", overrides).context("--rpc")?;
+    Ok(Chains::new(&settings.chains)?)
+}
+
+async fn hash_by_safe(chain: &Chain, safe: &SafeState, tx: &SafeTx, at: BlockRef) -> Result<B256> {
+    let what = format!("the hash that Safe {} computes", safe.address);
+    match chain.call(&what, safe.address, &tx.hash_calldata(), at).await? {
+        CallAnswer::Returned(bytes) if bytes.len() == 32 => Ok(B256::from_slice(&bytes)),
+        _ => bail!("{what} does not read"),
+    }
+}

@@ -1,0 +1,174 @@
+//! A signer verifies a proposal with the program, on her own machine and through her own endpoint:
+//! what an honest service shows matches, and a lie anywhere between is found (invariants I3 and I7).
+
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Json, Router, extract::State, http::Uri, response::IntoResponse};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::world::{
+    Api, World,
+    node::{Manner, Node},
+    process::cli,
+};
+
+/// Stands between signer and service, and changes what the service says.
+struct Liar {
+    url: String,
+    lie: Arc<Mutex<Option<(&'static str, Value)>>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Post {
+    api: Api,
+    lie: Arc<Mutex<Option<(&'static str, Value)>>>,
+}
+
+impl Liar {
+    async fn before(api: &Api) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let lie = Arc::default();
+        let post = Post { api: api.clone(), lie: Arc::clone(&lie) };
+        let router = Router::new().fallback(pass_on).with_state(post);
+        let task = tokio::spawn(async { axum::serve(listener, router).await.expect("it serves") });
+        Self { url, lie, task }
+    }
+
+    /// From now on a field, by its JSON pointer, is something else.
+    fn says(&self, field: &'static str, value: Value) {
+        *self.lie.lock().unwrap() = Some((field, value));
+    }
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass_on(State(post): State<Post>, uri: Uri) -> impl IntoResponse {
+    let mut body = post.api.get(uri.path()).await.body;
+    if let Some((field, value)) = post.lie.lock().unwrap().clone()
+        && let Some(place) = body.pointer_mut(field)
+    {
+        *place = value;
+    }
+    Json(body)
+}
+
+/// How the program ended, and what it said.
+#[derive(Debug)]
+struct Told {
+    code: i32,
+    out: String,
+    #[expect(dead_code, reason = "shown when an assertion fails")]
+    err: String,
+}
+
+async fn run(api: &Api, args: &[&str]) -> Told {
+    let (code, out, err) = cli(api, args).await;
+    Told { code, out, err }
+}
+
+async fn verify(world: &World, api: &Api, service: &str, subject: &str, more: &[&str]) -> Told {
+    let rpc = world.town.chain.rpc_url().as_str();
+    let mut args = vec!["verify", subject, "--rpc", rpc, "--url", service];
+    args.extend(more);
+    run(api, &args).await
+}
+
+#[tokio::test]
+async fn a_signer_verifies_a_proposal_on_her_own_machine() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    world.sign_by(api, &id, 0).await;
+    let liar = Liar::before(api).await;
+
+    let said = verify(&world, api, &liar.url, &id, &[]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.trim_start().starts_with("matches what "), "{said:?}");
+    assert!(said.out.lines().count() <= 40, "{said:?}");
+    let proposal = api.proposal(&id).await;
+    let hash = proposal["safe_tx_hash"].as_str().unwrap();
+    for words in [hash, "1 of 2 signatures", "is the Safe's next", "no module and no guard"] {
+        assert!(said.out.contains(words), "{words}: {said:?}");
+    }
+    let page = format!("{}/requests/{id}", liar.url);
+    assert_eq!(verify(&world, api, "http://127.0.0.1:9", &page, &["--json"]).await.code, 0);
+
+    let other = json!("0x1234567890123456789012345678901234567890");
+    for (field, lie) in [
+        ("/safe_tx/to", other.clone()),
+        ("/safe_tx/nonce", json!("1")),
+        ("/domain_hash", json!(hash)),
+        ("/owner", other.clone()),
+        ("/owners/0", other.clone()),
+        ("/threshold", json!(1)),
+        ("/confirmations/0/owner", other.clone()),
+        ("/calls/0/words", json!("nothing to see here")),
+        ("/app", other),
+        ("/device_id", json!(hash)),
+        ("/chain_id", json!(1)),
+    ] {
+        liar.says(field, lie);
+        let said = verify(&world, api, &liar.url, &id, &[]).await;
+        assert_ne!(said.code, 0, "{field}: {said:?}");
+        assert!(!said.out.trim_start().starts_with("matches"), "{field}: {said:?}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_is_verified_as_well() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    let proposal = api.proposal(&id).await;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, document) in [("proposal", &proposal), ("document", &proposal["eip712"])] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, document.to_string()).unwrap();
+        let nobody = "http://127.0.0.1:9";
+        let said = verify(&world, api, nobody, file.to_str().unwrap(), &[]).await;
+        assert_eq!(said.code, 0, "{name}: {said:?}");
+        assert!(said.out.contains(proposal["safe_tx_hash"].as_str().unwrap()), "{name}: {said:?}");
+
+        let said = run(api, &["verify", file.to_str().unwrap()]).await;
+        assert_eq!(said.code, 3, "nobody asked the chain: {said:?}");
+        assert!(said.out.contains("--rpc"), "{said:?}");
+        std::fs::write(&file, document.to_string().replace("\"nonce\":\"0\"", "\"nonce\":\"5\""))
+            .unwrap();
+        let changed = verify(&world, api, nobody, file.to_str().unwrap(), &["--json"]).await;
+        let changed: Value = serde_json::from_str(&changed.out).unwrap();
+        assert_ne!(changed["safe_tx_hash"], proposal["safe_tx_hash"], "{name}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_chain_that_lies_or_is_another_one_is_no_witness() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.proposal(&id).await;
+    let liar = Liar::before(api).await;
+    let node = Node::before(world.town.chain.rpc_url()).await;
+    for manner in [Manner::SaysYes, Manner::SaysNo] {
+        node.set(manner);
+        let rpc = format!("{},{}", world.town.chain.rpc_url(), node.url());
+        let args = ["verify", &id, "--rpc", &rpc, "--url", &liar.url];
+        let said = run(api, &args).await;
+        assert_eq!(said.code, 1, "two endpoints that do not agree are none: {said:?}");
+    }
+    running.stop().await;
+}
