@@ -111,6 +111,8 @@ pub struct Cloud {
     pub tokens: Vec<Token>,
     pub made: Vec<Made>,
     pub commits: Vec<Commit>,
+    /// When its instances were listed.
+    pub lists: Vec<Time>,
     pub late: Vec<Late>,
     /// No node has room until then.
     pub full_until: Option<Time>,
@@ -136,6 +138,7 @@ impl Cloud {
             tokens: vec![],
             made: vec![],
             commits: vec![],
+            lists: vec![],
             late: vec![],
             full_until: None,
             storm: 0,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy::primitives::B256;
 use countersign::{
+    clock::Time,
     request::{
         Request,
         event::Event,
@@ -243,13 +244,14 @@ fn replicas_hold(
         let Some(replica) = &request.facts.replica else { continue };
         let is_ours = |made: &&&Made| made.id == replica.id.as_str();
         let Some(ours) = made.iter().find(is_ours) else {
-            // One that fits cannot be told from ours before ours is listed.
-            let at = replica.committed_at;
+            // One that fits cannot be told from ours by a list that ours was not in yet.
             let is_twin =
-                |one: &Made| one.by == Maker::Stranger && one.compose == request.compose.0;
-            if cloud.instance(replica.id.as_str()).is_some_and(is_twin)
-                && made.iter().all(|made| at < made.listed_at)
-            {
+                |one: &&Made| one.by == Maker::Stranger && one.compose == request.compose.0;
+            let twin = cloud.instance(replica.id.as_str()).filter(is_twin);
+            let is_alone = |twin: &Made, at: &Time| {
+                twin.listed_at <= *at && made.iter().all(|made| *at < made.listed_at)
+            };
+            if twin.is_some_and(|twin| cloud.lists.iter().any(|at| is_alone(twin, at))) {
                 continue;
             }
             let text = format!("the replica of request {} is not of its making", request.id);

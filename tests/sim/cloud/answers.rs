@@ -30,7 +30,10 @@ impl Cloud {
         match &call.want {
             Want::Cvm(id) => self.cvm(id, now),
             Want::Boot(id) => self.boot(id, now),
-            Want::List(app) => self.list(app, now),
+            Want::List(app) => {
+                self.lists.push(now);
+                self.list(app, now)
+            }
             Want::Prepare { source, node, compose } => self.prepared(source, *node, *compose, now),
             Want::Commit { token, compose, .. } => self.committed(token, *compose, now),
             Want::Other => refusal(404, None, "Not Found"),
