@@ -41,6 +41,7 @@ mod stories {
     mod phala_cli;
     mod reorg;
     mod rpc_fuzz;
+    mod safe_versions;
     mod secrets;
     mod stalls;
     mod twice;

@@ -78,6 +78,79 @@ contract SafeFailuresTest is SafeWorld {
         }
     }
 
+    /// @notice Before 1.3.0 that is so without safeTxGas too, for one call and for a batch.
+    function test_innerFailureBefore130_succeedsOutside() public {
+        Release[] memory releases = olderReleases();
+        for (uint256 i = 0; i < releases.length; i++) {
+            ISafe safe = newSafe(releases[i]);
+            address strangersApp = newApp(implementation, stranger);
+            SafeTx[2] memory attempts = [
+                single(safe, strangersApp, addComposeHash(COMPOSE_HASH)),
+                batchOfAdds(safe, releases[i], strangersApp, list(COMPOSE_HASH), list(DEVICE_ID))
+            ];
+            for (uint256 j = 0; j < attempts.length; j++) {
+                attempts[j].nonce = j;
+                bytes32 safeTxHash = hashOf(safe, attempts[j]);
+                vm.recordLogs();
+                assertFalse(signAndExecute(safe, attempts[j], 0, 1), "no success");
+                Vm.Log[] memory logs = vm.getRecordedLogs();
+
+                assertEq(logs.length, 1, "no event of the app");
+                assertEq(logs[0].topics.length, 1, "nothing is indexed");
+                bool first = same(releases[i].version, "1.0.0");
+                assertEq(logs[0].topics[0], first ? EXECUTION_FAILED : EXECUTION_FAILURE);
+                assertEq(logs[0].data, first ? abi.encode(safeTxHash) : abi.encode(safeTxHash, uint256(0)));
+                assertEq(safe.nonce(), j + 1, "nonce spent");
+            }
+            assertFalse(DstackAppG2(strangersApp).allowedComposeHashes(COMPOSE_HASH));
+        }
+    }
+
+    /// @notice What runs out of gas inside spends the nonce as well: the least gas with which the Safe's own
+    ///         transaction succeeds, which is what a node's estimate finds, is too little for the calls.
+    function test_tooLittleGasBefore130_spendsTheNonce() public {
+        Release[] memory releases = olderReleases();
+        for (uint256 i = 0; i < releases.length; i++) {
+            ISafe safe = newSafe(releases[i]);
+            address app = newApp(implementation, address(safe));
+            bytes32[] memory devices = new bytes32[](9);
+            for (uint256 j = 0; j < devices.length; j++) {
+                devices[j] = keccak256(abi.encode(j));
+            }
+            SafeTx memory safeTx = batchOfAdds(safe, releases[i], app, list(COMPOSE_HASH), devices);
+            bytes memory call = abi.encodeCall(this.executeHere, (safe, safeTx, signedBy(hashOf(safe, safeTx), 0, 1)));
+            bool done;
+            for (uint256 gas_ = 40_000; !done; gas_ += 1_000) {
+                (done,) = address(this).call{gas: gas_}(call);
+            }
+            assertEq(safe.nonce(), 1, "nonce spent");
+            assertFalse(DstackAppG2(app).allowedDeviceIds(devices[8]), "nothing was done");
+        }
+    }
+
+    /// @dev External, so that it can be given little gas.
+    function executeHere(ISafe safe, SafeTx memory safeTx, bytes memory signatures) external {
+        execute(safe, safeTx, signatures);
+    }
+
+    /// @notice 1.0.0 takes no prefixed message, 1.1.1 and 1.2.0 do.
+    function test_prefixedSignatures_since111() public {
+        Release[] memory releases = olderReleases();
+        for (uint256 i = 0; i < releases.length; i++) {
+            (ISafe safe, SafeTx memory safeTx) = scene(releases[i]);
+            bytes32 message = keccak256(abi.encodePacked("\x19Ethereum Signed Message:\n32", hashOf(safe, safeTx)));
+            bytes memory signatures = signedBy(message, 0, 1);
+            signatures[64] = bytes1(uint8(signatures[64]) + 4);
+            signatures[129] = bytes1(uint8(signatures[129]) + 4);
+            if (same(releases[i].version, "1.0.0")) {
+                vm.expectRevert(bytes("Invalid owner provided"));
+                execute(safe, safeTx, signatures);
+            } else {
+                assertTrue(execute(safe, safeTx, signatures));
+            }
+        }
+    }
+
     // Signatures
 
     function test_noSignature_GS020() public {

@@ -51,8 +51,15 @@ pub struct DevnetArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// Version of the Safe.
-    #[arg(long, default_value = "1.4.1", value_parser = ["1.3.0", "1.4.1", "1.5.0"])]
+    #[arg(
+        long,
+        default_value = "1.4.1",
+        value_parser = ["1.0.0", "1.1.1", "1.2.0", "1.3.0", "1.4.1", "1.5.0"]
+    )]
     safe_version: String,
+    /// Let the Safe run the singleton without events for indexers, as on Ethereum.
+    #[arg(long)]
+    l1: bool,
     /// How many owners must sign.
     #[arg(long, default_value_t = 2, value_name = "M")]
     threshold: usize,
@@ -170,6 +177,7 @@ fn town_options(args: &DevnetArgs, clock: Arc<dyn Clock>) -> Result<TownOptions>
     };
     Ok(TownOptions {
         safe_version: args.safe_version.parse::<SafeVersion>()?,
+        l1_singleton: args.l1,
         threshold: args.threshold,
         owners: args.owners,
         generation,

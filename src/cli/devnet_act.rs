@@ -108,7 +108,8 @@ pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Re
         );
     };
     let executor = Wallet::funded(Wallet::FUNDED - 1).context("a devnet funds an executor")?;
-    let receipt = Rpc::new(args.rpc).send(&executor, to.parse()?, data.parse()?).await?;
+    let gas = call["gas_limit"].as_u64();
+    let receipt = Rpc::new(args.rpc).send_with(&executor, to.parse()?, data.parse()?, gas).await?;
     let (tx, block) = (receipt.transaction_hash, receipt.block_number.unwrap_or_default());
     if json {
         println!("{}", json!({ "transaction": tx, "block": block }));

@@ -17,7 +17,7 @@ use super::{
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
     show::{status, text},
-    signing::{with_calls, with_exports, with_fields, with_hashes, with_warnings},
+    signing::{with_calls, with_exports, with_fields, with_hashes, with_notes, with_warnings},
 };
 use crate::{
     dstack::Write,
@@ -208,6 +208,7 @@ fn page(
     let page = with_calls(page, seen.map_or(&proposal.calls, |seen| &seen.calls));
     let mut page = with_warnings(page, warnings);
     if let Some(seen) = seen {
+        page = with_notes(page, seen.version);
         page = with_hashes(with_fields(page, &seen.tx), &seen.hashes);
         page = with_exports(page, &seen.exports);
     }

@@ -3,7 +3,7 @@
 
 use super::page::{Cell, Page, Tone};
 use crate::safe::{
-    Exports, SafeTx, SafeTxHashes,
+    Exports, SafeTx, SafeTxHashes, SafeVersion,
     decode::{Contract, DecodedCall},
 };
 
@@ -14,6 +14,11 @@ pub fn with_warnings(page: Page, warnings: &[&str]) -> Page {
     }
     let line = |warning: &&str| Cell::toned(format!("! {warning}"), Tone::Bad);
     page.title(format!("WARNINGS ({})", warnings.len())).lines(warnings.iter().map(line).collect())
+}
+
+/// What is to be known of Safes of this version, calmly.
+pub fn with_notes(page: Page, version: SafeVersion) -> Page {
+    version.notes().into_iter().fold(page, |page, note| page.line(format!("note: {note}")))
 }
 
 /// The calls, one by one.

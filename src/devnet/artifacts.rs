@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alloy::{hex, primitives::Bytes};
+use alloy::{
+    hex,
+    primitives::{B256, Bytes, b256},
+};
 use serde_json::Value;
 
 use crate::safe::SafeVersion;
@@ -21,8 +24,8 @@ pub enum ArtifactError {
     Tools(PathBuf),
     #[error("no source folder of Countersign found from here: set {ROOT_VARIABLE} to it")]
     NoRoot,
-    #[error("there are no published contracts of Safe {0} to put on a chain")]
-    SafeVersion(SafeVersion),
+    #[error("no {contract:?} was published with Safe {version}")]
+    NotPublished { contract: SafeContract, version: SafeVersion },
     #[error("cannot read {path}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{path} holds no creation code: {problem}", path = .path.display())]
@@ -32,7 +35,8 @@ pub enum ArtifactError {
 /// A contract that belongs to a release of Safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SafeContract {
-    /// The variant that emits events for indexers, which rollups use.
+    Safe,
+    /// The variant that emits events for indexers, which rollups use. There is one since 1.3.0.
     SafeL2,
     ProxyFactory,
     MultiSendCallOnly,
@@ -40,22 +44,32 @@ pub enum SafeContract {
 }
 
 impl SafeContract {
-    pub const ALL: [Self; 4] =
-        [Self::SafeL2, Self::ProxyFactory, Self::MultiSendCallOnly, Self::FallbackHandler];
+    pub const ALL: [Self; 5] = [
+        Self::Safe,
+        Self::SafeL2,
+        Self::ProxyFactory,
+        Self::MultiSendCallOnly,
+        Self::FallbackHandler,
+    ];
 
-    /// Folder and name of the contract in the package of a version. Until 1.3.0 Safe was called
-    /// Gnosis Safe.
-    fn place(self, version: SafeVersion) -> (&'static str, &'static str) {
-        match self {
-            Self::SafeL2 if version <= SafeVersion::V1_3_0 => ("", "GnosisSafeL2"),
-            Self::SafeL2 => ("", "SafeL2"),
-            Self::ProxyFactory if version <= SafeVersion::V1_3_0 => {
-                ("proxies/", "GnosisSafeProxyFactory")
-            }
-            Self::ProxyFactory => ("proxies/", "SafeProxyFactory"),
-            Self::MultiSendCallOnly => ("libraries/", "MultiSendCallOnly"),
-            Self::FallbackHandler => ("handler/", "CompatibilityFallbackHandler"),
-        }
+    /// Path and name of the contract in the package of a version, where the package has it. Until
+    /// 1.3.0 Safe was called Gnosis Safe.
+    fn place(self, version: SafeVersion) -> Option<(&'static str, &'static str)> {
+        use SafeVersion::{V1_0_0, V1_1_1, V1_2_0, V1_3_0};
+        Some(match (self, version) {
+            (Self::Safe, V1_0_0 | V1_1_1 | V1_2_0 | V1_3_0) => ("", "GnosisSafe"),
+            (Self::Safe, _) => ("", "Safe"),
+            (Self::ProxyFactory, V1_0_0 | V1_1_1) => ("", "ProxyFactory"),
+            (Self::ProxyFactory, V1_2_0) => ("", "GnosisSafeProxyFactory"),
+            (Self::ProxyFactory, V1_3_0) => ("proxies/", "GnosisSafeProxyFactory"),
+            (Self::ProxyFactory, _) => ("proxies/", "SafeProxyFactory"),
+            (Self::FallbackHandler, V1_1_1 | V1_2_0) => ("", "DefaultCallbackHandler"),
+            (_, V1_0_0 | V1_1_1 | V1_2_0) => return None,
+            (Self::SafeL2, V1_3_0) => ("", "GnosisSafeL2"),
+            (Self::SafeL2, _) => ("", "SafeL2"),
+            (Self::MultiSendCallOnly, _) => ("libraries/", "MultiSendCallOnly"),
+            (Self::FallbackHandler, _) => ("handler/", "CompatibilityFallbackHandler"),
+        })
     }
 }
 
@@ -113,15 +127,24 @@ impl Artifacts {
         version: SafeVersion,
         contract: SafeContract,
     ) -> Result<Bytes, ArtifactError> {
+        let none = ArtifactError::NotPublished { contract, version };
+        let (folder, name) = contract.place(version).ok_or(none)?;
         let package = match version {
+            SafeVersion::V1_0_0 => "safe-contracts-1.0.0",
+            SafeVersion::V1_1_1 => "safe-contracts-1.1.1",
+            SafeVersion::V1_2_0 => "safe-contracts-1.2.0",
             SafeVersion::V1_3_0 => "@gnosis.pm/safe-contracts",
             SafeVersion::V1_4_1 => "@safe-global/safe-contracts",
             SafeVersion::V1_5_0 => "@safe-global/safe-smart-account",
-            other => return Err(ArtifactError::SafeVersion(other)),
         };
-        let (folder, name) = contract.place(version);
-        let file = format!("build/artifacts/contracts/{folder}{name}.sol/{name}.json");
-        creation_code(self.root.join("node_modules").join(package).join(file), "/bytecode")
+        let file = if version < SafeVersion::V1_3_0 {
+            format!("build/contracts/{name}.json")
+        } else {
+            format!("build/artifacts/contracts/{folder}{name}.sol/{name}.json")
+        };
+        let code =
+            creation_code(self.root.join("node_modules").join(package).join(file), "/bytecode")?;
+        Ok(if contract == SafeContract::Safe { as_deployed(version, code) } else { code })
     }
 
     /// Creation code of Multicall3, which viem carries as a constant.
@@ -159,6 +182,27 @@ fn creation_code(path: PathBuf, pointer: &str) -> Result<Bytes, ArtifactError> {
             decode(code.ok_or_else(|| format!("no {pointer}"))?)
         })
         .map_err(|problem| ArtifactError::Content { path, problem })
+}
+
+/// What the compiler of 1.2.0 wrote at the end of the code: a hash of a file that names the folders
+/// it worked in. The package was built in another folder than the contract on the chains.
+const METADATA_PACKAGED: B256 =
+    b256!("a07c231908fb71aaf05b8692c1eab6a7a872ea94b4cbf3fdec1a115e1f66d681");
+const METADATA_DEPLOYED: B256 =
+    b256!("eba952a8e826ae22d1831da9d381d7b6c153687b8cb43c646ad31acd2ce84288");
+
+/// The code of a Safe as it is on the chains, where the package's differs. Of 1.0.0 that hash is not
+/// known: its code here is the published one but for these 32 bytes, which nothing executes.
+fn as_deployed(version: SafeVersion, code: Bytes) -> Bytes {
+    if version != SafeVersion::V1_2_0 {
+        return code;
+    }
+    let mut code = code.to_vec();
+    let place = code.windows(32).position(|window| window == METADATA_PACKAGED.as_slice());
+    if let Some(place) = place {
+        code[place..place + 32].copy_from_slice(METADATA_DEPLOYED.as_slice());
+    }
+    code.into()
 }
 
 fn decode(code: &str) -> Result<Bytes, String> {

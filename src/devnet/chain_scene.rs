@@ -55,6 +55,8 @@ pub enum SceneError {
 pub struct SceneOptions {
     pub chain_id: ChainId,
     pub safe_version: SafeVersion,
+    /// The Safe runs the singleton that emits no event for indexers. Before 1.3.0 there is no other.
+    pub l1_singleton: bool,
     /// How many owners must sign.
     pub threshold: usize,
     pub owners: usize,
@@ -77,6 +79,7 @@ impl Default for SceneOptions {
         Self {
             chain_id: ChainId::BASE,
             safe_version: SafeVersion::V1_4_1,
+            l1_singleton: false,
             threshold: 2,
             owners: 3,
             generation: Generation::G2,
@@ -100,7 +103,9 @@ pub struct ChainScene {
     pub kms: Kms,
     pub safe: Address,
     pub safe_version: SafeVersion,
-    pub release: &'static SafeRelease,
+    pub release: SafeRelease,
+    /// The code that the Safe runs.
+    pub singleton: Address,
     pub threshold: usize,
     pub generation: Generation,
     pub owners: Vec<Wallet>,
@@ -111,7 +116,7 @@ pub struct ChainScene {
 impl ChainScene {
     pub async fn start(options: SceneOptions) -> Result<Self, SceneError> {
         let (owners, executor) = cast(options.threshold, options.owners)?;
-        let release = SafeRelease::of(options.safe_version, options.chain_id)?;
+        let release = SafeRelease::of(options.safe_version, options.chain_id);
         let artifacts = Artifacts::find()?;
         let SceneOptions { chain_id, block_time, epoch_blocks, .. } = options;
         let anvil = Anvil::start(AnvilOptions { chain_id, block_time, epoch_blocks }).await?;
@@ -122,7 +127,9 @@ impl ChainScene {
         setup.set_code(MULTICALL3, &multicall).await?;
         release.deploy(&setup, &artifacts, &executor).await?;
         let addresses = owners.iter().map(Wallet::address).collect();
-        let safe = release.new_safe(&setup, &executor, addresses, options.threshold, 0).await?;
+        let singleton = release.singleton(options.l1_singleton);
+        let safe =
+            release.new_safe(&setup, &executor, singleton, addresses, options.threshold, 0).await?;
         let kms = Kms::deploy(&setup, &artifacts, &executor, options.generation).await?;
         let allowed = if options.missing_compose { EARLIER_COMPOSE } else { options.compose_hash };
         let app = kms.new_app(&setup, &executor, safe, allowed, options.source_device).await?;
@@ -136,6 +143,7 @@ impl ChainScene {
             safe,
             safe_version: options.safe_version,
             release,
+            singleton,
             threshold: options.threshold,
             generation: options.generation,
             owners,
@@ -150,7 +158,7 @@ impl ChainScene {
     /// The transaction of the Safe that makes these calls, with its next nonce.
     pub async fn propose(&self, calls: &[Call]) -> Result<SafeTx, SceneError> {
         let nonce: U256 = self.rpc.ask(self.safe, &Safe::nonceCall {}).await?;
-        Ok(propose(calls, self.safe_version, self.release.multi_send_call_only, nonce)?)
+        Ok(propose(calls, self.release.multi_send_call_only, nonce)?)
     }
 
     pub fn hashes(&self, tx: &SafeTx) -> SafeTxHashes {

@@ -15,13 +15,17 @@ use crate::{
     safe::{SafeEvent, SafeTx, tx::Safe},
 };
 
+/// Gas on top of what is estimated. The estimate is the least with which the Safe's own transaction
+/// succeeds, and before 1.3.0 it does so when its calls run out of gas.
+const CALLS_GAS: u64 = 1_000_000;
+
 /// A Safe transaction that is in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executed {
     pub tx_hash: TxHash,
     pub block: BlockRef,
-    /// Whether the Safe says that this very transaction succeeded. With `safeTxGas` it may be
-    /// false: then the nonce is spent and nothing was done.
+    /// Whether this very transaction succeeded. With `safeTxGas`, or before 1.3.0, it may be false:
+    /// then the nonce is spent and nothing was done.
     pub success: bool,
 }
 
@@ -35,7 +39,9 @@ pub async fn execute(
     signatures: &Bytes,
 ) -> Result<Executed, LocalRpcError> {
     let hash = own_hash(rpc, safe, tx).await?;
-    let receipt = rpc.send(executor, safe, tx.exec_calldata(signatures)).await?;
+    let data = tx.exec_calldata(signatures);
+    let gas = rpc.estimate(executor, safe, &data).await? + CALLS_GAS;
+    let receipt = rpc.send_with(executor, safe, data, Some(gas)).await?;
     Ok(Executed {
         tx_hash: TxHash(receipt.transaction_hash),
         block: BlockRef {
@@ -63,12 +69,13 @@ pub async fn own_hash(rpc: &Rpc, safe: Address, tx: &SafeTx) -> Result<SafeTxHas
     rpc.ask(safe, &call).await.map(SafeTxHash)
 }
 
-/// Whether the Safe emitted success for this transaction.
+/// Whether a mined transaction did what it says. Every Safe tells when it did not; 1.0.0 tells nothing
+/// else.
 fn succeeded(receipt: &TransactionReceipt, safe: Address, hash: SafeTxHash) -> bool {
     receipt
         .logs()
         .iter()
         .filter(|log| log.address() == safe)
         .filter_map(|log| SafeEvent::decode(log.topics(), &log.data().data).ok().flatten())
-        .any(|event| event == SafeEvent::ExecutionSuccess(hash))
+        .all(|event| event != SafeEvent::ExecutionFailure(hash))
 }

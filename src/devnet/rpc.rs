@@ -111,7 +111,32 @@ impl Rpc {
         to: Address,
         data: Bytes,
     ) -> Result<TransactionReceipt, LocalRpcError> {
-        self.mined(from, TransactionRequest::default().to(to).input(data.into())).await
+        self.send_with(from, to, data, None).await
+    }
+
+    /// The same with a gas limit, where the node's estimate will not do.
+    pub async fn send_with(
+        &self,
+        from: &Wallet,
+        to: Address,
+        data: Bytes,
+        gas_limit: Option<u64>,
+    ) -> Result<TransactionReceipt, LocalRpcError> {
+        let mut transaction = TransactionRequest::default().to(to).input(data.into());
+        transaction.gas = gas_limit;
+        self.mined(from, transaction).await
+    }
+
+    /// The least gas with which a transaction succeeds.
+    pub async fn estimate(
+        &self,
+        from: &Wallet,
+        to: Address,
+        data: &Bytes,
+    ) -> Result<u64, LocalRpcError> {
+        let transaction =
+            TransactionRequest::default().from(from.address()).to(to).input(data.clone().into());
+        self.provider.estimate_gas(transaction).await.map_err(request("eth_estimateGas"))
     }
 
     /// Makes a contract; constructor arguments stand behind the creation code.

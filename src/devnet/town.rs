@@ -38,6 +38,8 @@ pub enum TownError {
 #[derive(Clone)]
 pub struct TownOptions {
     pub safe_version: SafeVersion,
+    /// The Safe runs the singleton that emits no event for indexers.
+    pub l1_singleton: bool,
     pub threshold: usize,
     pub owners: usize,
     pub generation: Generation,
@@ -56,6 +58,7 @@ impl TownOptions {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             safe_version: SafeVersion::V1_4_1,
+            l1_singleton: false,
             threshold: 2,
             owners: 3,
             generation: Generation::G2,
@@ -84,6 +87,7 @@ impl Town {
         let nodes = nodes();
         let chain = ChainScene::start(SceneOptions {
             safe_version: options.safe_version,
+            l1_singleton: options.l1_singleton,
             threshold: options.threshold,
             owners: options.owners,
             generation: options.generation,

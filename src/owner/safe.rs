@@ -4,7 +4,7 @@
 use alloy::primitives::{Address, U256};
 
 use super::Call;
-use crate::safe::{Operation, SafeTx, multisend, version::SafeVersion};
+use crate::safe::{Operation, SafeTx, SafeVersion, multisend};
 
 /// Why calls cannot become a transaction of a Safe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,26 +17,20 @@ pub enum ProposeError {
     TooManyCalls(usize),
     #[error("the calls are larger together than one batch may be ({max} bytes)", max = multisend::MAX_BYTES)]
     TooLarge,
-    #[error("Safe {0} cannot be proposed to: Countersign acts for 1.3.0 and later")]
-    Version(SafeVersion),
 }
 
 /// The transaction that makes these calls in this order, all or none.
 ///
-/// Every gas and refund field is zero: with `safeTxGas` zero a failing call reverts the whole
-/// transaction and leaves the nonce unspent, and a refund could move funds.
+/// Every gas and refund field is zero: a refund could move funds, and with `safeTxGas` zero a
+/// failing call reverts the whole transaction and leaves the nonce unspent, since 1.3.0.
 ///
 /// # Errors
 /// [`ProposeError`] when the calls cannot be one reviewable transaction.
 pub fn propose(
     calls: &[Call],
-    version: SafeVersion,
     multi_send_call_only: Address,
     nonce: U256,
 ) -> Result<SafeTx, ProposeError> {
-    if version < SafeVersion::V1_3_0 {
-        return Err(ProposeError::Version(version));
-    }
     if let Some(index) = calls.iter().position(|call| call.to.is_zero()) {
         return Err(ProposeError::ZeroTarget(index));
     }
@@ -55,6 +49,15 @@ pub fn propose(
     }
 }
 
+/// The gas limit to execute with, where an estimate would be too low: before 1.3.0 the Safe's own
+/// transaction succeeds also when its calls run out of gas, and the least gas that does is what
+/// nodes find. Enough for additions to any known app.
+#[must_use]
+pub fn gas_limit(version: SafeVersion, calls: usize, signatures: usize) -> Option<u64> {
+    let (calls, signatures) = (calls as u64, signatures as u64);
+    version.failure_spends_nonce().then_some(200_000 + 200_000 * calls + 20_000 * signatures)
+}
+
 #[cfg(test)]
 mod tests {
     use alloy::primitives::{B256, address};
@@ -66,7 +69,6 @@ mod tests {
     };
 
     const MULTI_SEND: Address = address!("9641d764fc13c8B624c04430C7356C1C7C8102e2");
-    const VERSION: SafeVersion = SafeVersion::V1_4_1;
 
     fn calls() -> [Call; 2] {
         let app = AppId(Address::repeat_byte(0x11));
@@ -80,7 +82,7 @@ mod tests {
     #[test]
     fn one_call_is_made_directly() {
         let [call, _] = calls();
-        let tx = propose(std::slice::from_ref(&call), VERSION, MULTI_SEND, U256::from(7)).unwrap();
+        let tx = propose(std::slice::from_ref(&call), MULTI_SEND, U256::from(7)).unwrap();
         assert_eq!((tx.to, &tx.data, tx.operation), (call.to, &call.data, Operation::Call));
         assert_eq!(tx.nonce, U256::from(7));
         assert!(tx.gas_fields_are_zero());
@@ -88,25 +90,26 @@ mod tests {
 
     #[test]
     fn several_calls_go_through_multi_send_call_only() {
-        let tx = propose(&calls(), VERSION, MULTI_SEND, U256::ZERO).unwrap();
+        let tx = propose(&calls(), MULTI_SEND, U256::ZERO).unwrap();
         assert_eq!((tx.to, tx.operation), (MULTI_SEND, Operation::DelegateCall));
         assert_eq!(multisend::decode(&tx.data).unwrap(), calls());
         assert!(tx.gas_fields_are_zero());
     }
 
     #[test]
+    fn where_an_estimate_would_spend_the_nonce_a_limit_is_told() {
+        assert_eq!(gas_limit(SafeVersion::V1_2_0, 2, 3), Some(660_000));
+        assert_eq!(gas_limit(SafeVersion::V1_3_0, 2, 3), None);
+    }
+
+    #[test]
     fn what_cannot_be_reviewed_is_not_proposed() {
         let nonce = U256::ZERO;
         let [mut call, _] = calls();
-        assert_eq!(propose(&[], VERSION, MULTI_SEND, nonce), Err(ProposeError::NoCalls));
+        assert_eq!(propose(&[], MULTI_SEND, nonce), Err(ProposeError::NoCalls));
         let many = vec![call.clone(); multisend::MAX_CALLS + 1];
-        assert_eq!(
-            propose(&many, VERSION, MULTI_SEND, nonce),
-            Err(ProposeError::TooManyCalls(many.len()))
-        );
-        let old = SafeVersion::V1_1_1;
-        assert_eq!(propose(&calls(), old, MULTI_SEND, nonce), Err(ProposeError::Version(old)));
+        assert_eq!(propose(&many, MULTI_SEND, nonce), Err(ProposeError::TooManyCalls(many.len())));
         call.to = Address::ZERO;
-        assert_eq!(propose(&[call], VERSION, MULTI_SEND, nonce), Err(ProposeError::ZeroTarget(0)));
+        assert_eq!(propose(&[call], MULTI_SEND, nonce), Err(ProposeError::ZeroTarget(0)));
     }
 }

@@ -38,8 +38,8 @@ pub enum ProposeError {
     #[error("cannot build the Safe's transaction")]
     Build(#[from] owner::safe::ProposeError),
     #[error(
-        "MultiSendCallOnly {version} does not stand on {chain} with the code it should have, so \
-         a batch cannot be proposed safely"
+        "no MultiSendCallOnly for Safe {version} stands on {chain} with the code it should have, \
+         so a batch cannot be proposed safely"
     )]
     NoMultiSend { version: String, chain: String },
     #[error(
@@ -97,7 +97,7 @@ pub async fn propose(
 /// How an owner of this kind acts.
 pub fn route(kind: &OwnerKind) -> Route {
     match kind {
-        OwnerKind::Safe(state) if state.version >= safe::SafeVersion::V1_3_0 => Route::Safe,
+        OwnerKind::Safe(_) => Route::Safe,
         OwnerKind::Contract { acts_as: ContractKind::Timelock } => Route::Timelock,
         OwnerKind::Contract { acts_as: ContractKind::Governor } => Route::Governor,
         _ => Route::Eoa,
@@ -122,7 +122,7 @@ async fn safe_proposal(
         if calls.len() > 1 { multi_send(chain, state, at).await? } else { Address::ZERO };
     let queued = store.queued_nonces(request.chain, state.address, state.nonce).await?;
     let nonce = first_free(state.nonce, &queued);
-    let tx = owner::safe::propose(&calls, state.version, multi_send, U256::from(nonce))?;
+    let tx = owner::safe::propose(&calls, multi_send, U256::from(nonce))?;
     let hashes = safe::hashes(&tx, request.chain, state.address, state.version);
     let mut warnings = warnings(&tx, request, state, writes);
     warnings.extend(singleton_warning(state));
@@ -154,7 +154,7 @@ pub fn singleton_warning(state: &SafeState) -> Option<Warning> {
     (!genuine).then(|| Warning::unknown_singleton(state.singleton))
 }
 
-/// The MultiSendCallOnly of the Safe's version that stands on this chain with the right code.
+/// The MultiSendCallOnly for Safes of this version that stands on this chain with the right code.
 async fn multi_send(
     chain: &Chain,
     state: &SafeState,

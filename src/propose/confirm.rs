@@ -6,7 +6,10 @@ use crate::{
     chain::{Chain, ChainError, OwnerKind},
     clock::Time,
     request::Request,
-    safe::{self, OwnerSignature, signature::SignatureError},
+    safe::{
+        self, OwnerSignature, SafeVersion,
+        signature::{SignatureError, SignatureKind},
+    },
     store::{Store, StoreError, proposals::Confirmed},
 };
 
@@ -25,6 +28,10 @@ pub enum ConfirmError {
     HashDiffers,
     #[error(transparent)]
     Signature(#[from] SignatureError),
+    #[error(
+        "Safe {0} takes no signature that was made with eth_sign: sign the EIP-712 document instead"
+    )]
+    EthSign(SafeVersion),
     #[error(
         "the signature is of {signer}, who is not an owner of the Safe: either another account \
          signed, or something else than this transaction was signed"
@@ -58,6 +65,9 @@ pub async fn confirm(
     let hashes = safe::hashes(&content.tx, proposal.chain, proposal.owner, content.version);
     if hashes != content.hashes {
         return Err(ConfirmError::HashDiffers);
+    }
+    if signature.kind() == SignatureKind::EthSign && !content.version.takes_eth_sign() {
+        return Err(ConfirmError::EthSign(content.version));
     }
     let owner = signature.recover(hashes.safe_tx_hash)?;
     let head = chain.head().await?;

@@ -112,8 +112,11 @@ async fn nonce_used(
 ) -> Result<String, ProposeError> {
     let hash = safe.hashes.safe_tx_hash;
     Ok(match store.safe_execution(proposal.chain, proposal.owner, hash).await? {
-        Some((tx, false)) => format!("its execution failed inside (ExecutionFailure in {tx})"),
+        Some((tx, false)) => format!("its execution failed inside, in {tx}: its nonce is spent"),
         Some((tx, true)) => format!("it was executed in {tx}, and undone since"),
-        None => format!("nonce {} of the Safe was used by another transaction", safe.nonce),
+        None if safe.version.tells_success() => {
+            format!("nonce {} of the Safe was used by another transaction", safe.nonce)
+        }
+        None => format!("nonce {} of the Safe was used", safe.nonce),
     })
 }

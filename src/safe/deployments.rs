@@ -60,20 +60,24 @@ pub struct Deployment {
 /// Where MultiSendCallOnly may be for a Safe of this version on this chain, the place that Safe's
 /// own tools use first.
 ///
-/// An address in this list is a candidate: the code there must have the given hash. Safes older
-/// than 1.3.0 use the contract of 1.3.0, since none was published with them.
+/// An address in this list is a candidate: the code there must have the given hash. None was
+/// published with Safes older than 1.3.0: they use that of 1.3.0, or else of 1.4.1. Not of 1.5.0, for
+/// which the zero address means the Safe itself.
 #[must_use]
 pub fn multi_send_call_only(version: SafeVersion, chain: ChainId) -> Vec<&'static Deployment> {
-    let version = version.max(SafeVersion::V1_3_0);
+    let versions = match version.max(SafeVersion::V1_3_0) {
+        own if own == version => vec![own],
+        _ => vec![SafeVersion::V1_3_0, SafeVersion::V1_4_1],
+    };
     let first =
         if EIP155_FIRST.binary_search(&chain.get()).is_ok() { Set::Eip155 } else { Set::Canonical };
     let is_meant = |one: &&Deployment| {
         one.contract == Contract::MultiSendCallOnly
-            && one.version == version
+            && versions.contains(&one.version)
             && one.set != Set::Zksync
     };
     let mut found: Vec<_> = PUBLISHED.iter().filter(is_meant).collect();
-    found.sort_by_key(|one| one.set != first);
+    found.sort_by_key(|one| (one.version, one.set != first));
     found
 }
 

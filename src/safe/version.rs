@@ -46,6 +46,46 @@ impl SafeVersion {
         self >= Self::V1_3_0
     }
 
+    /// Whether the contract takes signatures that were made with `eth_sign`. 1.0.0 does not: it reads
+    /// `v` 31 and 32 as no signature at all.
+    #[must_use]
+    pub fn takes_eth_sign(self) -> bool {
+        self > Self::V1_0_0
+    }
+
+    /// Whether a failing call spends the nonce although `safeTxGas` is zero. Before 1.3.0 it does:
+    /// the Safe's own transaction succeeds, and nothing is done.
+    #[must_use]
+    pub fn failure_spends_nonce(self) -> bool {
+        self < Self::V1_3_0
+    }
+
+    /// Whether the Safe tells of its transactions when they succeed. 1.0.0 tells of failures alone.
+    #[must_use]
+    pub fn tells_success(self) -> bool {
+        self > Self::V1_0_0
+    }
+
+    /// What signers of such a Safe should know, whatever they sign.
+    #[must_use]
+    pub fn notes(self) -> Vec<&'static str> {
+        let mut notes = vec![];
+        if !self.domain_has_chain_id() {
+            notes.push(
+                "A signature for a Safe before 1.3.0 names no chain: it is good on every chain where \
+                 this address is a Safe of yours at the same nonce.",
+            );
+        }
+        if self.failure_spends_nonce() {
+            notes.push(
+                "In a Safe before 1.3.0 a call that fails, as for want of gas, spends the nonce and \
+                 the signatures with it: execute with the gas limit that is given, not with an \
+                 estimate.",
+            );
+        }
+        notes
+    }
+
     /// Whether a batch entry to the zero address is a call to the Safe itself (MultiSend of 1.5.0).
     #[must_use]
     pub fn zero_target_is_the_safe(self) -> bool {
@@ -99,5 +139,7 @@ mod tests {
     fn the_chain_id_came_with_1_3_0() {
         let with = SafeVersion::ALL.map(SafeVersion::domain_has_chain_id);
         assert_eq!(with, [false, false, false, true, true, true]);
+        let notes = SafeVersion::ALL.map(|version| version.notes().len());
+        assert_eq!(notes, [2, 2, 2, 0, 0, 0]);
     }
 }

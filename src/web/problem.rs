@@ -159,7 +159,9 @@ impl From<ConfirmError> for Problem {
         match error {
             ConfirmError::Store(error) => error.into(),
             ConfirmError::Chain(error) => error.into(),
-            ConfirmError::Signature(_) => Self::of_field("signature", text),
+            ConfirmError::Signature(_) | ConfirmError::EthSign(_) => {
+                Self::of_field("signature", text)
+            }
             ConfirmError::NotOwner { .. } => {
                 Self { code: "not-an-owner", ..Self::of_field("signature", text) }
             }

@@ -219,7 +219,8 @@ impl World {
         let to = call["to"].as_str().expect("an execution is offered").parse().unwrap();
         let data = call["data"].as_str().unwrap().parse().unwrap();
         let chain = &self.town.chain;
-        chain.rpc.send(&chain.executor, to, data).await.expect("it is executed");
+        let gas = call["gas_limit"].as_u64();
+        chain.rpc.send_with(&chain.executor, to, data, gas).await.expect("it is executed");
     }
 
     /// The Safe acts without a signature, as through a module.

@@ -8,6 +8,14 @@ import {SafeWorld} from "./SafeWorld.sol";
 /// @notice CREATE2 binds an address to the bytecode: landing on the address that every chain knows
 ///         means being the contract that is there.
 contract CanonicalAddressesTest is SafeWorld {
+    /// @notice The code itself was not deployed by CREATE2; its hash tells. The packages of 1.0.0 and 1.2.0
+    ///         were built in other folders than what is on the chains, and differ from that in the hash of their
+    ///         metadata.
+    function test_release111() public {
+        bytes32 published = 0x56b8be58b5ad629a621593a2e5e5e8e9a28408dc06e95597497b303902772e45;
+        assertEq(release111().singleton.codehash, published, "code hash of the singleton");
+    }
+
     function test_release130_canonical() public {
         Release memory r = release130();
         assertEq(r.singleton, 0x3E5c63644E683549055b9Be8653de26E0B4CD36E, "GnosisSafeL2");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
-/// @title What the tests call on a Safe; the same in 1.3.0, 1.4.1 and 1.5.0
+/// @title What the tests call on a Safe; the same in every version, but for `setup` in 1.0.0
 interface ISafe {
     function setup(
         address[] calldata owners,

@@ -49,6 +49,8 @@ abstract contract SafeWorld is Test {
     bytes32 internal constant IMPLEMENTATION_SLOT = 0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc;
 
     bytes32 internal constant EXECUTION_SUCCESS = 0x442e715f626346e8c54381002da614f62bee8d27386535b2521ec8540898556e;
+    /// @dev `ExecutionFailed(bytes32)`, all that 1.0.0 tells.
+    bytes32 internal constant EXECUTION_FAILED = 0xabfd711ecdd15ae3a6b3ad16ff2e9d81aec026a39d16725ee164be4fbf857a7c;
     bytes32 internal constant EXECUTION_FAILURE = 0x23428b18acfb3ea64b08dc0c1d296ea9c09702c09083ca5272e64d115b687d23;
     bytes32 internal constant SAFE_MULTISIG_TRANSACTION =
         0x66753cd2356569ee081232e3be8909b950e0a76c1f8460c3a5e3c2be32b11bed;
@@ -82,6 +84,53 @@ abstract contract SafeWorld is Test {
     }
 
     // Deploying the releases
+
+    function release100() internal returns (Release memory) {
+        address singleton = 0xb6029EA3B2c51D09a50B53CA8012FeEB05bDa35A;
+        return older("1.0.0", "ProxyFactory.json", "Proxy.json", singleton);
+    }
+
+    function release111() internal returns (Release memory) {
+        address singleton = 0x34CfAC646f301356fAa8B21e94227e3583Fe3F5F;
+        return older("1.1.1", "ProxyFactory.json", "Proxy.json", singleton);
+    }
+
+    function release120() internal returns (Release memory) {
+        address singleton = 0x6851D6fDFAfD08c0295C392436245E5bc78B0185;
+        return older("1.2.0", "GnosisSafeProxyFactory.json", "GnosisSafeProxy.json", singleton);
+    }
+
+    /// @dev Before the CREATE2 factories an account deployed each contract, so the code is put at its
+    ///      address. There was no L2 variant, and no MultiSendCallOnly: that of 1.3.0 is used.
+    function older(string memory version, string memory factory, string memory proxy, address singleton)
+        private
+        returns (Release memory)
+    {
+        string memory artifacts = string.concat("node_modules/safe-contracts-", version, "/build/contracts/");
+        address proxyFactory = makeAddr(string.concat("proxy factory of ", version));
+        vm.etch(singleton, vm.getDeployedCode(string.concat(artifacts, "GnosisSafe.json")));
+        vm.etch(proxyFactory, vm.getDeployedCode(string.concat(artifacts, factory)));
+        return Release({
+            version: version,
+            singleton: singleton,
+            proxyFactory: proxyFactory,
+            multiSendCallOnly: release130().multiSendCallOnly,
+            fallbackHandler: address(0),
+            proxyCode: vm.getDeployedCode(string.concat(artifacts, proxy))
+        });
+    }
+
+    /// @notice Whether a release came before the chain id in the domain, the GS codes, and the L2 variant.
+    function isOld(string memory version) internal pure returns (bool) {
+        return same(version, "1.0.0") || same(version, "1.1.1") || same(version, "1.2.0");
+    }
+
+    function olderReleases() internal returns (Release[] memory releases) {
+        releases = new Release[](3);
+        releases[0] = release100();
+        releases[1] = release111();
+        releases[2] = release120();
+    }
 
     function release130() internal returns (Release memory) {
         return release130From(DETERMINISTIC_DEPLOYMENT_PROXY);
@@ -120,6 +169,9 @@ abstract contract SafeWorld is Test {
     }
 
     function releaseByVersion(string memory version) internal returns (Release memory) {
+        if (same(version, "1.0.0")) return release100();
+        if (same(version, "1.1.1")) return release111();
+        if (same(version, "1.2.0")) return release120();
         if (same(version, "1.3.0")) return release130();
         if (same(version, "1.4.1")) return release141();
         require(same(version, "1.5.0"), string.concat("no artifacts of Safe ", version));
@@ -176,6 +228,18 @@ abstract contract SafeWorld is Test {
     }
 
     function setupCall(Release memory release, uint256 threshold) private view returns (bytes memory) {
+        if (same(release.version, "1.0.0")) {
+            return abi.encodeWithSignature(
+                "setup(address[],uint256,address,bytes,address,uint256,address)",
+                owners,
+                threshold,
+                address(0),
+                "",
+                address(0),
+                0,
+                address(0)
+            );
+        }
         return abi.encodeCall(
             ISafe.setup,
             (owners, threshold, address(0), "", release.fallbackHandler, address(0), 0, payable(address(0)))

@@ -76,6 +76,8 @@ pub struct Report {
     pub hashes: Option<SafeTxHashes>,
     pub calls: Vec<DecodedCall>,
     pub warnings: Vec<Warning>,
+    /// What signers should know of Safes of this version.
+    pub notes: Vec<&'static str>,
     pub differences: Vec<Difference>,
     /// Fields that are shown and unknown to this version.
     pub unknown_fields: Vec<String>,
@@ -109,6 +111,7 @@ pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report
         hashes,
         calls: decoded.calls,
         warnings: decoded.warnings,
+        notes: safe_tx.as_ref().map(|_| version.notes()).unwrap_or_default(),
         differences: vec![],
         unknown_fields: vec![],
         checks: vec![],

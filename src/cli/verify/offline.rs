@@ -8,7 +8,7 @@ use crate::{
     cli::{
         page::Page,
         print::{Answer, Ending},
-        signing::{with_calls, with_fields, with_hashes, with_warnings},
+        signing::{with_calls, with_fields, with_hashes, with_notes, with_warnings},
     },
     owner::{Call, text::decimal},
     request::ids::{AppId, ChainId},
@@ -96,6 +96,7 @@ struct Verified {
     hashes: SafeTxHashes,
     #[serde(flatten)]
     decoded: Decoded,
+    notes: Vec<&'static str>,
 }
 
 impl TxArgs {
@@ -130,10 +131,11 @@ pub fn run(args: &TxArgs, app: Option<AppId>) -> Answer {
     let page = Page::default().title("Safe").facts(facts);
     let page = with_calls(page, &decoded.calls);
     let warnings: Vec<&str> = decoded.warnings.iter().map(|one| one.text.as_str()).collect();
-    let page = with_warnings(page, &warnings);
+    let page = with_notes(with_warnings(page, &warnings), args.safe_version);
     let page = with_hashes(with_fields(page, &tx), &hashes);
     let ending = Ending::attention_if(!warnings.is_empty());
-    Answer::new(page, Verified { hashes, decoded }).ending(ending)
+    let notes = args.safe_version.notes();
+    Answer::new(page, Verified { hashes, decoded, notes }).ending(ending)
 }
 
 #[cfg(test)]

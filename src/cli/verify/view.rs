@@ -28,6 +28,7 @@ pub fn answer(said: &Said, seen: Option<&Seen>, report: &Report) -> Answer {
     let page = with_calls(page.facts(facts), &report.calls);
     let warnings: Vec<&str> = report.warnings.iter().map(|one| one.text.as_str()).collect();
     let mut page = with_warnings(page, &warnings);
+    page = report.notes.iter().fold(page, |page, note| page.line(format!("note: {note}")));
     if !report.differences.is_empty() {
         let title = format!("DIFFERENCES ({})", report.differences.len());
         page = page.title(title).lines(report.differences.iter().map(difference).collect());

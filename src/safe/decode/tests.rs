@@ -10,7 +10,6 @@ use crate::{
     dstack::abi::DstackApp,
     owner::safe::propose,
     request::ids::{ComposeHash, DeviceId},
-    safe::SafeVersion,
 };
 
 const MULTI_SEND: Address = address!("9641d764fc13c8B624c04430C7356C1C7C8102e2");
@@ -35,7 +34,7 @@ fn good_calls() -> Vec<Call> {
 }
 
 fn proposed(calls: &[Call]) -> SafeTx {
-    propose(calls, SafeVersion::V1_4_1, MULTI_SEND, U256::from(7)).unwrap()
+    propose(calls, MULTI_SEND, U256::from(7)).unwrap()
 }
 
 fn codes(tx: &SafeTx, expected: &Expected<'_>) -> Vec<W> {

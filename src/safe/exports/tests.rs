@@ -20,7 +20,7 @@ fn recorded() -> SafeTx {
         Write::AddDevice(DeviceId(B256::repeat_byte(0xbb))),
     ]
     .map(|write| Call::of_write(app, &write));
-    propose(&calls, SafeVersion::V1_4_1, MULTI_SEND, U256::from(7)).unwrap()
+    propose(&calls, MULTI_SEND, U256::from(7)).unwrap()
 }
 
 fn exports(tx: &SafeTx, chain: ChainId) -> Exports {

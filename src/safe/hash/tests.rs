@@ -47,7 +47,7 @@ fn calls() -> [Call; 2] {
 
 /// The batch of the recorded vectors: nonce 7, both adds.
 fn batch(multi_send: Address) -> SafeTx {
-    propose(&calls(), SafeVersion::V1_4_1, multi_send, U256::from(7)).unwrap()
+    propose(&calls(), multi_send, U256::from(7)).unwrap()
 }
 
 /// Recorded from `getTransactionHash` and `domainSeparator` of deployed Safes on chain 8453.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::requests::{RequestView, parse_body, request_id};
 use crate::{
     clock::Time,
-    owner::{Call, Route},
+    owner::{self, Call, Route},
     propose,
     request::ids::{AppId, ChainId, RequestId, SafeTxHash},
     safe::{
@@ -47,6 +47,9 @@ pub struct ExecutionCall {
     pub to: Address,
     #[schema(value_type = String)]
     pub data: HexBytes,
+    /// For a Safe before 1.3.0: the gas limit to send it with. A node's estimate is too low there, and
+    /// a call that runs out of gas spends the nonce.
+    pub gas_limit: Option<u64>,
 }
 
 /// What is put to the owner of an app.
@@ -59,6 +62,8 @@ pub struct ProposalView {
     /// Each call in words.
     pub calls: Vec<DecodedCall>,
     pub warnings: Vec<Warning>,
+    /// What signers should know of Safes of this version, whatever they sign.
+    pub notes: Vec<&'static str>,
     /// The bare calls, for an owner that acts in its own way.
     pub bare_calls: Vec<Call>,
     pub safe_version: Option<String>,
@@ -118,6 +123,7 @@ impl ProposalView {
             owner: proposal.owner,
             calls: decoded.calls,
             warnings,
+            notes: safe.map(|safe| safe.version.notes()).unwrap_or_default(),
             bare_calls,
             safe_version: safe.map(|safe| safe.version.to_string()),
             safe_tx: safe.map(|safe| safe.tx.clone()),
@@ -173,7 +179,11 @@ fn execution(
         return None;
     }
     let signatures = pack(&given).ok()?;
-    Some(ExecutionCall { to: proposal.owner, data: safe.tx.exec_calldata(&signatures) })
+    Some(ExecutionCall {
+        to: proposal.owner,
+        data: safe.tx.exec_calldata(&signatures),
+        gas_limit: owner::safe::gas_limit(safe.version, proposal.writes.len(), given.len()),
+    })
 }
 
 /// The live proposal of a request, in words and with its confirmations.

@@ -28,7 +28,7 @@ fn writes() -> Vec<Write> {
 
 fn tx() -> SafeTx {
     let calls: Vec<Call> = writes().iter().map(|write| Call::of_write(APP, write)).collect();
-    owner::safe::propose(&calls, SafeVersion::V1_4_1, MULTI_SEND, U256::from(7)).unwrap()
+    owner::safe::propose(&calls, MULTI_SEND, U256::from(7)).unwrap()
 }
 
 fn signers() -> [PrivateKeySigner; 3] {
