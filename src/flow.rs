@@ -30,7 +30,7 @@ use crate::{
     config::{ChainSettings, Settings},
     intake::prepare::{self, PrepareError, Renewal},
     notify::Webhooks,
-    phala::{self, PhalaCloud, Throttle},
+    phala::PhalaCloud,
     propose::{self, ProposeError},
     request::{
         Request,
@@ -50,6 +50,7 @@ use crate::{
         WatchError,
         look::{Look, look},
     },
+    wire::{Http, Throttle},
 };
 
 /// Requests worked on at the same time by one instance.
@@ -142,7 +143,7 @@ impl Service {
         api_key: Option<SecretString>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, NetworkError> {
-        let http = phala::Http::new().map_err(|error| NetworkError(error.into()))?;
+        let http = Http::new().map_err(|error| NetworkError(error.into()))?;
         let can_prepare = api_key.is_some();
         let throttle = Throttle::new(clock.clone(), settings.phala_rate);
         let cloud = PhalaCloud::new(http, settings.phala_api_prefix.clone(), api_key);

@@ -38,6 +38,7 @@ pub mod notify;
 pub mod phala;
 pub mod store;
 pub mod vault;
+pub mod wire;
 
 // The ground.
 pub mod clock;

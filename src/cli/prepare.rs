@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     intake::{self, prepare::PrepareError},
-    phala::{self, PhalaCloud, PhalaError, Prepared},
+    phala::{PhalaCloud, PhalaError, Prepared},
     request::ids::{ComposeHash, NodeId, SourceCvm},
+    wire::Http,
 };
 
 /// Prepare a replica at Phala Cloud and hand it to the service.
@@ -64,7 +65,7 @@ impl CloudArgs {
     }
 
     pub fn client(&self) -> Result<PhalaCloud> {
-        let http = phala::Http::new().context("cannot set up the HTTP client")?;
+        let http = Http::new().context("cannot set up the HTTP client")?;
         Ok(PhalaCloud::new(http, self.phala_api_prefix.clone(), self.phala_api_key.clone()))
     }
 }

@@ -1,24 +1,20 @@
-//! An answer of Phala Cloud that is not a success: the reading of the error envelope and of
-//! `Retry-After`. Pure. What it means is in [`super::catalogue`].
+//! An answer of Phala Cloud that is not a success: the reading of the error envelope. Pure. What it
+//! means is in [`super::catalogue`].
 //!
 //! May not decide: whether to try again, and when, is the flow's business.
 
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::Value;
 
 use super::catalogue::{BROKEN_STATUSES, Meaning, meaning};
-use crate::request::step::Pace;
+use crate::{request::step::Pace, wire::plain};
 
 /// Characters of a message kept. The rest is somebody's stack trace.
 const MESSAGE_CHARS_MAX: usize = 500;
 const CODE_CHARS_MAX: usize = 64;
 /// Characters of an answer that are kept for a person to read.
 const BODY_CHARS_MAX: usize = 4_000;
-/// A server that asks for more patience than this is asked earlier all the same: a commit token does
-/// not wait.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// Shorter pauses than this are not taken from a server; ours grow.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
@@ -122,13 +118,12 @@ fn first_validation_message(detail: &Value) -> Option<String> {
 }
 
 /// Cuts the secret out first and the length after, so that no half of a secret survives the cut.
-/// Control characters would let a message write its own log lines.
 pub(super) fn tidy(text: &str, chars_max: usize, secret: Option<&str>) -> String {
     let mut text = text.to_owned();
     for secret in secret.filter(|secret| !secret.is_empty()).into_iter().flat_map(spellings) {
         text = text.replace(&secret, "[commit token]");
     }
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(chars_max).collect()
+    plain(&text, chars_max)
 }
 
 /// A secret as servers give it back: as it is, in JSON with `/` escaped or not, and in a URL.
@@ -147,29 +142,6 @@ fn spellings(secret: &str) -> Vec<String> {
     let mut all = vec![secret.to_owned(), json.replace('/', "\\/"), json, encoded, lower];
     all.dedup();
     all
-}
-
-/// Both forms of `Retry-After`: seconds, or a date, which counts from `now`.
-#[must_use]
-pub fn retry_after(header: &str, now: Option<DateTime<Utc>>) -> Option<Duration> {
-    let header = header.trim();
-    let wait = match header.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (http_date(header)? - now?).to_std().unwrap_or(Duration::ZERO),
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
-}
-
-/// The three date forms that a recipient must take (RFC 9110, 5.6.7).
-pub(super) fn http_date(header: &str) -> Option<DateTime<Utc>> {
-    let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
-    let modern = DateTime::parse_from_rfc2822(header).ok().map(|date| date.with_timezone(&Utc));
-    modern.or_else(|| {
-        let mut dates = obsolete.iter().filter_map(|form| {
-            NaiveDateTime::parse_from_str(header, form).ok().map(|date| date.and_utc())
-        });
-        dates.next()
-    })
 }
 
 #[cfg(test)]

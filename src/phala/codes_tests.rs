@@ -94,24 +94,3 @@ fn a_secret_is_cut_out_however_it_is_spelled() {
         );
     }
 }
-
-#[test]
-fn retry_after_comes_as_seconds_or_as_a_date() {
-    let now = http_date("Sun, 06 Nov 1994 08:49:37 GMT");
-    assert!(now.is_some());
-    let rows = [
-        ("7", Some(7)),
-        (" 7 ", Some(7)),
-        ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-        ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-        ("99999999999", Some(3_600)),
-        ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
-        ("Sun Nov  6 08:50:37 1994", Some(60)),
-        ("-5", None),
-        ("soon", None),
-    ];
-    for (header, seconds) in rows {
-        assert_eq!(retry_after(header, now), seconds.map(Duration::from_secs), "{header}");
-    }
-    assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:37 GMT", None), None);
-}

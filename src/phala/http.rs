@@ -1,21 +1,19 @@
 //! One exchange with Phala Cloud: headers, limits, and which of the four ends it came to. It never
 //! tries again; that is for the flow to decide, which knows whether the effect may be there.
 
-use std::{error::Error, fmt, time::Duration};
+use std::time::Duration;
 
-use futures::future::BoxFuture;
-use reqwest::{Client, Request, Response, header::HeaderMap, redirect};
+use reqwest::{Request, header::HeaderMap};
 
 use super::{
-    codes::{ApiError, Envelope, http_date, retry_after},
+    codes::{ApiError, Envelope},
     fields::FieldError,
-    throttle::Ended,
 };
-use crate::{clock::Time, request::ids::ReplicaId};
-
-const TIMEOUT: Duration = Duration::from_secs(30);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+use crate::{
+    clock::Time,
+    request::ids::ReplicaId,
+    wire::{ANSWER_BYTES_MAX, Ended, Wire, WireAnswer, WireError, WireFault, headers},
+};
 
 /// How a call to Phala Cloud can fail. Which variant it is answers the question that matters after
 /// a commit: can the effect be there?
@@ -67,83 +65,6 @@ impl PhalaError {
     }
 }
 
-/// What broke on the way, without the URL.
-pub type WireFault = Box<dyn Error + Send + Sync>;
-
-/// How an exchange ended without a whole answer.
-#[derive(Debug)]
-pub enum WireError {
-    /// Nothing can have arrived.
-    NotSent(WireFault),
-    /// It may have arrived, and have had its effect.
-    NoAnswer(WireFault),
-    /// The answer is longer than is read; the effect may be there.
-    TooLong,
-}
-
-/// A whole answer of any status.
-#[derive(Debug, Clone)]
-pub struct WireAnswer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-}
-
-/// What carries a request to Phala Cloud and its answer back, and nothing else: no retry, no
-/// redirect. The world is replaced here when the service is simulated.
-pub trait Wire: fmt::Debug + Send + Sync + 'static {
-    fn carry(&self, request: Request) -> BoxFuture<'_, Result<WireAnswer, WireError>>;
-}
-
-/// HTTP, as this room needs it. It follows no redirect: following one would hand a commit token to
-/// whatever place the answer names.
-#[derive(Debug, Clone)]
-pub struct Http(Client);
-
-impl Http {
-    /// # Errors
-    /// When the TLS backend or the resolver cannot be set up.
-    pub fn new() -> reqwest::Result<Self> {
-        Client::builder()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .build()
-            .map(Self)
-    }
-}
-
-impl Wire for Http {
-    fn carry(&self, request: Request) -> BoxFuture<'_, Result<WireAnswer, WireError>> {
-        Box::pin(async move {
-            let response = self.0.execute(request).await.map_err(|error| {
-                let error = error.without_url();
-                if error.is_connect() || error.is_builder() {
-                    WireError::NotSent(error.into())
-                } else {
-                    WireError::NoAnswer(error.into())
-                }
-            })?;
-            read(response).await
-        })
-    }
-}
-
-async fn read(mut response: Response) -> Result<WireAnswer, WireError> {
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
-                return Err(WireError::TooLong);
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(WireAnswer { status, headers, body }),
-            Err(error) => return Err(WireError::NoAnswer(error.without_url().into())),
-        }
-    }
-}
-
 /// A whole answer of any status.
 pub(super) struct Answer {
     pub call: &'static str,
@@ -163,18 +84,13 @@ impl Answer {
             .map_err(|error| PhalaError::Malformed { call: self.call, reason: error.to_string() })
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
     /// What their clock said.
     pub fn date(&self) -> Option<Time> {
-        self.header("date").and_then(http_date)
+        headers::date(&self.headers)
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        // Their clock, not ours: the date they name and the date they think it is belong together.
-        self.header("retry-after").and_then(|text| retry_after(text, self.date()))
+        headers::retry_after_of(&self.headers)
     }
 
     /// What it says about the endpoint.
@@ -185,8 +101,7 @@ impl Answer {
     /// The answer as an error, with `secret` cut out.
     pub fn refused(&self, secret: Option<&str>) -> PhalaError {
         let envelope = Envelope::read(&self.body, secret);
-        let request_id = self
-            .header("x-request-id")
+        let request_id = headers::text(&self.headers, "x-request-id")
             .map(|id| super::codes::tidy(id, 64, secret))
             .or(envelope.request_id);
         PhalaError::Api(Box::new(ApiError {

@@ -12,7 +12,6 @@ mod codes;
 mod fields;
 mod http;
 mod prepared;
-mod throttle;
 mod wire;
 
 use std::sync::Arc;
@@ -27,18 +26,17 @@ use url::Url;
 use uuid::Uuid;
 
 pub use catalogue::{Class, Meaning, meaning};
-pub use codes::{ApiError, retry_after};
+pub use codes::ApiError;
 pub use fields::FieldError;
-pub use http::{Http, PhalaError, Wire, WireAnswer, WireError, WireFault};
+pub use http::PhalaError;
 pub use prepared::{PrepareResponseError, Prepared};
-use throttle::Ended;
-pub use throttle::Throttle;
 pub use wire::{Boot, CommitEvidence, CommitToken, CommitTokenError, Cvm, Instance, Node};
 
 use crate::{
     clock::Time,
     planted::{Bug, planted},
     request::ids::{AppId, ComposeHash, NodeId, ReplicaId, SourceCvm},
+    wire::{Ended, Resting, Throttle, Wire},
 };
 use http::{Answer, exchange};
 
@@ -82,7 +80,7 @@ impl PhalaCloud {
     /// # Errors
     /// [`PhalaError::Rests`].
     pub fn may_commit(&self) -> Result<(), PhalaError> {
-        self.throttle.as_ref().map_or(Ok(()), |throttle| throttle.check(COMMIT))
+        self.throttle.as_ref().map_or(Ok(()), |throttle| rested(throttle, COMMIT))
     }
 
     /// One CVM: where it runs, what it runs, which chain governs it.
@@ -220,7 +218,7 @@ impl PhalaCloud {
 
     async fn exchange(&self, call: &'static str, request: Request) -> Result<Answer, PhalaError> {
         if let Some(throttle) = &self.throttle {
-            throttle.check(call)?;
+            rested(throttle, call)?;
         }
         self.send(call, request).await
     }
@@ -264,6 +262,10 @@ impl PhalaCloud {
         value.set_sensitive(true);
         Some(value)
     }
+}
+
+fn rested(throttle: &Throttle, call: &'static str) -> Result<(), PhalaError> {
+    throttle.check(call).map_err(|Resting { left }| PhalaError::Rests { call, left })
 }
 
 fn expect_success(answer: &Answer) -> Result<Value, PhalaError> {

@@ -10,7 +10,7 @@ use std::{
 /// Rooms by floor, the ground first. A room uses only floors below its own.
 const FLOORS: [&[&str]; 5] = [
     &["request", "compose", "safe", "owner", "dstack", "config", "clock", "planted"],
-    &["store", "chain", "safe_service", "phala", "vault", "notify", "access", "child"],
+    &["store", "chain", "safe_service", "phala", "vault", "notify", "access", "child", "wire"],
     &["intake", "review", "propose", "watch", "commit", "audit", "remind"],
     &["flow"],
     &["cli", "web", "devnet"],
@@ -19,16 +19,18 @@ const GROUND: usize = 0;
 const DOORS: usize = 4;
 
 /// Who may know a room of the same floor, and why.
-const NEIGHBOURS: [(&str, &str, &str); 2] = [
+const NEIGHBOURS: [(&str, &str, &str); 4] = [
     ("store", "vault", "rows hold sealed tokens, which the store cannot open"),
     ("store", "child", "the private PostgreSQL is a child process"),
+    ("phala", "wire", "a client of an HTTP API"),
+    ("safe_service", "wire", "a client of an HTTP API"),
 ];
 
 /// What touches the outside world, and the rooms that may.
 const OUTSIDE: [(&str, &[&str]); 8] = [
     ("sqlx::", &["store"]),
     ("axum::", &["web", "devnet"]),
-    ("reqwest::", &["phala", "safe_service", "notify", "chain", "cli"]),
+    ("reqwest::", &["wire", "phala", "safe_service", "notify", "chain", "cli"]),
     ("alloy::providers", &["chain", "devnet"]),
     ("alloy::transports", &["chain", "devnet"]),
     ("alloy_signer_local", &["devnet"]),

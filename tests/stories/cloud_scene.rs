@@ -17,8 +17,9 @@ use countersign::{
     devnet::cloud::{
         CloudConfig, CloudEmulator, EmulatedNode, EmulatedSource, IssuedToken, SwitchChange,
     },
-    phala::{Http, PhalaCloud},
+    phala::PhalaCloud,
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, SourceCvm, TxHash},
+    wire::Http,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};

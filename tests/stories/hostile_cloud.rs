@@ -12,7 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use countersign::phala::{CommitEvidence, CommitToken, Http, Instance, PhalaCloud, PhalaError};
+use countersign::{
+    phala::{CommitEvidence, CommitToken, Instance, PhalaCloud, PhalaError},
+    wire::Http,
+};
 use tokio::net::TcpListener;
 
 use super::cloud_scene::{APP, compose_hash, source};

@@ -2,7 +2,7 @@
 
 use alloy::{hex, primitives::B256};
 use chrono::TimeDelta;
-use countersign::{clock::Time, phala::WireAnswer};
+use countersign::{clock::Time, wire::WireAnswer};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 

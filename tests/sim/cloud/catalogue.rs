@@ -1,7 +1,7 @@
 //! Answers that refuse, of every kind that is known, and some that are not.
 
 use chrono::TimeDelta;
-use countersign::{clock::Time, phala::WireAnswer};
+use countersign::{clock::Time, wire::WireAnswer};
 
 use super::answers::refusal;
 use crate::rng::Rng;

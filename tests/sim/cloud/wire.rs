@@ -9,7 +9,7 @@ use alloy::primitives::B256;
 use chrono::TimeDelta;
 use countersign::{
     clock::Time,
-    phala::{Wire, WireAnswer, WireError},
+    wire::{Wire, WireAnswer, WireError},
 };
 use futures::future::BoxFuture;
 use reqwest::Request;

@@ -1,5 +1,5 @@
-//! What keeps Phala Cloud from being asked too much: a rate for the workspace, a rest for all calls
-//! when it says that they are too many, and a rest for one kind of call that keeps failing.
+//! What keeps a server from being asked too much: a rate for all calls, a rest for all calls when it
+//! says that they are too many, and a rest for one kind of call that keeps failing.
 //!
 //! Lost with the process. It only delays; what a call that was not made means is told by its error.
 
@@ -17,7 +17,6 @@ use governor::{
     clock::{Clock as _, DefaultClock},
 };
 
-use super::PhalaError;
 use crate::clock::{Clock, Time};
 
 /// Failures in a row after which a kind of call is left alone for a while.
@@ -38,7 +37,13 @@ pub enum Ended {
     Broken,
 }
 
-/// How Phala Cloud's endpoints do, shared by all clones of a client.
+/// Not now: a call of this kind is to be left alone for so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resting {
+    pub left: Duration,
+}
+
+/// How a server's endpoints do, shared by all clones of a client.
 pub struct Throttle {
     clock: Arc<dyn Clock>,
     rate: DefaultDirectRateLimiter,
@@ -79,8 +84,8 @@ impl Throttle {
     /// Whether a call of this kind may be made now.
     ///
     /// # Errors
-    /// [`PhalaError::Rests`], with how long it is to be left alone.
-    pub fn check(&self, call: &'static str) -> Result<(), PhalaError> {
+    /// [`Resting`], with how long it is to be left alone.
+    pub fn check(&self, call: &'static str) -> Result<(), Resting> {
         let now = self.clock.now();
         let mut seen = self.seen();
         let all = seen.all_rest_until;
@@ -89,7 +94,7 @@ impl Throttle {
         match until {
             Some(until) if now < until => {
                 let left = (until - now).to_std().unwrap_or_default();
-                Err(PhalaError::Rests { call, left })
+                Err(Resting { left })
             }
             _ => {
                 if let Some(kind) = kind.filter(|kind| kind.rests_until.is_some()) {
@@ -109,14 +114,20 @@ impl Throttle {
         }
     }
 
+    /// Lets every call rest, as when a server says that no more are left.
+    pub fn rest(&self, pause: Duration) {
+        let until = self.clock.now() + span(pause.min(ASKED_REST_MAX));
+        let mut seen = self.seen();
+        seen.all_rest_until = seen.all_rest_until.max(Some(until));
+    }
+
     /// Notes how a call ended. Only what says something about the endpoint counts.
     pub fn note(&self, call: &'static str, ended: Ended) {
+        if let Ended::Answered { status: 429, retry_after } = ended {
+            self.rest(retry_after.unwrap_or(REST_FIRST));
+        }
         let now = self.clock.now();
         let mut seen = self.seen();
-        if let Ended::Answered { status: 429, retry_after } = ended {
-            let rest = retry_after.unwrap_or(REST_FIRST).min(ASKED_REST_MAX);
-            seen.all_rest_until = seen.all_rest_until.max(Some(now + span(rest)));
-        }
         let kind = seen.kinds.entry(call).or_default();
         match ended {
             Ended::Answered { status: 429 | 500..=599, .. } | Ended::Broken => {
@@ -161,8 +172,8 @@ mod tests {
 
     fn rests(throttle: &Throttle, call: &'static str) -> Option<u64> {
         match throttle.check(call) {
-            Err(PhalaError::Rests { left, .. }) => Some(left.as_secs()),
-            _ => None,
+            Err(Resting { left }) => Some(left.as_secs()),
+            Ok(()) => None,
         }
     }
 
