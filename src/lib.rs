@@ -36,6 +36,7 @@ pub mod chain;
 pub mod child;
 pub mod notify;
 pub mod phala;
+pub mod safe_service;
 pub mod store;
 pub mod vault;
 pub mod wire;

@@ -36,6 +36,10 @@ mod stories {
     mod journal;
     mod kill;
     mod ledger_law;
+    mod mailbox_emulator;
+    mod mailbox_hostile;
+    mod mailbox_kit;
+    mod mailbox_scene;
     mod main_job;
     mod operator;
     mod phala_cli;

@@ -9,6 +9,7 @@
 //! - [`chain_scene`]: the chain, ready to use;
 //! - [`mod@execute`]: what an executor of the Safe does;
 //! - [`cloud`]: the emulated Phala Cloud;
+//! - [`safe_service`]: the emulated Safe Transaction Service;
 //! - [`town`]: chain and cloud together, with an instance that already runs.
 
 pub mod anvil;
@@ -19,6 +20,7 @@ pub mod cloud;
 pub mod execute;
 pub mod rpc;
 pub mod safe_release;
+pub mod safe_service;
 pub mod town;
 pub mod wallets;
 

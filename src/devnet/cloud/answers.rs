@@ -125,7 +125,7 @@ pub(super) fn ok(body: Value) -> Answer {
 }
 
 /// An answer whose body breaks off, which ends the connection.
-pub(super) fn cut_off() -> Response {
+pub(in crate::devnet) fn cut_off() -> Response {
     let broken = futures::stream::iter([Err::<&[u8], _>(std::io::ErrorKind::ConnectionReset)]);
     let broken = futures::StreamExt::map(broken, |part| part.map_err(std::io::Error::from));
     Response::new(Body::from_stream(broken))

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
+pub(super) use answers::cut_off;
 pub use control::{Endpoint, MovedDevice, PlannedFailure, Stranger, SwitchChange};
 pub use state::{CommitCall, EmulatedCvm, IssuedToken};
 

@@ -1,0 +1,40 @@
+// Drives a Safe Transaction Service with Safe's own client, as a wallet's back end would. Reads the
+// scene from standard input, prints what each step gave; tests/stories/mailbox_kit.rs compares it.
+
+import { createRequire } from 'node:module'
+import { text } from 'node:stream/consumers'
+
+const require = createRequire(`${process.env.NODE_MODULES}/here.js`)
+const { default: SafeApiKit } = require('@safe-global/api-kit')
+const { createWalletClient, http } = require('viem')
+const { privateKeyToAccount } = require('viem/accounts')
+
+const scene = JSON.parse(await text(process.stdin))
+const kit = new SafeApiKit({ chainId: BigInt(scene.chain_id), txServiceUrl: scene.root })
+const said = {}
+
+await kit.proposeTransaction({
+  safeAddress: scene.safe,
+  safeTransactionData: scene.tx,
+  safeTxHash: scene.hash,
+  senderAddress: scene.sender,
+  senderSignature: scene.signatures[0],
+  origin: scene.origin,
+})
+said.transaction = await kit.getTransaction(scene.hash)
+await kit.confirmTransaction(scene.hash, scene.signatures[1])
+said.confirmations = await kit.getTransactionConfirmations(scene.hash)
+said.queue = await kit.getPendingTransactions(scene.safe, { currentNonce: scene.nonce })
+said.next_nonce = await kit.getNextNonce(scene.safe)
+
+const owner = privateKeyToAccount(scene.owner_key)
+await kit.addSafeDelegate({
+  safeAddress: scene.safe,
+  delegateAddress: scene.delegate,
+  delegatorAddress: owner.address,
+  label: 'countersign',
+  signer: createWalletClient({ account: owner, transport: http('http://127.0.0.1:1') }),
+})
+said.delegates = await kit.getSafeDelegates({ safeAddress: scene.safe })
+
+console.log(JSON.stringify(said))
