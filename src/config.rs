@@ -82,6 +82,19 @@ pub struct ChainSettings {
     pub kms: Vec<AppId>,
     /// Prefix of links to transactions, such as `https://basescan.org/tx/`.
     pub explorer: Option<Url>,
+    pub safe_service: SafeServiceSetting,
+}
+
+/// Which Safe Transaction Service a chain has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SafeServiceSetting {
+    /// The hosted one, if there is a key to use it with.
+    #[default]
+    Hosted,
+    /// None.
+    Off,
+    /// One of somebody's own, by its root, with or without `/api`.
+    At(Url),
 }
 
 /// All settings of the service.
@@ -101,6 +114,8 @@ pub struct Settings {
     pub boot_poll: Duration,
     /// Where alerts are posted as JSON.
     pub webhooks: Vec<Url>,
+    /// Where people reach Countersign, for links to it from elsewhere.
+    pub public_url: Option<Url>,
 }
 
 /// One sentence about the setting that is wrong.
@@ -122,6 +137,7 @@ struct File {
     open_reads: Option<bool>,
     settle_seconds: Option<u64>,
     boot_poll_seconds: Option<u64>,
+    public_url: Option<String>,
     #[serde(default)]
     webhooks: Vec<String>,
     #[serde(default)]
@@ -143,6 +159,7 @@ struct ChainFile {
     #[serde(default)]
     kms: Vec<String>,
     explorer: Option<String>,
+    safe_service: Option<String>,
 }
 
 /// What flags and environment say; each wins over the file.
@@ -155,6 +172,7 @@ pub struct Overrides {
     pub settle_seconds: Option<u64>,
     pub boot_poll_seconds: Option<u64>,
     pub webhooks: Vec<String>,
+    pub public_url: Option<String>,
     /// Each `ID=URL[,URL…][;key=value…]`, with the keys of the file.
     pub chains: Vec<String>,
 }
@@ -183,6 +201,7 @@ impl Settings {
             let (id, chain) = parse_chain_flag(text)?;
             file.chains.insert(id, chain);
         }
+        let public_url = overrides.public_url.or(file.public_url);
         let listen = overrides.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.into());
         let phala = overrides.phala_api_prefix.or(file.phala_api_prefix);
         let settle = overrides.settle_seconds.or(file.settle_seconds);
@@ -214,6 +233,7 @@ impl Settings {
                 .iter()
                 .map(|url| http_url("webhooks", url))
                 .collect::<Result<_, _>>()?,
+            public_url: public_url.map(|url| http_url("public_url", &url)).transpose()?,
         })
     }
 }
@@ -264,6 +284,11 @@ impl ChainFile {
             rate: rate(&name("calls_per_second"), self.calls_per_second, DEFAULT_RPC_RATE)?,
             backfill_blocks: self.backfill_blocks.unwrap_or(DEFAULT_BACKFILL_BLOCKS),
             explorer: self.explorer.map(|url| http_url(&name("explorer"), &url)).transpose()?,
+            safe_service: match self.safe_service.as_deref() {
+                None => SafeServiceSetting::Hosted,
+                Some("off") => SafeServiceSetting::Off,
+                Some(url) => SafeServiceSetting::At(http_url(&name("safe_service"), url)?),
+            },
         })
     }
 }
@@ -297,6 +322,7 @@ fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
             "apps" => chain.apps = value.split(',').map(str::to_owned).collect(),
             "kms" => chain.kms = value.split(',').map(str::to_owned).collect(),
             "explorer" => chain.explorer = Some(value.into()),
+            "safe_service" => chain.safe_service = Some(value.into()),
             _ => return Err(wrong(format!("chains.{id}.{key}"), "no such setting")),
         }
     }
@@ -369,6 +395,8 @@ mod tests {
             ("[chains.1]\nrpc = ['http://x']\ncalls_per_second = 0", "chains.1.calls_per_second"),
             ("phala_calls_per_second = 0", "phala_calls_per_second"),
             ("[chains.1]\nrpc = ['http://x']\nkms = ['0x12']", "chains.1.kms"),
+            ("[chains.1]\nrpc = ['http://x']\nsafe_service = 'on'", "chains.1.safe_service"),
+            ("public_url = 'here'", "public_url"),
         ] {
             let error = read(file).unwrap_err().to_string();
             assert!(error.contains(names), "{error:?} should name {names}");

@@ -13,6 +13,7 @@
 
 mod beside;
 mod lead;
+mod mail;
 mod rest;
 mod workers;
 
@@ -23,6 +24,8 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use workers::Wake;
 
+pub use mail::SafeAccess;
+
 use crate::{
     chain::Chains,
     clock::Clock,
@@ -31,7 +34,7 @@ use crate::{
     intake::prepare::{self, PrepareError, Renewal},
     notify::Webhooks,
     phala::PhalaCloud,
-    propose::{self, ProposeError},
+    propose::{self, Mailbox, ProposeError},
     request::{
         Request,
         event::Event,
@@ -79,6 +82,8 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     pub settings: Settings,
     pub webhooks: Webhooks,
+    /// Safe's mailboxes, of the chains that have one.
+    pub mailboxes: Vec<Mailbox>,
 }
 
 /// Why a step failed. Every kind is tried again; a lost lease is somebody else's to try.
@@ -157,7 +162,14 @@ impl Service {
             webhooks: Webhooks::new(settings.webhooks.clone())
                 .map_err(|error| NetworkError(error.into()))?,
             settings,
+            mailboxes: vec![],
         })
+    }
+
+    /// The same, with Safe's mailboxes of the chains that have one.
+    pub fn with_mailboxes(self, access: &SafeAccess) -> Result<Self, NetworkError> {
+        let mailboxes = mail::mailboxes(&self.settings, access, &self.clock);
+        Ok(Self { mailboxes: mailboxes.map_err(NetworkError)?, ..self })
     }
 
     /// Runs workers, followers and deliveries until `stop`; steps under way are finished.
@@ -169,10 +181,12 @@ impl Service {
             let woken = if lanes[0] == Lane::Commits { &wake.commits } else { &wake.others };
             self.work(lanes, woken, stop.clone())
         });
+        let mailboxes = self.mailboxes.iter().map(|mailbox| self.mail(mailbox, stop.clone()));
         let followers = self.chains.iter().map(|chain| self.follow(chain, stop.clone()));
         futures::join!(
             join_all(workers),
             join_all(followers),
+            join_all(mailboxes),
             self.listen(&wake, stop.clone()),
             self.remind(stop.clone()),
             self.deliver(stop.clone()),

@@ -24,6 +24,7 @@ mod stories {
     mod commit_once;
     mod crash;
     mod crowd;
+    mod delegates;
     mod descriptions;
     mod devnet_chain;
     mod endpoints;
@@ -36,6 +37,7 @@ mod stories {
     mod journal;
     mod kill;
     mod ledger_law;
+    mod mailbox;
     mod mailbox_emulator;
     mod mailbox_hostile;
     mod mailbox_kit;

@@ -8,6 +8,7 @@ mod client;
 mod compose;
 mod confirm;
 pub mod database;
+mod delegate;
 #[cfg(feature = "devnet")]
 pub mod devnet;
 #[cfg(feature = "devnet")]
@@ -87,6 +88,7 @@ enum Command {
     Payload(payload::PayloadArgs),
     Verify(Box<verify::VerifyArgs>),
     Confirm(confirm::ConfirmArgs),
+    Delegate(Box<delegate::DelegateArgs>),
     Withdraw(end::EndArgs),
     /// Refuse a request in review; possible until its commit has begun.
     #[command(after_help = "Example:
@@ -116,7 +118,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 
 async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
     match command {
-        Command::Serve(args) => serve::run(*args).await.map(|()| Answer::silent()),
+        Command::Serve(args) => Box::pin(serve::run(*args)).await.map(|()| Answer::silent()),
         #[cfg(feature = "devnet")]
         Command::Devnet(args) => {
             devnet::run(args, &globals.service, globals.json).await?;
@@ -129,6 +131,7 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
         Command::Payload(args) => payload::run(&args, globals).await,
         Command::Verify(args) => verify::run(*args, globals).await,
         Command::Confirm(args) => confirm::run(&args, globals).await,
+        Command::Delegate(args) => delegate::run(*args).await,
         Command::Withdraw(args) => end::run("withdraw", &args, globals).await,
         Command::Reject(args) => end::run("reject", &args, globals).await,
         Command::Retry(args) => retry::run(&args, globals).await,

@@ -12,7 +12,8 @@ use super::{database, logging};
 use crate::{
     clock::SystemClock,
     config::{Overrides, Settings},
-    flow::Service,
+    flow::{SafeAccess, Service},
+    safe_service::ProposerKey,
     vault::Vault,
     web,
 };
@@ -34,7 +35,8 @@ pub struct ServeArgs {
     listen: Option<String>,
     /// A chain to follow and its RPC endpoints, HTTP or websocket: `ID=URL[,URL…]
     /// [;depth=N|safe|finalized][;quorum=N][;poll_ms=N][;calls_per_second=N][;apps=ADDRESS,…]
-    /// [;kms=ADDRESS,…][;backfill_blocks=N][;explorer=URL]`. May be given more than once.
+    /// [;kms=ADDRESS,…][;backfill_blocks=N][;explorer=URL]
+    /// [;safe_service=URL|off]`. May be given more than once.
     #[arg(long = "chain", env = "COUNTERSIGN_CHAIN", value_name = "ID=URL", value_delimiter = ' ')]
     chains: Vec<String>,
     #[command(flatten)]
@@ -66,6 +68,20 @@ pub struct ServeArgs {
         value_name = "URL"
     )]
     webhooks: Vec<String>,
+    /// API key of Safe's Transaction Service. With it, or with a proposer key, proposals and
+    /// signatures are exchanged with the hosted service.
+    #[arg(long, env = "SAFE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    safe_api_key: Option<SecretString>,
+    /// Private key that proposals are posted with: of a delegate of an owner (`countersign delegate
+    /// add`). The key of an owner would sign with each of them.
+    #[arg(long, env = "COUNTERSIGN_PROPOSER_KEY", hide_env_values = true, value_name = "HEX")]
+    proposer_key: Option<SecretString>,
+    /// File that holds the proposer key.
+    #[arg(long, env = "COUNTERSIGN_PROPOSER_KEY_FILE", value_name = "FILE")]
+    proposer_key_file: Option<PathBuf>,
+    /// Where people reach this service: it is told beside a proposal in Safe's mailbox.
+    #[arg(long, env = "COUNTERSIGN_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
     /// How long an unanswered commit is looked for before it counts as without effect [default: 60].
     #[arg(long, env = "COUNTERSIGN_SETTLE_SECONDS", value_name = "SECONDS")]
     settle_seconds: Option<u64>,
@@ -89,13 +105,15 @@ pub async fn run(args: ServeArgs) -> Result<()> {
             "no PHALA_CLOUD_API_KEY: requests are collected and approved, but nothing is committed"
         );
     }
+    let access = SafeAccess { api_key: args.safe_api_key.clone(), proposer: proposer(&args)? };
     let database = database::open(&args.database).await?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
     let clock = Arc::new(SystemClock);
-    let service = Service::new(settings, database.store.clone(), vault, args.phala_api_key, clock)?;
+    let service = Service::new(settings, database.store.clone(), vault, args.phala_api_key, clock)?
+        .with_mailboxes(&access)?;
     let stop = CancellationToken::new();
     stop_on_signal(&stop)?;
     tracing::info!(%address, "listens on http://{address}");
@@ -119,6 +137,19 @@ fn vault(args: &ServeArgs) -> Result<Vault> {
     Ok(Vault::from_hex(&key)?)
 }
 
+fn proposer(args: &ServeArgs) -> Result<Option<ProposerKey>> {
+    let text = match (&args.proposer_key, &args.proposer_key_file) {
+        (Some(key), _) => key.clone(),
+        (None, Some(file)) => fs::read_to_string(file)
+            .with_context(|| format!("cannot read the proposer key in {}", file.display()))?
+            .into(),
+        (None, None) => return Ok(None),
+    };
+    let key = ProposerKey::from_hex(&text).context("COUNTERSIGN_PROPOSER_KEY")?;
+    tracing::info!(proposer = %key.address(), "posts proposals to Safe's mailbox");
+    Ok(Some(key))
+}
+
 fn settings(args: &ServeArgs) -> Result<Settings> {
     let file = match &args.config {
         Some(path) => fs::read_to_string(path)
@@ -133,6 +164,7 @@ fn settings(args: &ServeArgs) -> Result<Settings> {
         settle_seconds: args.settle_seconds,
         boot_poll_seconds: args.boot_poll_seconds,
         webhooks: args.webhooks.clone(),
+        public_url: args.public_url.clone(),
         chains: args.chains.clone(),
     };
     Ok(Settings::read(&file, overrides)?)

@@ -109,7 +109,29 @@ pub fn page_of(request: &Value, title: &str) -> Page {
             facts.push((name, text(request, place).into()));
         }
     }
+    facts.extend(mailbox(&request["safe_service"]));
     Page::default().title(title).facts(facts)
+}
+
+/// How the proposal stands in Safe's mailbox, where there is one.
+fn mailbox(told: &Value) -> Vec<(&'static str, Cell)> {
+    if !told.is_object() {
+        return vec![];
+    }
+    let posted = if told["posted_at"].is_string() {
+        format!("posted, last read {}", time(told, "/read_at"))
+    } else {
+        "not posted yet".to_owned()
+    };
+    let mut facts = vec![("Safe's mailbox", posted.into())];
+    for (name, place, tone) in
+        [("It says", "/hint", Tone::Waiting), ("It fails", "/problem", Tone::Bad)]
+    {
+        if told.pointer(place).is_some_and(Value::is_string) {
+            facts.push((name, Cell::toned(text(told, place), tone)));
+        }
+    }
+    facts
 }
 
 /// Why it is there, what is next and when.

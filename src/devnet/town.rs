@@ -167,6 +167,7 @@ impl Town {
             apps: vec![],
             kms: vec![],
             explorer: None,
+            safe_service: crate::config::SafeServiceSetting::Off,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Puts what is missing on chain to the owner of the app: builds the owner's transaction, collects
-//! signatures, and replaces a proposal that can no longer be executed.
+//! signatures, here and in Safe's mailbox, and replaces a proposal that can no longer be executed.
 
 mod build;
 mod confirm;
+mod mail;
 mod refresh;
 
 pub use build::{ProposeError, propose, route, singleton_warning};
 pub use confirm::{ConfirmError, confirm};
+pub use mail::{Exchanged, MailError, Mailbox, exchange};
 pub use refresh::refresh;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Account, Ask, Confirmations, Delegate, Disbelief, MailTransaction, Post, Queue, SafeService,
-    SafeServiceError, body, delegates, json, queue, signatures, transaction,
+    SafeServiceError, at_nonce, body, delegates, json, queue, signatures, transaction,
 };
 use crate::{
     request::ids::SafeTxHash,
@@ -148,6 +148,21 @@ impl SafeService {
         let path = ["v2", "safes", &safe, "multisig-transactions", ""];
         let query = [("executed", "false"), ("nonce__gte", nonce.as_str())];
         queue(&self.get(CALL, &path, &query).await?, account, from).map_err(not_believed(CALL))
+    }
+
+    /// Everything that is or was proposed with one nonce, checked; `asked` is the transaction that
+    /// matters.
+    pub async fn at_nonce(
+        &self,
+        account: &Account,
+        nonce: u64,
+        asked: SafeTxHash,
+    ) -> Result<Vec<MailTransaction>, SafeServiceError> {
+        const CALL: &str = "read nonce";
+        let (safe, text) = (account.safe.to_string(), nonce.to_string());
+        let path = ["v2", "safes", &safe, "multisig-transactions", ""];
+        let answer = self.get(CALL, &path, &[("nonce", text.as_str())]).await?;
+        at_nonce(&answer, account, nonce, asked).map_err(not_believed(CALL))
     }
 
     /// Takes a transaction out of the mailbox that is not executed. The signature is the

@@ -12,6 +12,7 @@
 mod calls;
 mod delegate;
 mod error;
+mod key;
 mod post;
 mod read;
 
@@ -32,10 +33,11 @@ use url::Url;
 pub use calls::Permission;
 pub use delegate::{DelegateRequest, DeleteRequest, Hour};
 pub use error::{Refusal, SafeServiceError, WhatToDo};
+pub use key::{CannotSign, NoKey, ProposerKey};
 pub use post::{Origin, Post};
 pub use read::{
     Account, Confirmations, Delegate, Disbelief, Execution, MailTransaction, Queue, Queued,
-    delegates, next_nonce, queue, signatures, transaction,
+    at_nonce, delegates, next_nonce, queue, signatures, transaction,
 };
 
 use crate::{

@@ -18,7 +18,7 @@ const NOTE_CHARS_MAX: usize = 80;
 /// Where a transaction comes from. It is not signed. Safe's web application shows the note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    pub url: String,
+    pub url: Option<String>,
     pub name: String,
     pub note: String,
 }
@@ -28,9 +28,11 @@ impl Origin {
     #[must_use]
     pub fn to_text(&self) -> String {
         let note: String = self.note.chars().take(NOTE_CHARS_MAX).collect();
-        let whole = json!({ "url": self.url, "name": self.name, "note": note }).to_string();
-        if whole.chars().count() <= ORIGIN_CHARS_MAX {
-            return whole;
+        if let Some(url) = &self.url {
+            let whole = json!({ "url": url, "name": self.name, "note": note }).to_string();
+            if whole.chars().count() <= ORIGIN_CHARS_MAX {
+                return whole;
+            }
         }
         let without_url = json!({ "name": self.name, "note": note }).to_string();
         if without_url.chars().count() <= ORIGIN_CHARS_MAX {
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn an_origin_fits_and_keeps_its_note() {
         let origin = |url: &str, note: &str| Origin {
-            url: url.into(),
+            url: Some(url.into()),
             name: "Countersign".into(),
             note: note.into(),
         };

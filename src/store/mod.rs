@@ -11,6 +11,7 @@ pub mod journal;
 pub mod lease;
 pub mod ledger;
 pub mod lists;
+pub mod mailings;
 pub mod managed;
 pub mod outbox;
 pub mod paths;

@@ -5,6 +5,7 @@ pub mod candidates;
 pub mod explained;
 pub mod gate;
 pub mod live;
+pub mod mailbox;
 pub mod pages;
 pub mod probes;
 pub mod problem;

@@ -33,7 +33,7 @@ const OUTSIDE: [(&str, &[&str]); 8] = [
     ("reqwest::", &["wire", "phala", "safe_service", "notify", "chain", "cli"]),
     ("alloy::providers", &["chain", "devnet"]),
     ("alloy::transports", &["chain", "devnet"]),
-    ("alloy_signer_local", &["devnet"]),
+    ("alloy_signer_local", &["safe_service", "devnet"]),
     ("Utc::now", &["clock"]),
     ("SystemTime::now", &[]),
 ];

@@ -26,6 +26,7 @@ await kit.confirmTransaction(scene.hash, scene.signatures[1])
 said.confirmations = await kit.getTransactionConfirmations(scene.hash)
 said.queue = await kit.getPendingTransactions(scene.safe, { currentNonce: scene.nonce })
 said.next_nonce = await kit.getNextNonce(scene.safe)
+said.at_nonce = await kit.getMultisigTransactions(scene.safe, { nonce: scene.nonce })
 
 const owner = privateKeyToAccount(scene.owner_key)
 await kit.addSafeDelegate({

@@ -140,6 +140,7 @@ impl Outside {
             clock: Arc::new(clock.clone()),
             settings: self.settings.clone(),
             webhooks: self.webhooks.clone(),
+            mailboxes: vec![],
         }
     }
 

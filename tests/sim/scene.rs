@@ -127,6 +127,7 @@ impl Scene {
             apps: vec![],
             kms: vec![],
             explorer: None,
+            safe_service: countersign::config::SafeServiceSetting::Off,
         }
     }
 

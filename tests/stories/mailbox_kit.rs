@@ -99,6 +99,7 @@ async fn our_client_and_api_kit_say_the_same_on_the_wire_and_hear_the_same() {
     let queue = client.queue(&account, from).await.unwrap();
     // Their next nonce reads the queue once more.
     let again = client.queue(&account, from).await.unwrap();
+    let at_nonce = client.at_nonce(&account, from, hash).await.unwrap();
     let hour = Hour::of(mailbox.clock.now());
     let permit = DelegateRequest { chain: account.chain, delegate, hour };
     let signature = owner.signer().sign_hash_sync(&permit.signing_hash()).unwrap();
@@ -114,7 +115,7 @@ async fn our_client_and_api_kit_say_the_same_on_the_wire_and_hear_the_same() {
 
     let (ours, kits) = (comparable(&fresh.requests()), comparable(&their_requests));
     assert_eq!(ours, kits);
-    assert_eq!(ours.len(), 8);
+    assert_eq!(ours.len(), 9);
 
     assert_eq!(read.tx, tx);
     assert_eq!(theirs["transaction"]["safeTxHash"], json!(hash));
@@ -124,6 +125,8 @@ async fn our_client_and_api_kit_say_the_same_on_the_wire_and_hear_the_same() {
     assert_eq!(theirs["queue"]["results"][0]["safeTxHash"], json!(hash));
     let their_nonce = decimal::parse(theirs["next_nonce"].as_str().unwrap()).unwrap();
     assert_eq!(next_nonce(&again, from), their_nonce.to::<u64>());
+    assert_eq!(at_nonce[0].hash, hash);
+    assert_eq!(theirs["at_nonce"]["results"][0]["safeTxHash"], json!(hash));
     assert_eq!(delegates[0].delegate, delegate);
     assert_eq!(theirs["delegates"]["results"][0]["delegate"], json!(delegate.to_string()));
 }

@@ -106,7 +106,7 @@ impl Mailbox {
 
 pub fn origin() -> Origin {
     Origin {
-        url: "https://approve.example".into(),
+        url: Some("https://approve.example".into()),
         name: "Countersign".into(),
         note: "request 7".into(),
     }

@@ -82,6 +82,7 @@ fn chain(endpoints: &[Endpoint], quorum: usize, depth: DepthPolicy) -> Chain {
         apps: vec![],
         kms: vec![],
         explorer: None,
+        safe_service: countersign::config::SafeServiceSetting::Off,
     };
     Chain::over(settings, endpoints.iter().map(|endpoint| ("paper", endpoint.client())).collect())
 }

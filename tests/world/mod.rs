@@ -22,7 +22,7 @@ use countersign::{
         cloud::{MovedDevice, SwitchChange},
     },
     dstack::Write,
-    flow::Service,
+    flow::{SafeAccess, Service},
     owner::Call,
     request::ids::{DeviceId, SourceCvm},
     store::Store,
@@ -72,6 +72,8 @@ pub struct World {
     pub settings: Settings,
     pub seal_key: SecretString,
     pub clock: Arc<TravellingClock>,
+    /// What Safe's mailbox is used with, where the settings name one.
+    pub safe_access: SafeAccess,
 }
 
 /// The service, running in this process.
@@ -103,7 +105,8 @@ impl World {
         settings.boot_poll = Duration::from_millis(50);
         settings.phala_rate = NonZeroU32::new(10_000).unwrap();
         let seal_key = Vault::generate_key().expect("the system has random numbers");
-        Self { town, database: database().await, settings, seal_key, clock }
+        let safe_access = SafeAccess::default();
+        Self { town, database: database().await, settings, seal_key, clock, safe_access }
     }
 
     /// The service, which nothing drives yet.
@@ -112,6 +115,7 @@ impl World {
         let vault = Vault::from_hex(&self.seal_key).expect("a generated key is a key");
         let api_key = Some(self.town.cloud.api_key().into());
         Service::new(self.settings.clone(), store, vault, api_key, self.clock.clone())
+            .and_then(|service| service.with_mailboxes(&self.safe_access))
             .expect("the service is put together")
     }
 

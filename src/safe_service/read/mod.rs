@@ -271,6 +271,33 @@ pub fn queue(answer: &Value, account: &Account, from: u64) -> Result<Queue, Disb
     Ok(read)
 }
 
+/// Reads the answer to "what has this nonce?": every transaction that is or was proposed with it, of
+/// which at most one can be executed. `asked` is the one that matters.
+///
+/// # Errors
+/// [`Disbelief`], when it is no list, or when what it says of `asked` is not believed. Other rows
+/// that are not believed are left out.
+pub fn at_nonce(
+    answer: &Value,
+    account: &Account,
+    nonce: u64,
+    asked: SafeTxHash,
+) -> Result<Vec<MailTransaction>, Disbelief> {
+    let mut read = vec![];
+    for row in rows("the transactions of a nonce", answer)?.iter().take(ROWS_MAX) {
+        let claimed = row.get("safeTxHash").and_then(Value::as_str);
+        let is_asked = claimed.and_then(|hash| hash.parse().ok()) == Some(asked);
+        let hash = content(row, account).map(|(_, hash)| hash);
+        match hash.and_then(|hash| transaction(row, account, hash)) {
+            Ok(mail) if mail.tx.nonce == U256::from(nonce) => read.push(mail),
+            Ok(_) => {}
+            Err(disbelief) if is_asked => return Err(disbelief),
+            Err(_) => {}
+        }
+    }
+    Ok(read)
+}
+
 /// The first nonce after everything that waits, as Safe's own tools choose it.
 #[must_use]
 pub fn next_nonce(queue: &Queue, on_chain: u64) -> u64 {

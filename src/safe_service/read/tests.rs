@@ -235,6 +235,16 @@ fn a_queue_keeps_what_waits_and_tells_what_it_does_not_believe() {
 }
 
 #[test]
+fn at_a_nonce_what_is_asked_for_is_believed_or_refused() {
+    let rival = changed("/safeTxHash", json!(hash(6)));
+    let ask = |rows: Value| at_nonce(&json!({ "results": rows }), &account(), 7, hash(7));
+    assert_eq!(ask(json!([row(7), row(8), rival])).unwrap().len(), 1, "others are left out");
+    let swapped = changed("/to", json!(SAFE.to_string()));
+    assert!(matches!(ask(json!([swapped])), Err(Disbelief::WrongHash { .. })));
+    assert_eq!(ask(json!([])), Ok(vec![]));
+}
+
+#[test]
 fn delegates_are_read_and_nonsense_is_left_out() {
     let delegate = key(3).address().to_string();
     let good = json!({ "safe": null, "delegate": delegate, "delegator": SAFE.to_string(), "label": "bot" });
@@ -282,6 +292,7 @@ proptest! {
         for answer in [&value, &mutated, &json!({ "results": [mutated.clone(), value.clone()] })] {
             drop((transaction(answer, &account(), hash(7)), signatures(answer, hash(7))));
             drop((queue(answer, &account(), 0), delegates(answer)));
+            drop(at_nonce(answer, &account(), 7, hash(7)));
         }
         // What is believed is what was asked for, whatever else stands there.
         if let Ok(read) = transaction(&mutated, &account(), hash(7)) {

@@ -282,6 +282,7 @@ pub async fn confirm(
     let chain = service.chains.get(request.chain)?;
     let now = service.clock.now();
     let confirmation = propose::confirm(&service.store, chain, &request, &signature, now).await?;
+    service.wake_mailbox(id).await;
     let status = if confirmation.added { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(confirmation.request.into())))
 }

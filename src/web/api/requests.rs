@@ -30,6 +30,7 @@ use crate::{
         candidates::{Candidates, candidates},
         explained::{Explained, explained},
         gate::{Reader, Writer},
+        mailbox::{MailboxView, mailbox},
         problem::Problem,
         standing::Standings,
     },
@@ -102,6 +103,10 @@ pub struct RequestView {
     /// whose commit ended nobody knows how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidates: Option<Candidates>,
+    /// How its proposal stands in Safe's mailbox; only when one request is read, and the chain has
+    /// such a service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safe_service: Option<MailboxView>,
     /// Looks in a row that led to nothing, which the pauses grow with.
     pub attempts: u32,
     /// When it is looked at again, unless something wakes it earlier; absent when it has ended.
@@ -147,6 +152,7 @@ impl From<Request> for RequestView {
             next_step: if needs_attention { "a person must look" } else { status.next_step() },
             explanation: None,
             candidates: None,
+            safe_service: None,
             attempts: request.attempts,
             next_try_at: (!status.is_end()).then_some(request.next_try_at),
             chain_id: request.chain,
@@ -352,12 +358,14 @@ pub async fn show(
     let mut request = store.request(id).await?;
     let Explained { depth, explanation } = explained(&state.service, &mut request).await?;
     let candidates = candidates(&state, &request).await?;
+    let safe_service = mailbox(&state.service, id).await?;
     let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     timeline.reverse();
     Ok(Json(RequestView {
         depth,
         explanation: Some(explanation),
         candidates,
+        safe_service,
         timeline: Some(timeline),
         ..request.into()
     }))

@@ -34,6 +34,7 @@ use crate::{
         },
         candidates::{Candidates, candidates},
         explained::{Explained, explained},
+        mailbox::{MailboxView, mailbox},
     },
 };
 
@@ -62,6 +63,7 @@ struct RequestPage {
     /// What a person may run, when one is waited for.
     commands: Vec<String>,
     candidates: Option<Candidates>,
+    mailbox: Option<MailboxView>,
     created_by: String,
     chain: String,
     /// What must be allowed for the replica to run, and whether it is.
@@ -98,6 +100,7 @@ struct Executed {
 struct Known<'a> {
     explanation: Explanation,
     candidates: Option<Candidates>,
+    mailbox: Option<MailboxView>,
     proposal: Option<ProposalView>,
     ledger: &'a [LedgerEntry],
     journal: Vec<Entry>,
@@ -118,6 +121,7 @@ impl RequestPage {
             explanation: known.explanation,
             commands,
             candidates: known.candidates,
+            mailbox: known.mailbox,
             created_by: actor(&request.created_by),
             chain: request.chain.label(),
             wanted: wanted(&request, review.as_ref(), known.ledger),
@@ -196,6 +200,7 @@ fn wanted(request: &Request, review: Option<&Review>, ledger: &[LedgerEntry]) ->
 pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<String>) -> Page {
     let id = request_id(&id)?;
     let service = &state.service;
+    service.visit_mailbox(id).await;
     let mut request = service.store.request(id).await?;
     let Explained { explanation, .. } = explained(service, &mut request).await?;
     let mut journal = service.store.journal_page(Some(id), None, TIMELINE_MAX).await?;
@@ -203,6 +208,7 @@ pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<Stri
     let known = Known {
         explanation,
         candidates: candidates(&state, &request).await?,
+        mailbox: mailbox(service, id).await?,
         proposal: proposals::view(&state, id).await?,
         ledger: &service.store.ledger(request.chain, request.app).await?,
         journal,
@@ -231,6 +237,7 @@ mod tests {
         Known {
             explanation: explain::explain(request, &Around::only(means), now),
             candidates: None,
+            mailbox: None,
             proposal: None,
             ledger: &[],
             journal: vec![],
@@ -309,6 +316,26 @@ mod tests {
         assert!(!page.contains("<script>") && !page.contains("<img") && !page.contains("<b>"));
         assert!(page.contains("&#60;script&#62;alert"), "{page}");
         assert!(page.contains("class=\"card alarm\""), "attention is loud: {page}");
+    }
+
+    #[test]
+    fn what_safes_mailbox_says_stands_beside_the_signatures() {
+        let (request, proposal) = (samples::request(), samples::proposal());
+        let now = request.expires_at - TimeDelta::days(2);
+        let mailbox = MailboxView {
+            posted_at: Some(now),
+            read_at: Some(now),
+            hint: Some("nonce 12 was used by <another>".into()),
+            problem: Some("the service answered 503".into()),
+        };
+        let proposal = Some(ProposalView::of(&proposal, &[], request.app));
+        let known = Known { mailbox: Some(mailbox), proposal, ..known(&request, now) };
+        let page = RequestPage::new(request, known, now).render().unwrap();
+        for part in ["nonce 12 was used by &#60;another&#62;", "answered 503", "Safe{Wallet} too"] {
+            assert!(page.contains(part), "{part} is missing in {page}");
+        }
+        let without = shown(samples::request(), Some(&samples::proposal()));
+        assert!(!without.contains("Safe's mailbox"), "{without}");
     }
 
     #[test]

@@ -276,6 +276,7 @@ fn settings(id: ChainId, quorum: usize) -> ChainSettings {
         apps: vec![],
         kms: vec![],
         explorer: None,
+        safe_service: countersign::config::SafeServiceSetting::Off,
     }
 }
 

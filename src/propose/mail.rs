@@ -1,0 +1,324 @@
+//! One exchange with Safe's mailbox: our proposal goes there, signatures go both ways, so that it
+//! does not matter where an owner signs.
+//!
+//! ```text
+//! read what the mailbox has at our nonce ─► post ours if it never had it
+//!                                        ─► take over its signatures, each checked as by hand
+//!                                        ─► give it ours
+//!                                        ─► what else stands at the nonce: a hint
+//! ```
+//!
+//! The mailbox decides nothing. A request goes on without it, and nothing waits for this. It is read
+//! before anything is posted, so that what a crash or a lost answer left is seen.
+
+use alloy::primitives::Address;
+use url::Url;
+
+use super::confirm::{ConfirmError, confirm};
+use crate::{
+    chain::{Chain, ChainError},
+    clock::Time,
+    request::{Request, ids::SafeTxHash},
+    safe::{self, SafeTx, signature::SignatureKind},
+    safe_service::{
+        Account, CannotSign, MailTransaction, Origin, Post, ProposerKey, SafeService,
+        SafeServiceError, WhatToDo,
+    },
+    store::{
+        Store, StoreError,
+        mailings::Mailing,
+        proposals::{Confirmation, Proposal, SafeProposal},
+    },
+};
+
+/// The mailbox of a chain, and who posts there.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    pub service: SafeService,
+    pub proposer: Option<ProposerKey>,
+    /// Where people reach Countersign.
+    pub public_url: Option<Url>,
+}
+
+/// Why an exchange failed; tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Service(#[from] SafeServiceError),
+    #[error(transparent)]
+    Sign(#[from] CannotSign),
+    #[error("the stored transaction does not hash to what was shown; nothing is posted")]
+    HashDiffers,
+}
+
+impl MailError {
+    /// What is to be done about it.
+    #[must_use]
+    pub fn what_to_do(&self) -> WhatToDo {
+        match self {
+            Self::Service(error) => error.what_to_do(),
+            Self::Store(_) | Self::Chain(_) => WhatToDo::TryLater(None),
+            Self::Sign(_) | Self::HashDiffers => WhatToDo::AskAPerson,
+        }
+    }
+}
+
+/// What came of an exchange.
+#[derive(Debug, Default)]
+pub struct Exchanged {
+    /// The mailbox has our proposal, or had it.
+    pub is_posted: bool,
+    /// Something went over, one way or the other.
+    pub has_moved: bool,
+    /// What the mailbox says of the nonce, or what it was not given.
+    pub hint: Option<String>,
+    /// What could not be given to it, although the rest could.
+    pub problem: Option<SafeServiceError>,
+}
+
+/// Exchanges one proposal with the mailbox.
+pub async fn exchange(
+    store: &Store,
+    chain: &Chain,
+    mailbox: &Mailbox,
+    mailing: &Mailing,
+    now: Time,
+) -> Result<Exchanged, MailError> {
+    let request = store.request(mailing.request).await?;
+    let proposal = store.proposal(request.id).await?;
+    let Some(proposal) = proposal.filter(|proposal| proposal.id == mailing.proposal) else {
+        return Ok(Exchanged::default());
+    };
+    let Some(content) = &proposal.safe else { return Ok(Exchanged::default()) };
+    let account = Account { chain: proposal.chain, safe: proposal.owner, version: content.version };
+    let hash = safe::hashes(&content.tx, account.chain, account.safe, account.version);
+    if hash != content.hashes {
+        return Err(MailError::HashDiffers);
+    }
+    let talk = Talk {
+        store,
+        chain,
+        mailbox,
+        account,
+        request: &request,
+        proposal: &proposal,
+        content,
+        now,
+    };
+    talk.exchange(mailing.posted_at.is_some()).await
+}
+
+/// Everything an exchange is about.
+struct Talk<'a> {
+    store: &'a Store,
+    chain: &'a Chain,
+    mailbox: &'a Mailbox,
+    account: Account,
+    request: &'a Request,
+    proposal: &'a Proposal,
+    content: &'a SafeProposal,
+    now: Time,
+}
+
+impl Talk<'_> {
+    fn hash(&self) -> SafeTxHash {
+        self.content.hashes.safe_tx_hash
+    }
+
+    async fn exchange(&self, was_posted: bool) -> Result<Exchanged, MailError> {
+        let service = &self.mailbox.service;
+        let mut there = service.at_nonce(&self.account, self.content.nonce, self.hash()).await?;
+        let place = there.iter().position(|mail| mail.hash == self.hash());
+        let ours = match place {
+            Some(place) => Some(there.swap_remove(place)),
+            // The list hides what nobody vouches for, and may be an old one.
+            None if was_posted => service.transaction(&self.account, self.hash()).await?,
+            None => None,
+        };
+        let mut done = Exchanged { is_posted: was_posted, ..Exchanged::default() };
+        let given = self.store.confirmations(self.proposal.id).await?;
+        let known: Vec<Address> = match &ours {
+            Some(ours) => {
+                done.is_posted = true;
+                done.has_moved |= !was_posted;
+                done.has_moved |= self.take_over(ours, &given).await?;
+                ours.confirmations.signed.iter().map(|(owner, _)| *owner).collect()
+            }
+            // Whoever took it out meant it.
+            None if was_posted => vec![],
+            None => match self.post(&given).await? {
+                Some(sender) => {
+                    (done.is_posted, done.has_moved) = (true, true);
+                    vec![sender]
+                }
+                None => vec![],
+            },
+        };
+        if ours.is_some() || done.is_posted && !was_posted {
+            self.give(&given, &known, &mut done).await?;
+        }
+        let is_deleted = was_posted && ours.is_none();
+        done.hint = hint(self.content.nonce, ours.as_ref(), is_deleted, &there, self.account.safe)
+            .or_else(|| left_at_home(&given));
+        Ok(done)
+    }
+
+    /// Takes the mailbox's signatures over, by the same check as those given by hand.
+    async fn take_over(
+        &self,
+        ours: &MailTransaction,
+        given: &[Confirmation],
+    ) -> Result<bool, MailError> {
+        let mut has_moved = false;
+        for refused in &ours.confirmations.refused {
+            tracing::warn!(request.id = %self.request.id, refused, "a signature in Safe's mailbox is not believed");
+        }
+        for (owner, signature) in &ours.confirmations.signed {
+            if given.iter().any(|known| known.owner == *owner) {
+                continue;
+            }
+            match confirm(self.store, self.chain, self.request, signature, self.now).await {
+                Ok(confirmation) => has_moved |= confirmation.added,
+                Err(ConfirmError::Store(StoreError::Illegal(_))) => break,
+                Err(ConfirmError::Store(error)) => return Err(error.into()),
+                Err(ConfirmError::Chain(error)) => return Err(error.into()),
+                Err(
+                    ConfirmError::Replaced
+                    | ConfirmError::NothingToSign(_)
+                    | ConfirmError::NoSafe
+                    | ConfirmError::HashDiffers,
+                ) => break,
+                Err(problem @ (ConfirmError::NotOwner { .. } | ConfirmError::Signature(_))) => {
+                    tracing::debug!(request.id = %self.request.id, %problem, "a signature is not taken over");
+                }
+            }
+        }
+        Ok(has_moved)
+    }
+
+    fn origin(&self) -> Origin {
+        let id = self.request.id;
+        let page = |root: &Url| format!("{}/requests/{id}", root.as_str().trim_end_matches('/'));
+        Origin {
+            url: self.mailbox.public_url.as_ref().map(page),
+            name: "Countersign".into(),
+            note: format!("request {id}"),
+        }
+    }
+
+    /// Posts our proposal: by the proposer key, or in the name of the first owner who signed here.
+    /// Gives who sent it, none when nobody can.
+    async fn post(&self, given: &[Confirmation]) -> Result<Option<Address>, MailError> {
+        let sender = match &self.mailbox.proposer {
+            Some(key) => Some((key.address(), key.sign(self.hash())?)),
+            None => to_give(given).next().map(|one| (one.owner, one.signature)),
+        };
+        let Some((sender, signature)) = sender else { return Ok(None) };
+        let post = Post {
+            tx: self.content.tx.clone(),
+            hash: self.hash(),
+            sender,
+            signature,
+            origin: self.origin(),
+        };
+        self.mailbox.service.propose(self.account.safe, &post).await?;
+        tracing::info!(request.id = %self.request.id, "is in Safe's mailbox");
+        Ok(Some(sender))
+    }
+
+    /// Gives the mailbox the signatures that it does not have.
+    async fn give(
+        &self,
+        given: &[Confirmation],
+        known: &[Address],
+        done: &mut Exchanged,
+    ) -> Result<(), MailError> {
+        for one in to_give(given).filter(|one| !known.contains(&one.owner)) {
+            match self.mailbox.service.confirm(self.hash(), &one.signature).await {
+                Ok(()) => done.has_moved = true,
+                // One that it refuses must not keep the others.
+                Err(error @ SafeServiceError::Refused(_))
+                    if error.what_to_do() == WhatToDo::AskAPerson =>
+                {
+                    done.problem = Some(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn to_give(given: &[Confirmation]) -> impl Iterator<Item = &Confirmation> {
+    given.iter().filter(|one| one.signature.kind() == SignatureKind::Eip712)
+}
+
+fn left_at_home(given: &[Confirmation]) -> Option<String> {
+    let count = given.iter().filter(|one| one.signature.kind() == SignatureKind::EthSign).count();
+    (count > 0).then(|| {
+        format!(
+            "{count} of the signatures were made with eth_sign, which Safe's web application \
+             refuses: they count here and on the chain, and are not in Safe's mailbox"
+        )
+    })
+}
+
+/// What the mailbox says of our nonce, in words. The chain decides.
+fn hint(
+    nonce: u64,
+    ours: Option<&MailTransaction>,
+    is_deleted: bool,
+    others: &[MailTransaction],
+    safe: Address,
+) -> Option<String> {
+    if let Some(execution) = ours.and_then(|ours| ours.execution) {
+        let by = execution.tx.map(|tx| format!(" in {tx}")).unwrap_or_default();
+        return Some(if execution.success == Some(false) {
+            format!(
+                "Safe's mailbox says that it was executed{by} and failed inside, which uses nonce \
+                 {nonce} up: once the chain shows it here, a new proposal is made"
+            )
+        } else {
+            format!(
+                "Safe's mailbox says that it was executed{by}: the request goes on once the chain \
+                 shows it here"
+            )
+        });
+    }
+    if let Some(other) = others.iter().find(|other| other.execution.is_some()) {
+        return Some(format!(
+            "Safe's mailbox says that nonce {nonce} was used by another transaction, {}: once the \
+             chain shows it here, a new proposal with the next nonce is made, and must be signed \
+             anew",
+            other.hash
+        ));
+    }
+    if let Some(other) = others.first() {
+        let (hash, what) = (other.hash, what_it_is(&other.tx, safe));
+        return Some(format!(
+            "in Safe's mailbox {what} stands at nonce {nonce} too, {hash}: only one of the two can \
+             be executed. Sign and execute this one, or end the request with `countersign reject`"
+        ));
+    }
+    is_deleted.then(|| {
+        format!(
+            "it was deleted from Safe's mailbox and is not put there again: owners can still sign \
+             it here. If nobody wants it, end the request with `countersign reject`; nonce {nonce} \
+             is then given to another"
+        )
+    })
+}
+
+/// An empty call of the Safe to itself is how its web application rejects.
+fn what_it_is(tx: &SafeTx, safe: Address) -> &'static str {
+    let rejects = tx.to == safe && tx.value.is_zero() && tx.data.is_empty();
+    if rejects {
+        "a rejection (an empty call of the Safe to itself)"
+    } else {
+        "another transaction"
+    }
+}
