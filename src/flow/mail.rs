@@ -30,8 +30,9 @@ const TURN: TimeDelta = TimeDelta::seconds(120);
 /// that a commit token lives.
 const LOOK_FIRST: TimeDelta = TimeDelta::minutes(1);
 const LOOK_MAX: TimeDelta = TimeDelta::hours(6);
-/// Pauses after failures, and where only a person can mend it.
+/// Pauses after failures, and where only a person can mend it; both grow.
 const RETRY_FIRST: TimeDelta = TimeDelta::seconds(2);
+const RETRY_PERSON: TimeDelta = TimeDelta::minutes(5);
 const RETRY_MAX: TimeDelta = TimeDelta::hours(1);
 /// Somebody who opens a page has it read again no more often than this.
 const VISIT: TimeDelta = TimeDelta::minutes(1);
@@ -166,13 +167,14 @@ fn went(mailing: &Mailing, exchanged: &Exchanged, now: Time) -> Exchange {
 
 /// When to try again after one that did not.
 fn failed(mailing: &Mailing, problem: &str, what: WhatToDo, now: Time) -> Exchange {
-    let doubled = RETRY_FIRST * (1 << mailing.attempts.clamp(0, 12));
+    let doubling = 1 << mailing.attempts.clamp(0, 12);
+    let doubled = RETRY_FIRST * doubling;
     let pause = match what {
         WhatToDo::TryLater(asked) => {
             let asked = asked.and_then(|asked| TimeDelta::from_std(asked).ok());
             asked.unwrap_or_default().max(doubled)
         }
-        WhatToDo::AskAPerson => RETRY_MAX,
+        WhatToDo::AskAPerson => RETRY_PERSON * doubling,
     };
     Exchange {
         is_posted: false,
@@ -234,7 +236,8 @@ mod tests {
             (0, asked(30), 30),
             (5, asked(30), 64),
             (0, asked(86_400), 3_600),
-            (0, AskAPerson, 3_600),
+            (0, AskAPerson, 300),
+            (9, AskAPerson, 3_600),
         ] {
             let next = failed(&mailing(TimeDelta::zero(), attempts, now()), "no", what, now());
             let pause = (next.next_try_at - now()).num_seconds();

@@ -210,24 +210,34 @@ impl Talk<'_> {
         }
     }
 
-    /// Posts our proposal: by the proposer key, or in the name of the first owner who signed here.
+    /// Posts our proposal: by the proposer key, else in the name of the first owner who signed here.
     /// Gives who sent it, none when nobody can.
     async fn post(&self, given: &[Confirmation]) -> Result<Option<Address>, MailError> {
-        let sender = match &self.mailbox.proposer {
-            Some(key) => Some((key.address(), key.sign(self.hash())?)),
-            None => to_give(given).next().map(|one| (one.owner, one.signature)),
-        };
-        let Some((sender, signature)) = sender else { return Ok(None) };
-        let post = Post {
-            tx: self.content.tx.clone(),
-            hash: self.hash(),
-            sender,
-            signature,
-            origin: self.origin(),
-        };
-        self.mailbox.service.propose(self.account.safe, &post).await?;
-        tracing::info!(request.id = %self.request.id, "is in Safe's mailbox");
-        Ok(Some(sender))
+        let mut senders = vec![];
+        if let Some(key) = &self.mailbox.proposer {
+            senders.push((key.address(), key.sign(self.hash())?));
+        }
+        senders.extend(to_give(given).next().map(|one| (one.owner, one.signature)));
+        let mut refused = None;
+        for (sender, signature) in senders {
+            let post = Post {
+                tx: self.content.tx.clone(),
+                hash: self.hash(),
+                sender,
+                signature,
+                origin: self.origin(),
+            };
+            match self.mailbox.service.propose(self.account.safe, &post).await {
+                Ok(()) => {
+                    tracing::info!(request.id = %self.request.id, "is in Safe's mailbox");
+                    return Ok(Some(sender));
+                }
+                // A key that is no delegate yet does not keep an owner from it.
+                Err(error) if error.what_to_do() == WhatToDo::AskAPerson => refused = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        refused.map_or(Ok(None), |error| Err(error.into()))
     }
 
     /// Gives the mailbox the signatures that it does not have.

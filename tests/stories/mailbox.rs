@@ -179,6 +179,20 @@ async fn without_a_proposer_the_first_owner_who_signs_here_opens_it_there() {
 }
 
 #[tokio::test]
+async fn a_proposer_that_is_no_delegate_is_told_so_and_keeps_no_owner_from_it() {
+    let mut mailed = Mailed::without_proposer().await;
+    let key = ProposerKey::from_hex(&stranger().private_key().into()).unwrap();
+    mailed.world.safe_access.proposer = Some(key);
+    let running = mailed.world.start().await;
+    let (id, hash) = mailed.propose(&running).await;
+    let told = mailed.is_told(&running, &id, "problem", "countersign delegate add").await;
+    assert_eq!(told["posted_at"], Value::Null);
+    mailed.world.sign(&running.api, &id).await;
+    mailed.has(hash, 2).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn lost_answers_and_a_sudden_end_leave_it_there_once() {
     let mailed = Mailed::new().await;
     mailed.switch(json!({
