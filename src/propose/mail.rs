@@ -192,7 +192,11 @@ impl Talk<'_> {
                     | ConfirmError::NoSafe
                     | ConfirmError::HashDiffers,
                 ) => break,
-                Err(problem @ (ConfirmError::NotOwner { .. } | ConfirmError::Signature(_))) => {
+                Err(
+                    problem @ (ConfirmError::NotOwner { .. }
+                    | ConfirmError::EthSign(_)
+                    | ConfirmError::Signature(_)),
+                ) => {
                     tracing::debug!(request.id = %self.request.id, %problem, "a signature is not taken over");
                 }
             }
