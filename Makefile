@@ -12,6 +12,9 @@ SEEDS ?= 10000
 FROM ?= 1
 TELL ?=
 SIM := $(CARGO) test --locked --features planted --test sim
+# PEERS=required makes a missing Python peer a failure, see tests/peers.
+PEERS ?=
+export PEERS
 # What cargo-fuzz passes to a nightly compiler without the parts that need one.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
@@ -19,7 +22,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ := target/fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-contracts lint fmt bench fuzz sim tools sqlx fixtures clean prerequisites
+.PHONY: help demo test test-rust test-contracts lint fmt bench fuzz sim tools peers sqlx fixtures clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -29,9 +32,10 @@ demo: tools ## Start a local chain, a Safe, an app, an emulated Phala Cloud and 
 
 test: test-contracts test-rust ## Run every test
 
-test-rust: tools
+test-rust: tools peers
 	$(CARGO) test --locked
 	$(SIM)
+	@scripts/python-peer remind
 
 test-contracts: tools
 	$(FORGE) test
@@ -42,6 +46,7 @@ lint: tools ## Check formatting, clippy, contracts and, when cargo-deny is insta
 	$(CARGO) check --locked --no-default-features --lib --bins
 	$(FORGE) fmt --check
 	@! grep -n 'http' package-lock.json || { echo 'package-lock.json names hosts: use `npm run lock`'; exit 1; }
+	@! grep -n '://' tests/peers/requirements.txt || { echo 'requirements.txt names hosts: use `scripts/python-peer lock`'; exit 1; }
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
 	  else echo 'cargo-deny is not installed: bans, licences and sources were not checked'; fi
 
@@ -61,6 +66,9 @@ sim: tools ## Run the simulation (SEEDS=10000 FROM=1; TELL=1 tells what happens)
 	SIM_SEEDS=$(SEEDS) SIM_FROM=$(FROM) $(if $(TELL),SIM_TELL=1) $(SIM) the_laws_hold_for_every_seed -- --nocapture
 
 tools: prerequisites node_modules/.installed contracts/out/.built ## Install the pinned npm tools and build the contracts
+
+peers: ## Install the Python implementation that tests compare with, if Python and PyPI are there (PEERS=required: or fail)
+	@scripts/python-peer install
 
 prerequisites:
 	@scripts/prerequisites

@@ -55,6 +55,17 @@ mod stories {
     mod verify;
 }
 
+/// Other implementations of what a Safe does, and the contracts themselves, asked the same.
+#[cfg(feature = "devnet")]
+mod peers {
+    mod batches;
+    mod contracts;
+    mod draw;
+    mod hashes;
+    mod peer;
+    mod signatures;
+}
+
 /// Chain, cloud, database and service, for the stories to happen in.
 #[cfg(feature = "devnet")]
 mod world;

@@ -19,7 +19,7 @@ pub enum ParseIdError {
     Length { expected: usize, found: usize },
     #[error("character {position} is not a hexadecimal digit")]
     NotHex { position: usize },
-    #[error("expected a chain id, a whole number from 1 to 2^53")]
+    #[error("expected a chain id, a whole number from 1 to 2^53 - 1")]
     Chain,
     #[error("expected a UUID")]
     Uuid,
@@ -155,7 +155,8 @@ impl fmt::Debug for AppId {
 
 text_id!(AppId, "0x1111111111111111111111111111111111111111", "^0x[0-9a-fA-F]{40}$");
 
-/// An EVM chain, as in EIP-155. Kept within 2^53 so that JavaScript readers see the same number.
+/// An EVM chain, as in EIP-155. Below 2^53, so that JavaScript readers see the same number
+/// and know that they do.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, utoipa::ToSchema)]
 #[schema(value_type = u64, example = 8453)]
 pub struct ChainId(u64);
@@ -166,9 +167,9 @@ impl ChainId {
     pub const ANVIL: Self = Self(31337);
 
     /// # Errors
-    /// [`ParseIdError::Chain`] for zero and for numbers above 2^53.
+    /// [`ParseIdError::Chain`] for zero and for numbers from 2^53 on.
     pub fn new(id: u64) -> Result<Self, ParseIdError> {
-        if id == 0 || id > 1 << 53 { Err(ParseIdError::Chain) } else { Ok(Self(id)) }
+        if id == 0 || id >= 1 << 53 { Err(ParseIdError::Chain) } else { Ok(Self(id)) }
     }
 
     #[must_use]
@@ -391,5 +392,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<ChainId>("8453").unwrap(), ChainId::BASE);
         assert_eq!(serde_json::from_str::<ChainId>("\"8453\"").unwrap(), ChainId::BASE);
         assert!(serde_json::from_str::<ChainId>("0").is_err());
+        assert!(serde_json::from_str::<ChainId>("9007199254740991").is_ok());
+        assert!(serde_json::from_str::<ChainId>("9007199254740992").is_err());
     }
 }
