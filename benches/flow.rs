@@ -12,6 +12,8 @@ mod backfill;
 mod bare_loop;
 #[path = "flow/commit.rs"]
 mod commit;
+#[path = "flow/confirm.rs"]
+mod confirm;
 #[path = "flow/figures.rs"]
 mod figures;
 #[path = "flow/follow.rs"]
@@ -49,6 +51,9 @@ async fn main() {
     }
     if is_chosen("commit") {
         figures.extend(commit::figures().await);
+    }
+    if is_chosen("confirm") {
+        figures.push(confirm::figure().await);
     }
     if is_chosen("scale") {
         figures.extend(scale::figures().await);

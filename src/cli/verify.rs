@@ -8,6 +8,7 @@
 //! ```
 
 mod compare;
+mod mailbox;
 mod offline;
 mod said;
 mod seen;
@@ -24,7 +25,8 @@ use crate::{
     compose::Compose,
     request::ids::{AppId, ComposeHash, DeviceId},
 };
-use compare::{Given, compare};
+use compare::{Given, app_and_calls, compare};
+use mailbox::MailboxArgs;
 use offline::TxArgs;
 use said::Said;
 use seen::Seen;
@@ -42,13 +44,15 @@ use seen::Seen;
   countersign verify 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --rpc https://mainnet.base.org
   countersign verify https://countersign.example/requests/019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 \\
     --rpc https://mainnet.base.org --compose app-compose.json
+  countersign verify 'https://app.safe.global/transactions/tx?safe=base:0x…&id=multisig_0x…_0x…' \\
+    --rpc https://mainnet.base.org --app 0x… --compose-hash 0x… --device-id 0x…
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --json > proposal.json
   countersign verify proposal.json --rpc https://mainnet.base.org
   countersign verify --offline --chain-id 8453 --safe 0x… --safe-version 1.4.1 --nonce 7 \\
     --to 0x… --data 0x2a819728…")]
 pub struct VerifyArgs {
-    /// A request: its id or its page. Or a file, `-` for standard input: a proposal as
-    /// `payload --json` writes it, or an EIP-712 document.
+    /// A request: its id or its page. Or a transaction in Safe{Wallet}: its link. Or a file, `-`
+    /// for standard input: a proposal as `payload --json` writes it, or an EIP-712 document.
     #[arg(
         value_name = "ID|URL|FILE",
         required_unless_present = "offline",
@@ -67,6 +71,8 @@ pub struct VerifyArgs {
     rpc: Vec<Url>,
     #[command(flatten)]
     wanted: WantedArgs,
+    #[command(flatten)]
+    mailbox: MailboxArgs,
     /// Use the fields given here, and nothing else.
     #[arg(
         long,
@@ -120,8 +126,12 @@ pub async fn run(args: VerifyArgs, globals: &Globals) -> Result<Answer> {
         return Ok(offline::run(&tx, args.wanted.app));
     };
     let given = args.wanted.read()?;
-    let said = Said::read(&subject, globals).await?;
-    let seen = if args.rpc.is_empty() { None } else { Some(Seen::read(&said, &args.rpc).await?) };
+    let said = Said::read(&subject, &args.mailbox, globals).await?;
+    let (app, _) = app_and_calls(&said, &given)?;
+    let seen = match args.rpc.as_slice() {
+        [] => None,
+        rpc => Some(Seen::read(&said, app, rpc).await?),
+    };
     let report = compare(&said, seen.as_ref(), &given)?;
     Ok(view::answer(&said, seen.as_ref(), &report))
 }

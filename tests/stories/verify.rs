@@ -10,6 +10,7 @@ use axum::{Json, Router, extract::State, http::Uri, response::IntoResponse};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use super::mailbox_scene::Mailbox;
 use crate::world::{
     Api, World,
     node::{Manner, Node},
@@ -171,4 +172,34 @@ async fn a_chain_that_lies_or_is_another_one_is_no_witness() {
         assert_eq!(said.code, 1, "two endpoints that do not agree are none: {said:?}");
     }
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_transaction_in_safes_own_mailbox_is_verified_by_its_link() {
+    let mailbox = Mailbox::set().await;
+    let (tx, safe) = (mailbox.tx().await, mailbox.chain.safe);
+    let post = mailbox.post(&tx, mailbox.owner(0));
+    mailbox.client().propose(safe, &post).await.expect("it takes the proposal");
+    let hash = mailbox.hash(&tx);
+    let wallet = "https://app.safe.global/transactions/tx";
+    let link = format!("{wallet}?safe=base:{safe}&id=multisig_{safe}_{hash}");
+    let (rpc, root) = (mailbox.chain.rpc_url().to_string(), mailbox.emulator.root());
+    let app = mailbox.chain.app.to_string();
+    let nobody = Api::new("http://127.0.0.1:9", "");
+    let args = ["verify", &link, "--rpc", &rpc, "--safe-service", &root, "--app", &app];
+
+    let told = run(&nobody, &args).await;
+    assert_eq!(told.code, 0, "{told:?}");
+    for words in [&hash.to_string(), "1 of 2 signatures", "owns the app"] {
+        assert!(told.out.contains(words), "{words}: {told:?}");
+    }
+    for lie in ["wrong_hash", "foreign_signature", "swap_call"] {
+        mailbox.switch(json!({ lie: true }));
+        let told = run(&nobody, &args).await;
+        assert_ne!(told.code, 0, "{lie}: {told:?}");
+        assert!(!told.out.trim_start().starts_with("matches"), "{lie}: {told:?}");
+        mailbox.switch(json!({ lie: false }));
+    }
+    mailbox.switch(json!({ "chain_id": 1 }));
+    assert_eq!(run(&nobody, &args).await.code, 1, "a service of another chain is none");
 }

@@ -99,9 +99,7 @@ impl Report {
 /// When what is shown is so far from a proposal that there is nothing to compare.
 pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report> {
     let Claimed { chain, owner, safe_tx, .. } = &said.claimed;
-    let app = said.wanted.map(|wanted| wanted.app).or(given.app);
-    let calls = calls(said, safe_tx.as_ref(), *owner, app)?;
-    let app = app.or_else(|| calls.iter().find_map(|call| adds(call).map(|_| AppId(call.to))));
+    let (app, calls) = app_and_calls(said, given)?;
     let writes: Vec<Write> = calls.iter().filter_map(adds).collect();
     let version = version(said, seen);
     let hashes = safe_tx.as_ref().map(|tx| safe::hashes(tx, *chain, *owner, version));
@@ -121,10 +119,20 @@ pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report
         let here = here(said, seen, app, writes.clone(), hashes, &signers)?;
         (report.differences, report.unknown_fields) = differences::find(shown, &here);
     }
-    report.checks = checks::all(said, seen, given, &report, &signers, &writes);
+    report.checks = checks::all(said, seen, given, &report, &signers, &writes, app);
     let is_bad = report.checks.iter().any(|check| check.verdict == Verdict::Bad);
     report.matches = report.differences.is_empty() && !is_bad;
     Ok(report)
+}
+
+/// The app that is meant: what the request says, or the signer, or else the first that something
+/// is added to; and the calls that would be made.
+pub fn app_and_calls(said: &Said, given: &Given) -> Result<(Option<AppId>, Vec<Call>)> {
+    let Claimed { owner, safe_tx, .. } = &said.claimed;
+    let app = said.wanted.map(|wanted| wanted.app).or(given.app);
+    let calls = calls(said, safe_tx.as_ref(), *owner, app)?;
+    let first = || calls.iter().find_map(|call| adds(call).map(|_| AppId(call.to)));
+    Ok((app.or_else(first), calls))
 }
 
 fn adds(call: &Call) -> Option<Write> {
@@ -207,7 +215,13 @@ struct ShownConfirmation {
 
 /// Who made the signatures that are shown. Whoever it is said to be is found different elsewhere.
 fn signers(said: &Said, hashes: SafeTxHashes) -> Result<Vec<Signer>> {
-    let Some(shown) = &said.shown else { return Ok(vec![]) };
+    let Some(shown) = &said.shown else {
+        let signer = |signature: &OwnerSignature| {
+            let owner = signature.recover(hashes.safe_tx_hash)?;
+            Ok(Signer { owner, signature: *signature, received_at: Time::default() })
+        };
+        return said.signatures.iter().map(signer).collect();
+    };
     let shown: Vec<ShownConfirmation> =
         Vec::deserialize(&shown["confirmations"]).context("the signatures do not read")?;
     let signer = |one: ShownConfirmation| {

@@ -11,11 +11,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use super::mailbox::{MailboxArgs, WalletLink};
 use crate::{
     cli::{Globals, client::Client},
     owner::Route,
-    request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
-    safe::{SafeTx, SafeVersion, read_eip712},
+    request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
+    safe::{OwnerSignature, SafeTx, SafeVersion, read_eip712},
 };
 
 /// Longest file that is read.
@@ -52,19 +53,29 @@ pub struct Said {
     /// All that is shown of the proposal, to be compared field by field; absent in a document that
     /// only names the transaction.
     pub shown: Option<Value>,
+    /// Signatures that are shown beside a transaction alone.
+    pub signatures: Vec<OwnerSignature>,
+    /// Signatures that are shown and are none, in words.
+    pub refused: Vec<String>,
+    /// Other transactions that are shown with the same nonce.
+    pub same_nonce: Vec<SafeTxHash>,
 }
 
 impl Said {
     /// Asks the service, or reads the file.
-    pub async fn read(subject: &str, globals: &Globals) -> Result<Self> {
+    pub async fn read(subject: &str, mailbox: &MailboxArgs, globals: &Globals) -> Result<Self> {
         if let Ok(id) = subject.parse::<RequestId>() {
             return Self::of_request(id, &Client::new(&globals.service)?).await;
         }
         if let Ok(url) = subject.parse::<Url>()
             && matches!(url.scheme(), "http" | "https")
         {
+            if let Some(link) = WalletLink::read(&url) {
+                return link.ask(mailbox).await;
+            }
             let (root, id) = request_in(&url).context(
-                "that is no page of a request: expected …/requests/ID, as the browser shows it",
+                "that is neither the page of a request (…/requests/ID) nor the link of a \
+                 transaction in Safe{Wallet} (…/transactions/tx?safe=…&id=multisig_…)",
             )?;
             return Self::of_request(id, &Client::new(&globals.service.at(root))?).await;
         }
@@ -86,6 +97,9 @@ impl Said {
             wanted: Some(Wanted::deserialize(&request).context("the request does not read")?),
             claimed: Claimed::deserialize(&shown).context("the proposal does not read")?,
             shown: Some(shown),
+            signatures: vec![],
+            refused: vec![],
+            same_nonce: vec![],
         })
     }
 
@@ -96,7 +110,7 @@ impl Said {
                 .with_context(|| format!("{name} is no EIP-712 document of a Safe transaction"))?;
             let claimed =
                 Claimed { route: Route::Safe, chain, owner, version: None, safe_tx: Some(safe_tx) };
-            return Ok(Self { by: name.to_owned(), wanted: None, claimed, shown: None });
+            return Ok(Self::of_claim(name, claimed, None));
         }
         if value.get("owner").is_none() || value.get("safe_tx").is_none() {
             bail!(
@@ -106,7 +120,13 @@ impl Said {
         }
         let claimed = Claimed::deserialize(&value)
             .with_context(|| format!("{name} is no proposal that reads"))?;
-        Ok(Self { by: name.to_owned(), wanted: None, claimed, shown: Some(value) })
+        Ok(Self::of_claim(name, claimed, Some(value)))
+    }
+
+    fn of_claim(by: &str, claimed: Claimed, shown: Option<Value>) -> Self {
+        let (signatures, refused, same_nonce) = (vec![], vec![], vec![]);
+        let by = by.to_owned();
+        Self { by, wanted: None, claimed, shown, signatures, refused, same_nonce }
     }
 }
 

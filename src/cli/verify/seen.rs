@@ -36,22 +36,22 @@ pub struct Seen {
 
 impl Seen {
     /// Reads everything at the present head.
-    pub async fn read(said: &Said, rpc: &[Url]) -> Result<Self> {
+    pub async fn read(said: &Said, app: Option<AppId>, rpc: &[Url]) -> Result<Self> {
         let progress = spinner("reading the chain");
         let chains = chains(said, rpc)?;
         let chain = chains.get(said.claimed.chain)?;
         let block = chain.head().await.context("cannot read the chain")?.block;
-        let seen = Self::read_at(chain, said, block).await.context("cannot read the chain")?;
+        let seen = Self::read_at(chain, said, app, block).await.context("cannot read the chain")?;
         progress.finish_and_clear();
         Ok(seen)
     }
 
-    async fn read_at(chain: &Chain, said: &Said, at: BlockRef) -> Result<Self> {
+    async fn read_at(chain: &Chain, said: &Said, app: Option<AppId>, at: BlockRef) -> Result<Self> {
         let Claimed { owner, safe_tx, .. } = &said.claimed;
         let kind = chain.owner_kind(*owner, at).await?;
         let safe = if let OwnerKind::Safe(state) = &kind { Some(state.as_ref()) } else { None };
-        let app_owner = match said.wanted {
-            Some(wanted) => Some(chain.owner(wanted.app, at).await?),
+        let app_owner = match app {
+            Some(app) => Some(chain.owner(app, at).await?),
             None => None,
         };
         let allowed = match said.wanted {

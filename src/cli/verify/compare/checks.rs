@@ -7,12 +7,9 @@ use alloy::primitives::U256;
 use super::{Check, Given, Report, Signer, Verdict};
 use crate::{
     chain::{Extensions, OwnerKind, SafeState},
-    cli::verify::{
-        said::{Said, Wanted},
-        seen::Seen,
-    },
+    cli::verify::{said::Said, seen::Seen},
     dstack::Write,
-    request::need::Allowed,
+    request::{ids::AppId, need::Allowed},
     safe::{
         SafeTx,
         deployments::{find_multi_send_call_only, find_singleton},
@@ -29,16 +26,26 @@ pub(super) fn all(
     report: &Report,
     signers: &[Signer],
     writes: &[Write],
+    app: Option<AppId>,
 ) -> Vec<Check> {
     let mut checks = vec![];
     match seen {
-        Some(seen) => of_chain(said, seen, report, signers, &mut checks),
+        Some(seen) => of_chain(said, seen, report, signers, app, &mut checks),
         None => checks.push(Check::new(
             Verdict::Open,
             "the chain was not asked: give your own endpoint with --rpc",
         )),
     }
     known(said, given, writes, &mut checks);
+    if !said.refused.is_empty() {
+        let words = format!("shown as signatures, and are none: {}", said.refused.join("; "));
+        checks.push(Check::new(Verdict::Bad, words));
+    }
+    if !said.same_nonce.is_empty() {
+        let hashes: Vec<String> = said.same_nonce.iter().map(ToString::to_string).collect();
+        let words = format!("only one can execute with this nonce; also: {}", hashes.join(", "));
+        checks.push(Check::new(Verdict::Note, words));
+    }
     if !report.unknown_fields.is_empty() {
         let names = report.unknown_fields.join(", ");
         checks.push(Check::new(Verdict::Note, format!("not known to this version: {names}")));
@@ -51,10 +58,11 @@ fn of_chain(
     seen: &Seen,
     report: &Report,
     signers: &[Signer],
+    app: Option<AppId>,
     checks: &mut Vec<Check>,
 ) {
     let owner = said.claimed.owner;
-    if let (Some(app_owner), Some(Wanted { app, .. })) = (seen.app_owner, said.wanted) {
+    if let (Some(app_owner), Some(app)) = (seen.app_owner, app) {
         let good = format!("{owner} owns the app {app}");
         let bad = format!("the app {app} is owned by {app_owner}, not by {owner}");
         checks.push(Check::of(app_owner == owner, good, bad));

@@ -74,6 +74,9 @@ fn said(shown: &Value) -> Result<Said, serde_json::Error> {
         wanted: Some(Wanted { app: APP, compose_hash: COMPOSE, device_id: DEVICE }),
         claimed: Claimed::deserialize(shown)?,
         shown: Some(shown.clone()),
+        signatures: vec![],
+        refused: vec![],
+        same_nonce: vec![],
     })
 }
 
