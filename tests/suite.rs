@@ -43,12 +43,14 @@ mod stories {
     mod mailbox_kit;
     mod mailbox_scene;
     mod main_job;
+    mod nested_safes;
     mod operator;
     mod phala_cli;
     mod reorg;
     mod rpc_fuzz;
     mod safe_versions;
     mod secrets;
+    mod signature_kinds;
     mod stalls;
     mod twice;
     mod unclear;

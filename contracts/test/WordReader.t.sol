@@ -36,13 +36,13 @@ contract WordReaderTest is Test {
     }
 
     function question(address to, string memory signature, bytes32 argument) private pure returns (bytes memory) {
-        return abi.encodePacked(to, bytes4(keccak256(bytes(signature))), argument);
+        return abi.encodePacked(to, bytes4(keccak256(bytes(signature))), argument, bytes32(0));
     }
 
     /// @dev What the constructor returns is what would be deployed, so it can be read there.
     function ask(bytes memory questions) private returns (uint256[] memory heads, bytes32[] memory words) {
         bytes memory answer = address(new WordReader(questions)).code;
-        assertEq(answer.length, questions.length / 56 * 64);
+        assertEq(answer.length, questions.length / 88 * 64);
         heads = new uint256[](answer.length / 64);
         words = new bytes32[](heads.length);
         for (uint256 i = 0; i < heads.length; i++) {
@@ -94,6 +94,17 @@ contract WordReaderTest is Test {
         assertEq(heads[3] >> 255, 0, "a function that is not there reverts");
         assertEq(heads[4], 1 << 255 | 32);
         assertEq(uint256(words[4]), 1);
+    }
+
+    /// @notice A function may take two words.
+    function test_aQuestionHasRoomForTwoArguments() public {
+        bytes memory two = abi.encodePacked(address(this), this.product.selector, uint256(6), uint256(7));
+        (, bytes32[] memory words) = ask(two);
+        assertEq(uint256(words[0]), 42);
+    }
+
+    function product(uint256 a, uint256 b) external pure returns (uint256) {
+        return a * b;
     }
 
     function test_noQuestionsHaveNoAnswers() public {

@@ -46,7 +46,8 @@ const QUESTIONS: [Read; 6] = [
 
 /// Reads the rules of an app.
 pub async fn state(chain: &Chain, app: AppId, at: BlockRef) -> Result<State, ChainError> {
-    let questions: Vec<Question> = QUESTIONS.iter().map(|read| (app.0, *read)).collect();
+    let questions: Vec<Question> =
+        QUESTIONS.iter().map(|read| Question::of_app(app, *read)).collect();
     let answers = chain.words(&questions, at).await?;
     let [any_device, tcb, owner, pending, version, app_id] = answers.as_slice() else {
         return Err(unreadable(app, &"not every question has an answer"));
@@ -85,9 +86,12 @@ pub async fn allowed(
     values: &[(EntryKind, B256)],
     at: BlockRef,
 ) -> Result<Vec<bool>, ChainError> {
-    let question = |(kind, value): &(EntryKind, B256)| match kind {
-        EntryKind::ComposeHash => (app.0, Read::AllowedComposeHash(ComposeHash(*value))),
-        EntryKind::Device => (app.0, Read::AllowedDevice(DeviceId(*value))),
+    let question = |(kind, value): &(EntryKind, B256)| {
+        let read = match kind {
+            EntryKind::ComposeHash => Read::AllowedComposeHash(ComposeHash(*value)),
+            EntryKind::Device => Read::AllowedDevice(DeviceId(*value)),
+        };
+        Question::of_app(app, read)
     };
     let questions: Vec<Question> = values.iter().map(question).collect();
     let answers = chain.words(&questions, at).await?;

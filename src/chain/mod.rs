@@ -5,6 +5,7 @@
 //! an error; it never becomes "no".
 
 mod agreement;
+mod approvals;
 mod connection;
 mod endpoint;
 mod extensions;

@@ -125,7 +125,7 @@ impl Chain {
         entries: &[(AppId, ComposeHash, DeviceId)],
         at: BlockRef,
     ) -> Result<Vec<Result<Allowed, ChainError>>, ChainError> {
-        let questions: Vec<Question> = entries
+        let reads: Vec<(AppId, Read)> = entries
             .iter()
             .flat_map(|(app, compose, device)| {
                 let reads = [
@@ -133,12 +133,14 @@ impl Chain {
                     Read::AllowedDevice(*device),
                     Read::AllowAnyDevice,
                 ];
-                reads.map(|read| (app.0, read))
+                reads.map(|read| (*app, read))
             })
             .collect();
+        let questions: Vec<Question> =
+            reads.iter().map(|(app, read)| Question::of_app(*app, *read)).collect();
         let answers = self.words(&questions, at).await?;
         let read = |place: usize| -> Result<bool, ChainError> {
-            let (app, read) = &questions[place];
+            let (app, read) = &reads[place];
             let what = || format!("{} of app {app}", question(*read));
             match &answers[place] {
                 CallAnswer::Returned(bytes) => {

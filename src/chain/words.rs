@@ -11,21 +11,34 @@ use alloy::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{CallAnswer, EndpointError, endpoint::Endpoint};
-use crate::{dstack::Read, request::ids::BlockHash};
+use crate::{
+    dstack::Read,
+    request::ids::{AppId, BlockHash},
+};
 
 /// Most questions in one call: its code stays below the limit of EIP-3860 and its answer below
 /// that of EIP-170.
 pub const QUESTIONS_MAX: usize = 180;
 /// Questions under way at the same time, one by one.
 const AT_ONCE: usize = 16;
-/// The selector and one word.
-const CALLDATA: usize = 36;
+/// The selector and two words.
+const CALLDATA: usize = 68;
 const ANSWER: usize = 64;
 /// Longer answers than this are no different from each other.
 const LENGTH_MAX: usize = 1_024;
 
-/// Something to ask of a contract.
-pub type Question = (Address, Read);
+/// Something to ask of a contract: calldata of a function with two arguments at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    pub to: Address,
+    pub calldata: Bytes,
+}
+
+impl Question {
+    pub fn of_app(app: AppId, read: Read) -> Self {
+        Self { to: app.0, calldata: read.calldata() }
+    }
+}
 
 /// The answers of one endpoint, in the order of the questions.
 pub async fn answers(
@@ -41,7 +54,7 @@ pub async fn answers(
         _ => {}
     }
     stream::iter(questions.to_vec())
-        .map(|(to, read)| answer(endpoint, to, read, at))
+        .map(|question| answer(endpoint, question, at))
         .buffered(AT_ONCE)
         .try_collect()
         .await
@@ -50,11 +63,10 @@ pub async fn answers(
 /// The answer to one question, as the reader contract would tell it.
 async fn answer(
     endpoint: &Endpoint,
-    to: Address,
-    read: Read,
+    question: Question,
     at: BlockHash,
 ) -> Result<CallAnswer, EndpointError> {
-    Ok(match endpoint.call(Some(to), &read.calldata(), at).await? {
+    Ok(match endpoint.call(Some(question.to), &question.calldata, at).await? {
         CallAnswer::Returned(bytes) if bytes.len() != 32 => {
             CallAnswer::Returned(vec![0; bytes.len().min(LENGTH_MAX)].into())
         }
@@ -64,11 +76,11 @@ async fn answer(
 
 fn code(questions: &[Question]) -> Bytes {
     let mut packed = Vec::with_capacity(questions.len() * (20 + CALLDATA));
-    for (to, read) in questions {
-        let mut calldata = read.calldata().to_vec();
+    for question in questions {
+        let mut calldata = question.calldata.to_vec();
         // Calldata that is longer than a function's arguments changes nothing for it.
         calldata.resize(CALLDATA, 0);
-        packed.extend(to.as_slice());
+        packed.extend(question.to.as_slice());
         packed.extend(calldata);
     }
     [creation_code(), (Bytes::from(packed),).abi_encode_params()].concat().into()
@@ -126,8 +138,9 @@ mod tests {
 
     #[test]
     fn the_largest_batch_stays_within_the_limits_of_the_evm() {
-        let question = (Address::ZERO, Read::AllowedComposeHash(ComposeHash(B256::ZERO)));
-        assert!(code(&[question; QUESTIONS_MAX]).len() < 49_152, "EIP-3860");
+        let read = Read::AllowedComposeHash(ComposeHash(B256::ZERO));
+        let question = Question::of_app(AppId(Address::ZERO), read);
+        assert!(code(&vec![question; QUESTIONS_MAX]).len() < 49_152, "EIP-3860");
         const { assert!(QUESTIONS_MAX * ANSWER < 24_576, "EIP-170") };
     }
 }

@@ -10,7 +10,7 @@ use super::{
     print::Answer,
     show::{self, page_of},
 };
-use crate::{request::ids::RequestId, safe::OwnerSignature};
+use crate::{request::ids::RequestId, safe::packed};
 
 /// Hand in an owner's signature over the safeTxHash. Needs no API token.
 #[derive(Debug, Args)]
@@ -21,16 +21,21 @@ use crate::{request::ids::RequestId, safe::OwnerSignature};
 pub struct ConfirmArgs {
     /// Id of the request.
     id: RequestId,
-    /// 65 bytes in hexadecimal.
-    #[arg(long, value_name = "0x…")]
-    signature: OwnerSignature,
+    /// In hexadecimal: 65 bytes, or several signatures as `execTransaction` takes them. `v` 1 says that
+    /// the owner approved the hash on chain, `v` 0 that a contract answers for the bytes behind.
+    #[arg(long, value_name = "0x…", value_parser = packed)]
+    signature: String,
+}
+
+/// What does not read is not sent.
+fn packed(text: &str) -> Result<String, packed::UnpackError> {
+    packed::parse(text).map(|_| text.trim().to_owned())
 }
 
 pub async fn run(args: &ConfirmArgs, globals: &Globals) -> Result<Answer> {
     let client = Client::new(&globals.service)?;
     let path = ["v1", "requests", &args.id.to_string(), "confirmations"];
-    let signature = alloy::hex::encode_prefixed(args.signature.to_bytes());
-    let reply = client.post(&path, &json!({ "signature": signature })).await?;
+    let reply = client.post(&path, &json!({ "signature": args.signature })).await?;
     let title = if reply.status == 201 {
         "Signature added"
     } else {

@@ -26,6 +26,7 @@ use crate::{
         self, Expected, Exports, SafeTx, SafeTxHashes, SafeVersion,
         decode::{DecodedCall, Warning, WarningCode},
         qr::QrCode,
+        signature::SignatureKind,
     },
 };
 
@@ -85,6 +86,7 @@ struct Proposal {
 #[derive(Deserialize)]
 struct Confirmation {
     owner: Address,
+    kind: SignatureKind,
 }
 
 /// What a request asks for.
@@ -223,13 +225,10 @@ fn page(
 }
 
 fn owners(proposal: &Proposal) -> Vec<Cell> {
-    let signed = |owner| proposal.confirmations.iter().any(|one| one.owner == owner);
-    let line = |owner: &Address| {
-        if signed(*owner) {
-            Cell::toned(format!("{owner}  signed"), Tone::Good)
-        } else {
-            Cell::from(format!("{owner}  -"))
-        }
+    let given = |owner| proposal.confirmations.iter().find(|one| one.owner == owner);
+    let line = |owner: &Address| match given(*owner) {
+        Some(one) => Cell::toned(format!("{owner}  signed ({})", one.kind.words()), Tone::Good),
+        None => Cell::from(format!("{owner}  -")),
     };
     proposal.owners.iter().map(line).collect()
 }

@@ -20,7 +20,7 @@ use crate::{
         safe::{ProposeError, propose},
     },
     request::ids::{AppId, ChainId, ComposeHash, DeviceId},
-    safe::{OwnerSignature, SafeTx, SafeTxHashes, SafeVersion, hashes, signature::pack, tx::Safe},
+    safe::{OwnerSignature, SafeTx, SafeTxHashes, SafeVersion, hashes, packed::pack, tx::Safe},
 };
 
 /// Where Multicall3 is on every chain.

@@ -1,19 +1,23 @@
-//! Takes an owner's signature over a proposal.
+//! Takes owners' signatures over a proposal, of every kind that a Safe takes.
 
 use alloy::primitives::Address;
 
 use crate::{
-    chain::{Chain, ChainError, OwnerKind},
+    chain::{Chain, ChainError, OwnerKind, SafeState},
     clock::Time,
-    request::Request,
+    request::{Request, facts::BlockRef},
     safe::{
-        self, OwnerSignature, SafeVersion,
+        self, SafeVersion,
+        packed::{DuplicateOwner, Part},
         signature::{SignatureError, SignatureKind},
     },
-    store::{Store, StoreError, proposals::Confirmed},
+    store::{
+        Store, StoreError,
+        proposals::{Confirmed, Proposal, SafeProposal},
+    },
 };
 
-/// Why a signature was not taken.
+/// Why signatures were not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfirmError {
     #[error(transparent)]
@@ -37,25 +41,45 @@ pub enum ConfirmError {
          signed, or something else than this transaction was signed"
     )]
     NotOwner { signer: Address },
+    #[error(
+        "{owner} has not approved this transaction on chain, as far as the newest block tells: an \
+         approval counts once `approveHash` is in a block"
+    )]
+    NotApproved { owner: Address },
+    #[error("the contract {owner} does not say that this is its signature over this transaction")]
+    NotSigned { owner: Address },
+    #[error(transparent)]
+    Duplicate(#[from] DuplicateOwner),
+    /// One of several; none of them was taken.
+    #[error("signature {number}, and so none was taken: {source}")]
+    InPart { number: usize, source: Box<ConfirmError> },
     #[error("the proposal was replaced meanwhile: read the new one before signing again")]
     Replaced,
 }
 
-/// What became of a signature.
+/// What became of signatures.
 #[derive(Debug)]
 pub struct Confirmation {
     pub request: Request,
-    pub owner: Address,
-    /// False when this owner's signature was here before.
+    /// False when each of these owners' signatures was here before.
     pub added: bool,
 }
 
-/// Checks a signature against the chain as it is now, and keeps it.
+/// What signatures are checked against.
+struct Scene<'a> {
+    chain: &'a Chain,
+    proposal: &'a Proposal,
+    content: &'a SafeProposal,
+    state: &'a SafeState,
+    at: BlockRef,
+}
+
+/// Checks signatures against the chain as it is now, and keeps them: all of them or none.
 pub async fn confirm(
     store: &Store,
     chain: &Chain,
     request: &Request,
-    signature: &OwnerSignature,
+    parts: &[Part],
     now: Time,
 ) -> Result<Confirmation, ConfirmError> {
     let proposal = store.proposal(request.id).await?;
@@ -66,22 +90,63 @@ pub async fn confirm(
     if hashes != content.hashes {
         return Err(ConfirmError::HashDiffers);
     }
-    if signature.kind() == SignatureKind::EthSign && !content.version.takes_eth_sign() {
-        return Err(ConfirmError::EthSign(content.version));
-    }
-    let owner = signature.recover(hashes.safe_tx_hash)?;
-    let head = chain.head().await?;
-    let OwnerKind::Safe(state) = chain.owner_kind(proposal.owner, head.block).await? else {
+    let at = chain.head().await?.block;
+    let OwnerKind::Safe(state) = chain.owner_kind(proposal.owner, at).await? else {
         return Err(ConfirmError::NoSafe);
     };
-    if !state.owners.contains(&owner) {
-        return Err(ConfirmError::NotOwner { signer: owner });
+    let scene = Scene { chain, proposal: &proposal, content, state: &state, at };
+    let mut given: Vec<(Address, Part)> = vec![];
+    for (index, part) in parts.iter().enumerate() {
+        let owner = scene.owner_of(part).await.and_then(|owner| {
+            let is_new = given.iter().all(|(one, _)| *one != owner);
+            if is_new { Ok(owner) } else { Err(DuplicateOwner(owner).into()) }
+        });
+        let in_part = |source| match (parts.len(), source) {
+            (1, error) | (_, error @ (ConfirmError::Store(_) | ConfirmError::Chain(_))) => error,
+            (_, error) => ConfirmError::InPart { number: index + 1, source: Box::new(error) },
+        };
+        given.push((owner.map_err(in_part)?, part.clone()));
     }
-    let confirmed =
-        store.confirm(&proposal, state.threshold, &state.owners, owner, signature, now).await?;
-    match confirmed {
-        Confirmed::Added(request) => Ok(Confirmation { request: *request, owner, added: true }),
-        Confirmed::Known(request) => Ok(Confirmation { request: *request, owner, added: false }),
+    match store.confirm(&proposal, state.threshold, &state.owners, &given, now).await? {
+        Confirmed::Added(request) => Ok(Confirmation { request: *request, added: true }),
+        Confirmed::Known(request) => Ok(Confirmation { request: *request, added: false }),
         Confirmed::Replaced => Err(ConfirmError::Replaced),
+    }
+}
+
+impl Scene<'_> {
+    /// The owner whose signature this is. Who is no owner is not even asked.
+    async fn owner_of(&self, part: &Part) -> Result<Address, ConfirmError> {
+        let (content, hash) = (self.content, self.content.hashes.safe_tx_hash);
+        let owner = match part {
+            Part::Key(signature) => {
+                if signature.kind() == SignatureKind::EthSign && !content.version.takes_eth_sign() {
+                    return Err(ConfirmError::EthSign(content.version));
+                }
+                signature.recover(hash)?
+            }
+            Part::ApprovedHash(owner) | Part::Contract { owner, .. } => *owner,
+        };
+        if !self.state.owners.contains(&owner) {
+            return Err(ConfirmError::NotOwner { signer: owner });
+        }
+        match part {
+            Part::Key(_) => {}
+            Part::ApprovedHash(_) => {
+                let safe = self.proposal.owner;
+                if self.chain.approved(safe, hash, &[owner], self.at).await? != [true] {
+                    return Err(ConfirmError::NotApproved { owner });
+                }
+            }
+            Part::Contract { data, .. } => {
+                let (chain, version) = (self.chain, content.version);
+                let signed =
+                    chain.contract_signed(owner, version, &content.hashes, data, self.at).await?;
+                if !signed {
+                    return Err(ConfirmError::NotSigned { owner });
+                }
+            }
+        }
+        Ok(owner)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     chain::{Chain, ChainError},
     clock::Time,
     request::{Request, ids::SafeTxHash},
-    safe::{self, SafeTx, signature::SignatureKind},
+    safe::{self, OwnerSignature, SafeTx, packed::Part, signature::SignatureKind},
     safe_service::{
         Account, CannotSign, MailTransaction, Origin, Post, ProposerKey, SafeService,
         SafeServiceError, WhatToDo,
@@ -181,7 +181,8 @@ impl Talk<'_> {
             if given.iter().any(|known| known.owner == *owner) {
                 continue;
             }
-            match confirm(self.store, self.chain, self.request, signature, self.now).await {
+            let part = [Part::Key(*signature)];
+            match confirm(self.store, self.chain, self.request, &part, self.now).await {
                 Ok(confirmation) => has_moved |= confirmation.added,
                 Err(ConfirmError::Store(StoreError::Illegal(_))) => break,
                 Err(ConfirmError::Store(error)) => return Err(error.into()),
@@ -192,11 +193,7 @@ impl Talk<'_> {
                     | ConfirmError::NoSafe
                     | ConfirmError::HashDiffers,
                 ) => break,
-                Err(
-                    problem @ (ConfirmError::NotOwner { .. }
-                    | ConfirmError::EthSign(_)
-                    | ConfirmError::Signature(_)),
-                ) => {
+                Err(problem) => {
                     tracing::debug!(request.id = %self.request.id, %problem, "a signature is not taken over");
                 }
             }
@@ -221,7 +218,7 @@ impl Talk<'_> {
         if let Some(key) = &self.mailbox.proposer {
             senders.push((key.address(), key.sign(self.hash())?));
         }
-        senders.extend(to_give(given).next().map(|one| (one.owner, one.signature)));
+        senders.extend(to_give(given).next());
         let mut refused = None;
         for (sender, signature) in senders {
             let post = Post {
@@ -251,8 +248,8 @@ impl Talk<'_> {
         known: &[Address],
         done: &mut Exchanged,
     ) -> Result<(), MailError> {
-        for one in to_give(given).filter(|one| !known.contains(&one.owner)) {
-            match self.mailbox.service.confirm(self.hash(), &one.signature).await {
+        for (_, signature) in to_give(given).filter(|(owner, _)| !known.contains(owner)) {
+            match self.mailbox.service.confirm(self.hash(), &signature).await {
                 Ok(()) => done.has_moved = true,
                 // One that it refuses must not keep the others.
                 Err(error @ SafeServiceError::Refused(_))
@@ -267,8 +264,14 @@ impl Talk<'_> {
     }
 }
 
-fn to_give(given: &[Confirmation]) -> impl Iterator<Item = &Confirmation> {
-    given.iter().filter(|one| one.signature.kind() == SignatureKind::Eip712)
+/// Signatures by a key over the document. The mailbox reads approvals from the chain by itself.
+fn to_give(given: &[Confirmation]) -> impl Iterator<Item = (Address, OwnerSignature)> {
+    given.iter().filter_map(|one| match &one.signature {
+        Part::Key(signature) if signature.kind() == SignatureKind::Eip712 => {
+            Some((one.owner, *signature))
+        }
+        _ => None,
+    })
 }
 
 fn left_at_home(given: &[Confirmation]) -> Option<String> {

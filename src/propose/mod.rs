@@ -5,6 +5,7 @@ mod build;
 mod confirm;
 mod mail;
 mod refresh;
+mod standing_signatures;
 
 pub use build::{ProposeError, propose, route, singleton_warning};
 pub use confirm::{ConfirmError, confirm};

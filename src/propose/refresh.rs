@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-use super::build::ProposeError;
+use super::{build::ProposeError, standing_signatures};
 
 /// Replaces a proposal that no longer fits, or tells what it waits for.
 pub async fn refresh(
@@ -34,7 +34,8 @@ pub async fn refresh(
     let Some(proposal) = store.proposal(request.id).await? else {
         return Ok(Step::wait("the proposal is being replaced", Pace::Backoff));
     };
-    match standing(store, chain, request, &proposal, at, allowed).await? {
+    match standing(store, chain, request, &proposal, at, allowed, now).await? {
+        Standing::Changed => Ok(Step::Changed),
         Standing::Waits(reason) => Ok(Step::wait(reason, Pace::Woken)),
         Standing::Unfit(reason) => {
             let event = Event::ProposalReplaced { proposal: proposal.id, reason };
@@ -48,6 +49,8 @@ pub async fn refresh(
 enum Standing {
     /// It can still be executed, and this is what it waits for.
     Waits(String),
+    /// Owners turned out to have approved it.
+    Changed,
     /// It must be replaced, and why.
     Unfit(String),
 }
@@ -59,6 +62,7 @@ async fn standing(
     proposal: &Proposal,
     at: BlockRef,
     allowed: Allowed,
+    now: Time,
 ) -> Result<Standing, ProposeError> {
     let unfit = |reason: String| Ok(Standing::Unfit(reason));
     let owner = chain.owner(request.app, at).await?;
@@ -93,6 +97,12 @@ async fn standing(
     if safe.nonce > state.nonce && queued.first() == Some(&safe.nonce) {
         let first = state.nonce;
         return unfit(format!("nonce {first} of the Safe comes first, and nothing here uses it"));
+    }
+    let told = standing_signatures::look(store, chain, proposal, safe, &state, at, now).await?;
+    match told {
+        standing_signatures::Told::Nothing => {}
+        standing_signatures::Told::Approvals => return Ok(Standing::Changed),
+        standing_signatures::Told::Gone(why) => return unfit(why),
     }
     if request.status() == Status::Approved {
         return Ok(Standing::Waits(match safe.nonce - state.nonce {

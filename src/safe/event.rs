@@ -37,11 +37,13 @@ mod changes {
         event ChangedGuard(address guard);
         event ChangedFallbackHandler(address handler);
         event ChangedMasterCopy(address masterCopy);
+        event ApproveHash(bytes32 indexed approvedHash, address indexed owner);
     }
 }
 
 /// First topics of the events that tell that a Safe's owners, threshold, modules, guard, handler or
-/// code changed. Some arguments are indexed from 1.4.1 on, which changes no first topic.
+/// code changed, or that an owner approved a hash. Some arguments are indexed from 1.4.1 on, which
+/// changes no first topic. 1.0.0 does not tell of approvals.
 pub const RECONFIGURATIONS: &[B256] = &[
     changes::AddedOwner::SIGNATURE_HASH,
     changes::RemovedOwner::SIGNATURE_HASH,
@@ -51,6 +53,7 @@ pub const RECONFIGURATIONS: &[B256] = &[
     changes::ChangedGuard::SIGNATURE_HASH,
     changes::ChangedFallbackHandler::SIGNATURE_HASH,
     changes::ChangedMasterCopy::SIGNATURE_HASH,
+    changes::ApproveHash::SIGNATURE_HASH,
 ];
 
 /// The end of a Safe transaction.

@@ -39,14 +39,19 @@ pub struct SafeTxHashes {
     pub safe_tx_hash: SafeTxHash,
 }
 
-/// Computes the hashes from nothing but what is approved.
-#[must_use]
-pub fn hashes(tx: &SafeTx, chain: ChainId, safe: Address, version: SafeVersion) -> SafeTxHashes {
-    let domain_hash = if version.domain_has_chain_id() {
+/// What everything that a Safe's owners sign is bound to.
+pub(super) fn domain_hash(chain: ChainId, safe: Address, version: SafeVersion) -> B256 {
+    if version.domain_has_chain_id() {
         keccak256((DOMAIN_TYPEHASH, U256::from(chain.get()), safe).abi_encode())
     } else {
         keccak256((DOMAIN_TYPEHASH_WITHOUT_CHAIN, safe).abi_encode())
-    };
+    }
+}
+
+/// Computes the hashes from nothing but what is approved.
+#[must_use]
+pub fn hashes(tx: &SafeTx, chain: ChainId, safe: Address, version: SafeVersion) -> SafeTxHashes {
+    let domain_hash = domain_hash(chain, safe, version);
     let message_hash = keccak256(
         (
             SAFE_TX_TYPEHASH,

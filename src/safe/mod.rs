@@ -6,6 +6,7 @@
 //! hashed here again, from the chain id, the Safe, its version and the ten fields.
 
 pub mod batch_file;
+pub mod contract_signature;
 pub mod decode;
 pub mod deployments;
 pub mod event;
@@ -14,6 +15,7 @@ pub mod hash;
 pub mod known;
 pub mod multisend;
 pub mod network;
+pub mod packed;
 pub mod qr;
 pub mod signature;
 pub mod tx;

@@ -1,15 +1,13 @@
-//! The signature of one owner: reading what wallets produce, finding out who signed, packing
-//! several for the contract.
+//! The signature of one owner by a key: reading what wallets produce, finding out who signed.
 //!
 //! 65 bytes, `r ‖ s ‖ v`, where `v` tells the kind (Safe, "Signatures"): 27 or 28 over the
-//! safeTxHash itself, 31 or 32 over its `eth_sign` form, 1 for a hash approved on chain, 0 for a
-//! contract that answers for itself. Countersign takes the first two: they prove who signed from
-//! the signature alone. Some wallets (MetaMask with a Ledger) write 0 or 1 where 27 or 28 belongs;
+//! safeTxHash itself, 31 or 32 over its `eth_sign` form. They prove who signed from the signature
+//! alone; the kinds that do not, and several at once, are in [`packed`](super::packed). Some wallets (MetaMask with a Ledger) write 0 or 1 where 27 or 28 belongs;
 //! such a signature is told from the other kinds by its `r`, which is no address.
 
 use std::{fmt, str::FromStr};
 
-use alloy::primitives::{Address, B256, Bytes, Signature, U256, eip191_hash_message};
+use alloy::primitives::{Address, B256, Signature, U256, eip191_hash_message};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::request::ids::SafeTxHash;
@@ -25,6 +23,23 @@ pub enum SignatureKind {
     Eip712,
     /// Over the safeTxHash as a message, with `eth_sign` or `personal_sign`.
     EthSign,
+    /// On chain, by `approveHash`.
+    ApprovedHash,
+    /// By a contract that answers for it (EIP-1271).
+    ContractSignature,
+}
+
+impl SignatureKind {
+    /// For people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Eip712 => "EIP-712",
+            Self::EthSign => "eth_sign",
+            Self::ApprovedHash => "approved on chain",
+            Self::ContractSignature => "signature of a contract, EIP-1271",
+        }
+    }
 }
 
 /// Why a text is not a signature we can check.
@@ -36,11 +51,9 @@ pub enum SignatureError {
     NotHex,
     #[error("a 64-byte (EIP-2098) signature: Safe takes the 65-byte form only")]
     Compact,
-    #[error(
-        "an approved-hash marker (v = 1), which proves nothing by itself: sign the transaction instead"
-    )]
+    #[error("an approved-hash marker (v = 1), which is no signature by a key")]
     ApprovedHash,
-    #[error("a contract signature (v = 0): owners that are contracts are not supported yet")]
+    #[error("a contract signature (v = 0), which is no signature by a key")]
     Contract,
     #[error("v is {0}; expected 27 or 28 (EIP-712), 31 or 32 (eth_sign)")]
     UnknownKind(u8),
@@ -110,9 +123,10 @@ impl OwnerSignature {
     /// # Errors
     /// [`SignatureError::Unrecoverable`]
     pub fn recover(&self, hash: SafeTxHash) -> Result<Address, SignatureError> {
-        let (prehash, v) = match self.kind() {
-            SignatureKind::Eip712 => (hash.0, self.v),
-            SignatureKind::EthSign => (eip191_hash_message(hash.0), self.v - 4),
+        let (prehash, v) = if self.kind() == SignatureKind::EthSign {
+            (eip191_hash_message(hash.0), self.v - 4)
+        } else {
+            (hash.0, self.v)
         };
         let (r, s) = (U256::from_be_bytes(self.r.0), U256::from_be_bytes(self.s.0));
         Signature::new(r, s, v == 28)
@@ -161,24 +175,6 @@ impl<'de> Deserialize<'de> for OwnerSignature {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
-}
-
-/// One owner twice: the contract refuses it, and it must not count as two.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("owner {0} is there twice")]
-pub struct DuplicateOwner(pub Address);
-
-/// Signatures as `execTransaction` takes them: one after the other, ascending by owner.
-///
-/// # Errors
-/// [`DuplicateOwner`]
-pub fn pack(confirmations: &[(Address, OwnerSignature)]) -> Result<Bytes, DuplicateOwner> {
-    let mut sorted = confirmations.to_vec();
-    sorted.sort_by_key(|(owner, _)| *owner);
-    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(DuplicateOwner(pair[0].0));
-    }
-    Ok(sorted.iter().flat_map(|(_, signature)| signature.to_bytes()).collect())
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ impl SafeTx {
     }
 
     /// What is sent to the Safe to execute this with packed signatures, see
-    /// [`pack`](super::signature::pack).
+    /// [`pack`](super::packed::pack).
     #[must_use]
     pub fn exec_calldata(&self, signatures: &Bytes) -> Bytes {
         Safe::execTransactionCall {

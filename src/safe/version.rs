@@ -66,6 +66,13 @@ impl SafeVersion {
         self > Self::V1_0_0
     }
 
+    /// Whether the Safe asks an owner that is a contract about the hash of a transaction, instead of
+    /// the bytes that the hash is made of.
+    #[must_use]
+    pub fn asks_contracts_about_hash(self) -> bool {
+        self >= Self::V1_5_0
+    }
+
     /// What signers of such a Safe should know, whatever they sign.
     #[must_use]
     pub fn notes(self) -> Vec<&'static str> {

@@ -21,7 +21,7 @@ use crate::{
         event::Event,
         ids::{ChainId, RequestId, SafeTxHash},
     },
-    safe::{OwnerSignature, SafeTx, SafeTxHashes, SafeVersion, decode::Warning},
+    safe::{SafeTx, SafeTxHashes, SafeVersion, decode::Warning, packed::Part},
 };
 
 /// The Safe transaction of a proposal, with what its owners sign.
@@ -54,7 +54,7 @@ pub struct Proposal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirmation {
     pub owner: Address,
-    pub signature: OwnerSignature,
+    pub signature: Part,
     pub received_at: Time,
 }
 
@@ -62,7 +62,7 @@ pub struct Confirmation {
 #[derive(Debug)]
 pub enum Confirmed {
     Added(Box<Request>),
-    /// This owner's signature was here before.
+    /// These owners' signatures were here before.
     Known(Box<Request>),
     /// The proposal has been replaced meanwhile.
     Replaced,
@@ -209,49 +209,63 @@ impl Store {
         confirmations(&mut connection, proposal).await
     }
 
-    /// Adds an owner's checked signature to a proposal that is still live; with the last one
-    /// needed, the request becomes `approved`. Only signatures of `owners`, the present ones,
-    /// count.
+    /// Adds checked signatures to a proposal that is still live; with the last one needed, the
+    /// request becomes `approved`. Only signatures of `owners`, the present ones, count.
     pub async fn confirm(
         &self,
         proposal: &Proposal,
         threshold: u32,
         owners: &[Address],
-        owner: Address,
-        signature: &OwnerSignature,
+        signatures: &[(Address, Part)],
         now: Time,
     ) -> Result<Confirmed, StoreError> {
         let mut tx = self.begin().await?;
-        let request = get_locked(&mut tx, proposal.request).await?;
+        let mut request = get_locked(&mut tx, proposal.request).await?;
         if request.facts.proposal != Some(proposal.id) {
             return Ok(Confirmed::Replaced);
         }
-        let added = sqlx::query!(
-            "insert into confirmations (proposal_id, owner, signature, received_at)
-             values ($1, $2, $3, $4) on conflict do nothing",
-            proposal.id,
-            owner.as_slice(),
-            &signature.to_bytes()[..],
-            now,
-        )
-        .execute(&mut *tx)
-        .await
-        .during("store a confirmation")?;
-        if added.rows_affected() == 0 {
-            return Ok(Confirmed::Known(Box::new(request)));
+        let mut added = false;
+        for (owner, signature) in signatures {
+            if !insert_confirmation(&mut tx, proposal.id, *owner, signature, now).await? {
+                continue;
+            }
+            let given = confirmations(&mut tx, proposal.id).await?;
+            let count = given.iter().filter(|one| owners.contains(&one.owner)).count();
+            let event = Event::Confirmed {
+                owner: owner.to_string(),
+                confirmations: u32::try_from(count).unwrap_or(u32::MAX),
+                threshold,
+            };
+            let actor = Actor::owner(*owner);
+            request = record(&mut tx, proposal.request, None, &actor, &event, now).await?;
+            added = true;
         }
-        let given = confirmations(&mut tx, proposal.id).await?;
-        let count = given.iter().filter(|one| owners.contains(&one.owner)).count();
-        let event = Event::Confirmed {
-            owner: owner.to_string(),
-            confirmations: u32::try_from(count).unwrap_or(u32::MAX),
-            threshold,
-        };
-        let actor = Actor::owner(owner);
-        let request = record(&mut tx, proposal.request, None, &actor, &event, now).await?;
         super::commit(tx).await?;
-        Ok(Confirmed::Added(Box::new(request)))
+        let request = Box::new(request);
+        Ok(if added { Confirmed::Added(request) } else { Confirmed::Known(request) })
     }
+}
+
+/// Whether it was not here before.
+async fn insert_confirmation(
+    tx: &mut PgConnection,
+    proposal: Uuid,
+    owner: Address,
+    signature: &Part,
+    now: Time,
+) -> Result<bool, StoreError> {
+    let added = sqlx::query!(
+        "insert into confirmations (proposal_id, owner, signature, received_at)
+             values ($1, $2, $3, $4) on conflict do nothing",
+        proposal,
+        owner.as_slice(),
+        &signature.to_bytes()[..],
+        now,
+    )
+    .execute(tx)
+    .await
+    .during("store a confirmation")?;
+    Ok(added.rows_affected() > 0)
 }
 
 /// Makes sure that a nonce is put to the owners of a Safe once at a time. Requests that no longer
@@ -304,13 +318,8 @@ async fn confirmations(
             };
             Ok(Confirmation {
                 owner: row.owner.as_slice().try_into().map_err(|_| inconsistent("owner"))?,
-                signature: row
-                    .signature
-                    .as_slice()
-                    .try_into()
-                    .ok()
-                    .and_then(|bytes| OwnerSignature::from_bytes(bytes).ok())
-                    .ok_or_else(|| inconsistent("signature"))?,
+                signature: Part::from_bytes(&row.signature)
+                    .map_err(|_| inconsistent("signature"))?,
                 received_at: row.received_at,
             })
         })

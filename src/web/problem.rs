@@ -157,10 +157,17 @@ impl From<ConfirmError> for Problem {
     fn from(error: ConfirmError) -> Self {
         let text = error.to_string();
         match error {
+            ConfirmError::InPart { source, .. } => Self { title: text, ..Self::from(*source) },
             ConfirmError::Store(error) => error.into(),
             ConfirmError::Chain(error) => error.into(),
-            ConfirmError::Signature(_) | ConfirmError::EthSign(_) => {
+            ConfirmError::Signature(_) | ConfirmError::EthSign(_) | ConfirmError::Duplicate(_) => {
                 Self::of_field("signature", text)
+            }
+            ConfirmError::NotApproved { .. } => {
+                Self { code: "not-approved-on-chain", ..Self::of_field("signature", text) }
+            }
+            ConfirmError::NotSigned { .. } => {
+                Self { code: "not-signed-by-contract", ..Self::of_field("signature", text) }
             }
             ConfirmError::NotOwner { .. } => {
                 Self { code: "not-an-owner", ..Self::of_field("signature", text) }

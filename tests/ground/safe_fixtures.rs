@@ -18,7 +18,7 @@ use countersign::{
     request::ids::{AppId, ChainId, ComposeHash, DeviceId},
     safe::{
         Expected, OwnerSignature, SafeTx, SafeVersion, decode, decode::WarningCode, hashes,
-        signature::pack,
+        packed::pack,
     },
 };
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ use countersign::{
     dstack::Write,
     owner::Call,
     request::ids::DeviceId,
-    safe::{OwnerSignature, SafeVersion, signature::pack, tx::Safe},
+    safe::{OwnerSignature, SafeVersion, packed::pack, tx::Safe},
 };
 
 use super::draw::{Signer, cases};

@@ -100,9 +100,10 @@ impl Signer {
     }
 
     pub fn sign(&self, hash: SafeTxHash) -> OwnerSignature {
-        let mut bytes = match self.kind {
-            SignatureKind::Eip712 => self.key.sign_hash_sync(&hash.0),
-            SignatureKind::EthSign => self.key.sign_message_sync(hash.0.as_slice()),
+        let mut bytes = if self.kind == SignatureKind::EthSign {
+            self.key.sign_message_sync(hash.0.as_slice())
+        } else {
+            self.key.sign_hash_sync(&hash.0)
         }
         .expect("a local key signs")
         .as_bytes();

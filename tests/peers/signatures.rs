@@ -6,7 +6,8 @@ use countersign::{
     request::ids::SafeTxHash,
     safe::{
         OwnerSignature, SafeTxHashes, hashes,
-        signature::{LENGTH, SignatureKind, pack},
+        packed::pack,
+        signature::{LENGTH, SignatureKind},
     },
 };
 use serde_json::{Value, json};
@@ -84,6 +85,8 @@ fn safe_eth_py_reads_the_owners_that_signed_in_their_order() {
                 let kind = match kind {
                     SignatureKind::Eip712 => "EOA",
                     SignatureKind::EthSign => "ETH_SIGN",
+                    SignatureKind::ApprovedHash => "APPROVED_HASH",
+                    SignatureKind::ContractSignature => "CONTRACT_SIGNATURE",
                 };
                 json!({ "owner": owner.to_string(), "kind": kind, "valid": true })
             })

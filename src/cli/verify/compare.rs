@@ -1,6 +1,6 @@
 //! Holds what is shown against what the chain says and what follows from the fields alone. Pure.
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, Bytes};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,8 +17,9 @@ use crate::{
     propose::{route, singleton_warning},
     request::ids::{AppId, ComposeHash, DeviceId, RequestId},
     safe::{
-        self, Expected, OwnerSignature, SafeTx, SafeTxHashes, SafeVersion,
+        self, Expected, SafeTx, SafeTxHashes, SafeVersion,
         decode::{Decoded, DecodedCall, Warning, WarningCode},
+        packed::Part,
     },
     store::proposals::{Confirmation, Proposal, SafeProposal},
     web::api::proposals::ProposalView,
@@ -203,17 +204,18 @@ fn missing(write: &Write) -> String {
 /// A signature that is shown, and who made it.
 pub(super) struct Signer {
     pub(super) owner: Address,
-    signature: OwnerSignature,
+    pub(super) signature: Part,
     received_at: Time,
 }
 
 #[derive(Deserialize)]
 struct ShownConfirmation {
-    signature: OwnerSignature,
+    signature: Bytes,
     received_at: Time,
 }
 
-/// Who made the signatures that are shown. Whoever it is said to be is found different elsewhere.
+/// Who made the signatures that are shown. Whoever it is said to be is found different elsewhere. An
+/// approval on chain and a contract's signature name their owner, and prove nothing by themselves.
 fn signers(said: &Said, hashes: SafeTxHashes) -> Result<Vec<Signer>> {
     let Some(shown) = &said.shown else {
         let signer = |signature: &OwnerSignature| {
@@ -225,8 +227,12 @@ fn signers(said: &Said, hashes: SafeTxHashes) -> Result<Vec<Signer>> {
     let shown: Vec<ShownConfirmation> =
         Vec::deserialize(&shown["confirmations"]).context("the signatures do not read")?;
     let signer = |one: ShownConfirmation| {
-        let owner = one.signature.recover(hashes.safe_tx_hash)?;
-        Ok(Signer { owner, signature: one.signature, received_at: one.received_at })
+        let signature = Part::from_bytes(&one.signature).context("the signatures do not read")?;
+        let owner = match &signature {
+            Part::Key(signature) => signature.recover(hashes.safe_tx_hash)?,
+            Part::ApprovedHash(owner) | Part::Contract { owner, .. } => *owner,
+        };
+        Ok(Signer { owner, signature, received_at: one.received_at })
     };
     shown.into_iter().map(signer).collect()
 }
@@ -278,7 +284,7 @@ fn here(
         .iter()
         .map(|one| Confirmation {
             owner: one.owner,
-            signature: one.signature,
+            signature: one.signature.clone(),
             received_at: one.received_at,
         })
         .collect();

@@ -89,18 +89,6 @@ fn what_is_no_signature_is_refused() {
     }
 }
 
-#[test]
-fn packing_sorts_by_owner_and_refuses_one_twice() {
-    let one: OwnerSignature = SIGNED.parse().unwrap();
-    let other: OwnerSignature = SIGNED_1_3_0.parse().unwrap();
-    let (low, high) = (Address::repeat_byte(1), SIGNER);
-    let packed = pack(&[(high, one), (low, other)]).unwrap();
-    assert_eq!(packed[..LENGTH], other.to_bytes());
-    assert_eq!(packed[LENGTH..], one.to_bytes());
-    assert_eq!(pack(&[(high, one), (low, one), (high, other)]), Err(DuplicateOwner(high)));
-    assert!(pack(&[]).unwrap().is_empty());
-}
-
 /// Signing needs the test wallets, which only the devnet feature brings.
 #[cfg(feature = "devnet")]
 #[test]

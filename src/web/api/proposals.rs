@@ -19,10 +19,11 @@ use crate::{
     propose,
     request::ids::{AppId, ChainId, RequestId, SafeTxHash},
     safe::{
-        self, Exports, OwnerSignature, SafeTx,
+        self, Exports, SafeTx,
         batch_file::BatchFile,
         decode::{Decoded, DecodedCall, Expected, Warning, decode},
-        signature::{SignatureKind, pack},
+        packed::{self, Part, pack},
+        signature::SignatureKind,
     },
     store::proposals::{Confirmation, Proposal, SafeProposal},
     web::{WebState, gate::Reader, problem::Problem},
@@ -159,7 +160,7 @@ impl From<&Confirmation> for ConfirmationView {
         Self {
             owner: confirmation.owner,
             kind: confirmation.signature.kind(),
-            signature: confirmation.signature.to_bytes().to_vec().into(),
+            signature: confirmation.signature.to_bytes(),
             received_at: confirmation.received_at,
         }
     }
@@ -170,10 +171,10 @@ fn execution(
     safe: &SafeProposal,
     confirmations: &[Confirmation],
 ) -> Option<ExecutionCall> {
-    let given: Vec<(Address, OwnerSignature)> = confirmations
+    let given: Vec<(Address, Part)> = confirmations
         .iter()
         .filter(|one| safe.owners.contains(&one.owner))
-        .map(|one| (one.owner, one.signature))
+        .map(|one| (one.owner, one.signature.clone()))
         .collect();
     if given.len() < safe.threshold as usize {
         return None;
@@ -246,11 +247,13 @@ pub async fn safe_batch(
     Ok(([(header::CONTENT_DISPOSITION, disposition)], Json(file.to_json())).into_response())
 }
 
-/// An owner's signature over the safeTxHash.
+/// Signatures of owners over the safeTxHash.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
 pub struct NewConfirmation {
-    /// 65 bytes in hexadecimal.
+    /// In hexadecimal: the 65 bytes of one owner, or those of several as `execTransaction` takes them,
+    /// with approvals on chain (`v` 1) and signatures of contracts (`v` 0, EIP-1271) among them. All
+    /// are taken, or none.
     signature: String,
 }
 
@@ -271,17 +274,14 @@ pub async fn confirm(
     let id = request_id(&id)?;
     let body = parse_body(&body)?;
     let signature = body.get("signature").and_then(Value::as_str);
-    let signature: OwnerSignature = signature
-        .ok_or_else(|| Problem::of_field("signature", "missing"))?
-        .parse()
-        .map_err(|error: safe::signature::SignatureError| {
-            Problem::of_field("signature", error.to_string())
-        })?;
+    let signature = signature.ok_or_else(|| Problem::of_field("signature", "missing"))?;
+    let parts = packed::parse(signature)
+        .map_err(|error| Problem::of_field("signature", error.to_string()))?;
     let service = &state.service;
     let request = service.store.request(id).await?;
     let chain = service.chains.get(request.chain)?;
     let now = service.clock.now();
-    let confirmation = propose::confirm(&service.store, chain, &request, &signature, now).await?;
+    let confirmation = propose::confirm(&service.store, chain, &request, &parts, now).await?;
     service.wake_mailbox(id).await;
     let status = if confirmation.added { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(confirmation.request.into())))

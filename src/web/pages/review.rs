@@ -12,7 +12,6 @@ use crate::{
         deployments::find_multi_send_call_only,
         exports::as_on_a_ledger,
         qr::QrCode,
-        signature::SignatureKind,
     },
     web::api::proposals::ProposalView,
 };
@@ -168,11 +167,7 @@ impl CallLine {
 fn signatures(proposal: &ProposalView) -> Vec<SignatureLine> {
     let signed = |owner: Address| {
         let given = proposal.confirmations.iter().find(|one| one.owner == owner)?;
-        let how = match given.kind {
-            SignatureKind::Eip712 => "EIP-712",
-            SignatureKind::EthSign => "eth_sign",
-        };
-        Some((When(given.received_at), how))
+        Some((When(given.received_at), given.kind.words()))
     };
     let strangers = proposal.confirmations.iter().map(|one| one.owner);
     let strangers = strangers.filter(|owner| !proposal.owners.contains(owner));

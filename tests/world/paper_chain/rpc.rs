@@ -48,7 +48,7 @@ const EPOCH: u64 = 32;
 /// What stands where an app does, in the place of its code.
 const CODE: &str = "0x6080604052";
 /// An address, a selector and a word.
-const QUESTION: usize = 56;
+const QUESTION: usize = 88;
 
 impl<'a> Node<'a> {
     pub fn answer(self, chain: u64, method: &str, params: &Value) -> Answer {

@@ -13,6 +13,7 @@ use crate::{
     safe::{
         SafeTx,
         deployments::{find_multi_send_call_only, find_singleton},
+        packed::Part,
     },
 };
 
@@ -162,7 +163,12 @@ fn extensions(extensions: &Extensions) -> Vec<Check> {
 }
 
 fn signatures(safe: &SafeState, signers: &[Signer]) -> Check {
-    let count = signers.iter().filter(|one| safe.owners.contains(&one.owner)).count();
+    let of_owners = || signers.iter().filter(|one| safe.owners.contains(&one.owner));
+    let count = of_owners().filter(|one| matches!(one.signature, Part::Key(_))).count();
+    let others = match of_owners().count() - count {
+        0 => String::new(),
+        others => format!(", and {others} on chain or by contracts, which are not checked here"),
+    };
     let strangers: Vec<String> = signers
         .iter()
         .filter(|one| !safe.owners.contains(&one.owner))
@@ -170,7 +176,7 @@ fn signatures(safe: &SafeState, signers: &[Signer]) -> Check {
         .collect();
     Check::of(
         strangers.is_empty(),
-        format!("{count} of {} signatures, all of owners", safe.threshold),
+        format!("{count} of {} signatures, all of owners{others}", safe.threshold),
         format!("signatures over this by who is no owner: {}", strangers.join(", ")),
     )
 }

@@ -38,8 +38,12 @@ fn signers() -> [PrivateKeySigner; 3] {
 fn confirmation(signer: &PrivateKeySigner, hashes: SafeTxHashes) -> Confirmation {
     use alloy::signers::SignerSync;
     let signature = signer.sign_hash_sync(&hashes.safe_tx_hash.0).unwrap();
-    let signature = OwnerSignature::from_bytes(&signature.as_bytes()).unwrap();
-    Confirmation { owner: signer.address(), signature, received_at: Time::default() }
+    let signature = safe::OwnerSignature::from_bytes(&signature.as_bytes()).unwrap();
+    Confirmation {
+        owner: signer.address(),
+        signature: signature.into(),
+        received_at: Time::default(),
+    }
 }
 
 /// What an honest service shows: a batch that two of three owners have signed, of two needed.

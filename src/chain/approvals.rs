@@ -1,0 +1,60 @@
+//! What the chain says of owners who do not sign with a key: approved hashes, and contracts that
+//! answer for themselves.
+
+use alloy::{
+    primitives::{Address, B256, Bytes},
+    sol_types::SolCall,
+};
+
+use super::{CallAnswer, Chain, ChainError, words::Question};
+use crate::{
+    request::{facts::BlockRef, ids::SafeTxHash},
+    safe::{SafeTxHashes, SafeVersion, contract_signature, tx::Safe},
+};
+
+impl Chain {
+    /// Which of these owners approved a transaction of the Safe on chain, in their order, by one
+    /// call.
+    pub async fn approved(
+        &self,
+        safe: Address,
+        hash: SafeTxHash,
+        owners: &[Address],
+        at: BlockRef,
+    ) -> Result<Vec<bool>, ChainError> {
+        let question = |owner: &Address| Question {
+            to: safe,
+            calldata: Safe::approvedHashesCall { owner: *owner, hash: hash.0 }.abi_encode().into(),
+        };
+        let questions: Vec<Question> = owners.iter().map(question).collect();
+        if questions.is_empty() {
+            return Ok(vec![]);
+        }
+        let read = |answer: &CallAnswer| match answer {
+            CallAnswer::Returned(word) if word.len() == 32 => Ok(!B256::from_slice(word).is_zero()),
+            _ => Err(ChainError::Unreadable {
+                what: format!("what owners of Safe {safe} approved"),
+                problem: "the contract does not answer with a word".into(),
+            }),
+        };
+        self.words(&questions, at).await?.iter().map(read).collect()
+    }
+
+    /// Whether a contract that owns a Safe of this version says that `data` is its signature over a
+    /// transaction. A contract that cannot be asked is an error, one that refuses has not signed.
+    pub async fn contract_signed(
+        &self,
+        owner: Address,
+        version: SafeVersion,
+        hashes: &SafeTxHashes,
+        data: &Bytes,
+        at: BlockRef,
+    ) -> Result<bool, ChainError> {
+        let what = format!("whether contract {owner} signed");
+        let calldata = contract_signature::question(version, hashes, data);
+        Ok(match self.call(&what, owner, &calldata, at).await? {
+            CallAnswer::Returned(answer) => contract_signature::is_yes(version, &answer),
+            CallAnswer::Reverted => false,
+        })
+    }
+}

@@ -1,0 +1,253 @@
+//! Owners need not sign with a key: they may approve on chain, or be contracts that answer for
+//! themselves. Whatever is said of a signature, the chain decides.
+
+use alloy::{
+    primitives::{Address, B256, Bytes, address, hex},
+    sol,
+    sol_types::SolCall,
+};
+use countersign::{
+    devnet::{Wallet, chain_scene::ChainScene},
+    request::ids::{ChainId, SafeTxHash},
+    safe::{
+        SafeTx, SafeVersion,
+        contract_signature::{message, safe_message_hash},
+        hashes,
+        packed::{Part, pack},
+        tx::Safe,
+    },
+};
+use serde_json::{Value, json};
+
+use crate::world::{Api, DEPTH, World};
+
+sol! {
+    function addOwnerWithThreshold(address owner, uint256 _threshold) external;
+}
+
+async fn world_of(safe_version: SafeVersion) -> World {
+    World::with(|town| town.safe_version = safe_version).await
+}
+
+fn hash(proposal: &Value) -> SafeTxHash {
+    proposal["safe_tx_hash"].as_str().unwrap().parse().unwrap()
+}
+
+async fn approve_on_chain(chain: &ChainScene, owner: &Wallet, hash: SafeTxHash) {
+    let approve = Safe::approveHashCall { hashToApprove: hash.0 }.abi_encode();
+    chain.rpc.send(owner, chain.safe, approve.into()).await.unwrap();
+}
+
+async fn give(api: &Api, id: &str, part: &Part) -> (u16, Value) {
+    let answer = api.confirm(id, &part.to_bytes().to_string()).await;
+    (answer.status, answer.body)
+}
+
+fn kinds(proposal: &Value) -> Vec<&str> {
+    let given = proposal["confirmations"].as_array().unwrap();
+    given.iter().map(|one| one["kind"].as_str().unwrap()).collect()
+}
+
+async fn execute_and_run(world: &World, api: &Api, id: &str) {
+    api.wait_for(id, "approved").await;
+    world.execute(api, id).await;
+    world.mine(DEPTH).await;
+    api.wait_for(id, "running").await;
+}
+
+#[tokio::test]
+async fn an_approval_on_chain_counts_although_nobody_tells_of_it() {
+    for version in [SafeVersion::V1_0_0, SafeVersion::V1_1_1, SafeVersion::V1_4_1] {
+        let world = world_of(version).await;
+        let running = world.start().await;
+        let api = &running.api;
+        let id = api.submit(&world.submission(&world.prepare().await)).await;
+        let hash = hash(&api.proposal(&id).await);
+        let chain = &world.town.chain;
+        world.sign_by(api, &id, 1).await;
+        api.wait_for_reason(&id, "1 of 2").await;
+        approve_on_chain(chain, &chain.owners[0], hash).await;
+        if !version.tells_success() {
+            // 1.0.0 has no event for it either: it is seen at the next look.
+            world.mine(1).await;
+            world.look_again().await;
+        }
+        api.wait_for(&id, "approved").await;
+        let proposal = api.proposal(&id).await;
+        assert_eq!(kinds(&proposal), ["eip712", "approved_hash"]);
+        let marker = Part::ApprovedHash(chain.owners[0].address()).to_bytes();
+        assert_eq!(proposal["confirmations"][1]["signature"], json!(marker));
+        execute_and_run(&world, api, &id).await;
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_marker_counts_once_the_approval_is_on_chain() {
+    let world = world_of(SafeVersion::V1_5_0).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    let hash = hash(&api.proposal(&id).await);
+    let chain = &world.town.chain;
+    let marker = Part::ApprovedHash(chain.owners[0].address());
+    let (status, refused) = give(api, &id, &marker).await;
+    assert_eq!((status, &refused["code"]), (422, &json!("not-approved-on-chain")));
+    approve_on_chain(chain, &chain.owners[0], SafeTxHash(B256::repeat_byte(7))).await;
+    assert_eq!(give(api, &id, &marker).await.0, 422, "that was something else");
+    let (status, refused) = give(api, &id, &Part::ApprovedHash(Address::repeat_byte(9))).await;
+    assert_eq!((status, &refused["code"]), (422, &json!("not-an-owner")));
+
+    approve_on_chain(chain, &chain.owners[0], hash).await;
+    // Whether this or the follower comes first, the owner counts once.
+    assert!([200, 201].contains(&give(api, &id, &marker).await.0));
+    world.sign_by(api, &id, 1).await;
+    execute_and_run(&world, api, &id).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_approval_that_a_reorganisation_takes_back_does_not_count_any_more() {
+    let world = world_of(SafeVersion::V1_4_1).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    let hash = hash(&api.proposal(&id).await);
+    let chain = &world.town.chain;
+    world.sign_by(api, &id, 1).await;
+    approve_on_chain(chain, &chain.owners[0], hash).await;
+    api.wait_for(&id, "approved").await;
+    chain.rpc.reorg(1).await.unwrap();
+    world.mine(1).await;
+    world.look_again().await;
+    let replaced = api.last_told(&id, "proposal_replaced").await;
+    assert!(replaced["reason"].as_str().unwrap().contains("does not show"), "{replaced}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn several_signatures_at_once_are_taken_together_or_not_at_all() {
+    let world = World::with(|town| (town.threshold, town.owners) = (3, 4)).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    let hash = hash(&api.proposal(&id).await);
+    let chain = &world.town.chain;
+    let of = |wallet: &Wallet| (wallet.address(), Part::from(wallet.sign(hash)));
+    let [first, second, third] = [0, 1, 2].map(|owner| of(&chain.owners[owner]));
+    let packed = |parts: &[(Address, Part)]| pack(parts).unwrap().to_string();
+
+    let foreign = packed(&[first.clone(), of(&chain.executor)]);
+    let other_hash = SafeTxHash(B256::repeat_byte(7));
+    let other = (second.0, Part::from(chain.owners[1].sign(other_hash)));
+    let twice = format!("{}{}", first.1.to_bytes(), &first.1.to_bytes().to_string()[2..]);
+    let absent = packed(&[first.clone(), (third.0, Part::ApprovedHash(third.0))]);
+    let trailing = format!("{}00", packed(&[first.clone(), second.clone()]));
+    for (text, code, words) in [
+        (foreign, "not-an-owner", "none was taken"),
+        (packed(&[first.clone(), other]), "not-an-owner", "none was taken"),
+        (twice, "invalid-field", "signature 2"),
+        (absent, "not-approved-on-chain", "none was taken"),
+        (trailing, "invalid-field", "65 bytes"),
+    ] {
+        let answer = api.confirm(&id, &text).await;
+        assert_eq!(
+            (answer.status, answer.body["code"].as_str()),
+            (422, Some(code)),
+            "{}",
+            answer.text
+        );
+        assert!(answer.text.contains(words), "{}", answer.text);
+        assert_eq!(api.proposal(&id).await["confirmations"], json!([]), "all or nothing");
+    }
+    let answer = api.confirm(&id, &packed(&[first, second.clone()])).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    assert_eq!(kinds(&api.proposal(&id).await), ["eip712", "eip712"]);
+    assert_eq!(api.confirm(&id, &second.1.to_bytes().to_string()).await.status, 200, "known");
+    assert_eq!(api.confirm(&id, &packed(&[second, third])).await.status, 201, "one is new");
+    execute_and_run(&world, api, &id).await;
+    running.stop().await;
+}
+
+/// A Safe of the same version that has one owner, and becomes an owner of the town's Safe.
+async fn nested_safe(world: &World, owner: &Wallet) -> Address {
+    let chain = &world.town.chain;
+    let owners = vec![owner.address()];
+    let nested = chain
+        .release
+        .new_safe(&chain.rpc, &chain.executor, chain.singleton, owners, 1, 77)
+        .await
+        .unwrap();
+    become_owner(world, nested).await;
+    nested
+}
+
+async fn become_owner(world: &World, owner: Address) {
+    let threshold = alloy::primitives::U256::from(world.town.chain.threshold);
+    let add = addOwnerWithThresholdCall { owner, _threshold: threshold }.abi_encode();
+    world.as_the_safe(world.town.chain.safe, add.into()).await;
+}
+
+#[tokio::test]
+async fn a_safe_that_owns_the_safe_signs_by_its_own_owners() {
+    for version in [SafeVersion::V1_1_1, SafeVersion::V1_4_1, SafeVersion::V1_5_0] {
+        let world = world_of(version).await;
+        let signer = Wallet::funded(7).unwrap();
+        let nested = nested_safe(&world, &signer).await;
+        let running = world.start().await;
+        let api = &running.api;
+        let id = api.submit(&world.submission(&world.prepare().await)).await;
+        let proposal = api.proposal(&id).await;
+        let tx: SafeTx = serde_json::from_value(proposal["safe_tx"].clone()).unwrap();
+        let hashes = hashes(&tx, ChainId::BASE, world.town.chain.safe, version);
+        let message = safe_message_hash(&message(version, &hashes), ChainId::BASE, nested, version);
+        let data = |hash| Bytes::from(signer.sign(SafeTxHash(hash)).to_bytes());
+        let wrong = Part::Contract { owner: nested, data: data(hashes.safe_tx_hash.0) };
+        let (status, refused) = give(api, &id, &wrong).await;
+        assert_eq!((status, &refused["code"]), (422, &json!("not-signed-by-contract")));
+        let good = Part::Contract { owner: nested, data: data(message) };
+        assert_eq!(give(api, &id, &good).await.0, 201);
+        world.sign_by(api, &id, 0).await;
+        assert_eq!(kinds(&api.proposal(&id).await), ["contract_signature", "eip712"]);
+        execute_and_run(&world, api, &id).await;
+        running.stop().await;
+    }
+}
+
+/// Contracts that say neither yes nor no, each with what becomes of its signature.
+const ODD_CONTRACTS: [(Address, &[u8], u16); 5] = [
+    // An account without code.
+    (address!("00000000000000000000000000000000000a0001"), &[], 422),
+    // Reverts.
+    (address!("00000000000000000000000000000000000a0002"), &hex!("60006000fd"), 422),
+    // Answers with half a word, and with the answer to the other question.
+    (address!("00000000000000000000000000000000000a0003"), &hex!("60106000f3"), 422),
+    (
+        address!("00000000000000000000000000000000000a0004"),
+        &hex!("631626ba7e60e01b60005260206000f3"),
+        422,
+    ),
+    // Burns all gas: whether it signed cannot be read.
+    (address!("00000000000000000000000000000000000a0005"), &hex!("5b600056"), 503),
+];
+
+#[tokio::test]
+async fn a_contract_that_does_not_say_yes_has_not_signed() {
+    let world = world_of(SafeVersion::V1_4_1).await;
+    for (contract, code, _) in ODD_CONTRACTS {
+        world.town.chain.rpc.set_code(contract, &Bytes::from(code)).await.unwrap();
+        become_owner(&world, contract).await;
+    }
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.proposal(&id).await;
+    for (owner, _, expected) in ODD_CONTRACTS {
+        let (status, body) = give(api, &id, &Part::Contract { owner, data: Bytes::new() }).await;
+        assert_eq!(status, expected, "{owner}: {body}");
+    }
+    let foreign = Part::Contract { owner: world.town.chain.safe, data: Bytes::new() };
+    assert_eq!(give(api, &id, &foreign).await.1["code"], "not-an-owner");
+    assert_eq!(api.proposal(&id).await["confirmations"], json!([]));
+    running.stop().await;
+}
