@@ -218,9 +218,9 @@ struct ShownConfirmation {
 /// approval on chain and a contract's signature name their owner, and prove nothing by themselves.
 fn signers(said: &Said, hashes: SafeTxHashes) -> Result<Vec<Signer>> {
     let Some(shown) = &said.shown else {
-        let signer = |signature: &OwnerSignature| {
+        let signer = |signature: &safe::OwnerSignature| {
             let owner = signature.recover(hashes.safe_tx_hash)?;
-            Ok(Signer { owner, signature: *signature, received_at: Time::default() })
+            Ok(Signer { owner, signature: (*signature).into(), received_at: Time::default() })
         };
         return said.signatures.iter().map(signer).collect();
     };
