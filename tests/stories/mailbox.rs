@@ -218,6 +218,44 @@ async fn lost_answers_and_a_sudden_end_leave_it_there_once() {
 }
 
 #[tokio::test]
+async fn the_program_tells_neither_of_its_keys_and_is_killed_without_harm() {
+    let mailed = Mailed::without_proposer().await;
+    let (api_key, bot) = ("eyJhbGciOiJFUzI1NiJ9.story.key", stranger());
+    mailed.delegate(&bot).await;
+    mailed.switch(json!({
+        "api_key": api_key,
+        "swallow_next": ["propose"],
+        "fail_next": [{ "endpoint": "list", "status": 401, "body": { "detail": api_key } }],
+    }));
+    let program = mailed.world.spawn_with_keys(api_key, &bot.private_key()).await;
+    let prepared = mailed.world.prepare().await;
+    let id = program.api.submit(&mailed.world.submission(&prepared)).await;
+    let proposal = program.api.proposal(&id).await;
+    let hash = proposal["safe_tx_hash"].as_str().unwrap().parse().unwrap();
+    let told = eventually("the refusal to be told", async || {
+        let told = program.api.request(&id).await["safe_service"].clone();
+        told["problem"].is_string().then_some(told)
+    })
+    .await;
+    assert!(told["problem"].as_str().unwrap().contains("SAFE_API_KEY"), "{told}");
+    mailed.world.sign_by(&program.api, &id, 0).await;
+    mailed.has(hash, 0).await;
+    let first = program.log();
+    program.kill().await;
+    // Nobody waits two minutes for the turn of a program that is gone.
+    mailed.world.database.execute("update mailings set next_try_at = now()").await;
+    let program = mailed.world.spawn_with_keys(api_key, &bot.private_key()).await;
+    mailed.has(hash, 1).await;
+    let page = program.api.get(&format!("/requests/{id}")).await.text;
+    let said = [first, program.terminate().await, page, told.to_string()].concat().to_lowercase();
+    assert!(said.contains(&bot.address().to_string().to_lowercase()), "its address is no secret");
+    let key = bot.private_key().to_lowercase();
+    for secret in [api_key.to_lowercase(), key.trim_start_matches("0x").to_owned()] {
+        assert!(!said.contains(&secret), "a secret was told: {said}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_depends_on_it() {
     let mailed = Mailed::new().await;
     let failures: Vec<Value> = ["list", "propose", "confirm", "detail", "about"]

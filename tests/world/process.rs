@@ -7,7 +7,7 @@ use std::{
 
 use countersign::{
     clock::{Clock, SystemClock},
-    config::DepthPolicy,
+    config::{DepthPolicy, SafeServiceSetting},
     store::Store,
 };
 use secrecy::ExposeSecret;
@@ -49,7 +49,11 @@ impl World {
     }
 
     pub async fn spawn_logging(&self, filter: &str) -> Process {
-        let mut child = self.serve_command(filter).spawn().expect("the program starts");
+        self.started(self.serve_command(filter)).await
+    }
+
+    async fn started(&self, mut command: Command) -> Process {
+        let mut child = command.spawn().expect("the program starts");
         let log = Arc::<Mutex<String>>::default();
         let stderr = child.stderr.take().expect("stderr is piped");
         tokio::spawn(keep_log(stderr, log.clone()));
@@ -68,6 +72,12 @@ impl World {
         let chain = &self.settings.chains[0];
         let DepthPolicy::Blocks(depth) = chain.depth else { panic!("stories count blocks") };
         let (rpc, poll) = (&chain.rpc[0], chain.poll.as_millis());
+        let mailbox = match &chain.safe_service {
+            SafeServiceSetting::At(root) => root.as_str(),
+            _ => "off",
+        };
+        let chain_flag =
+            format!("{}={rpc};depth={depth};poll_ms={poll};safe_service={mailbox}", chain.id);
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command
             .arg("serve")
@@ -75,7 +85,7 @@ impl World {
             .env("DATABASE_URL", self.database.url())
             .env("COUNTERSIGN_SEAL_KEY", self.seal_key.expose_secret())
             .env("COUNTERSIGN_LISTEN", self.settings.listen.to_string())
-            .env("COUNTERSIGN_CHAIN", format!("{}={rpc};depth={depth};poll_ms={poll}", chain.id))
+            .env("COUNTERSIGN_CHAIN", chain_flag)
             .env("COUNTERSIGN_SETTLE_SECONDS", "1")
             .env("COUNTERSIGN_BOOT_POLL_SECONDS", "1")
             .env("PHALA_CLOUD_API_PREFIX", self.settings.phala_api_prefix.as_str())
@@ -86,6 +96,14 @@ impl World {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         command
+    }
+
+    /// Starts the program with a key of Safe's service and one to post with, and waits until it
+    /// listens.
+    pub async fn spawn_with_keys(&self, api_key: &str, proposer_key: &str) -> Process {
+        let mut command = self.serve_command("debug");
+        command.env("SAFE_API_KEY", api_key).env("COUNTERSIGN_PROPOSER_KEY", proposer_key);
+        self.started(command).await
     }
 
     /// Makes an API token that may read and write, as `countersign token create` does.
