@@ -14,12 +14,15 @@
 use alloy::primitives::Address;
 use url::Url;
 
-use super::confirm::{ConfirmError, confirm};
+use super::{
+    confirm::{ConfirmError, confirm},
+    hint::{Said, left_at_home},
+};
 use crate::{
     chain::{Chain, ChainError},
     clock::Time,
     request::{Request, ids::SafeTxHash},
-    safe::{self, OwnerSignature, SafeTx, packed::Part, signature::SignatureKind},
+    safe::{self, OwnerSignature, packed::Part, signature::SignatureKind},
     safe_service::{
         Account, CannotSign, MailTransaction, Origin, Post, ProposerKey, SafeService,
         SafeServiceError, WhatToDo,
@@ -162,8 +165,8 @@ impl Talk<'_> {
             self.give(&given, &known, &mut done).await?;
         }
         let is_deleted = was_posted && ours.is_none();
-        done.hint = hint(self.content.nonce, ours.as_ref(), is_deleted, &there, self.account.safe)
-            .or_else(|| left_at_home(&given));
+        let said = Said { nonce: self.content.nonce, safe: self.account.safe, is_deleted };
+        done.hint = said.hint(ours.as_ref(), &there).or_else(|| left_at_home(&given));
         Ok(done)
     }
 
@@ -272,70 +275,4 @@ fn to_give(given: &[Confirmation]) -> impl Iterator<Item = (Address, OwnerSignat
         }
         _ => None,
     })
-}
-
-fn left_at_home(given: &[Confirmation]) -> Option<String> {
-    let count = given.iter().filter(|one| one.signature.kind() == SignatureKind::EthSign).count();
-    (count > 0).then(|| {
-        format!(
-            "{count} of the signatures were made with eth_sign, which Safe's web application \
-             refuses: they count here and on the chain, and are not in Safe's mailbox"
-        )
-    })
-}
-
-/// What the mailbox says of our nonce, in words. The chain decides.
-fn hint(
-    nonce: u64,
-    ours: Option<&MailTransaction>,
-    is_deleted: bool,
-    others: &[MailTransaction],
-    safe: Address,
-) -> Option<String> {
-    if let Some(execution) = ours.and_then(|ours| ours.execution) {
-        let by = execution.tx.map(|tx| format!(" in {tx}")).unwrap_or_default();
-        return Some(if execution.success == Some(false) {
-            format!(
-                "Safe's mailbox says that it was executed{by} and failed inside, which uses nonce \
-                 {nonce} up: once the chain shows it here, a new proposal is made"
-            )
-        } else {
-            format!(
-                "Safe's mailbox says that it was executed{by}: the request goes on once the chain \
-                 shows it here"
-            )
-        });
-    }
-    if let Some(other) = others.iter().find(|other| other.execution.is_some()) {
-        return Some(format!(
-            "Safe's mailbox says that nonce {nonce} was used by another transaction, {}: once the \
-             chain shows it here, a new proposal with the next nonce is made, and must be signed \
-             anew",
-            other.hash
-        ));
-    }
-    if let Some(other) = others.first() {
-        let (hash, what) = (other.hash, what_it_is(&other.tx, safe));
-        return Some(format!(
-            "in Safe's mailbox {what} stands at nonce {nonce} too, {hash}: only one of the two can \
-             be executed. Sign and execute this one, or end the request with `countersign reject`"
-        ));
-    }
-    is_deleted.then(|| {
-        format!(
-            "it was deleted from Safe's mailbox and is not put there again: owners can still sign \
-             it here. If nobody wants it, end the request with `countersign reject`; nonce {nonce} \
-             is then given to another"
-        )
-    })
-}
-
-/// An empty call of the Safe to itself is how its web application rejects.
-fn what_it_is(tx: &SafeTx, safe: Address) -> &'static str {
-    let rejects = tx.to == safe && tx.value.is_zero() && tx.data.is_empty();
-    if rejects {
-        "a rejection (an empty call of the Safe to itself)"
-    } else {
-        "another transaction"
-    }
 }

@@ -3,6 +3,7 @@
 
 mod build;
 mod confirm;
+mod hint;
 mod mail;
 mod refresh;
 mod standing_signatures;

@@ -2,7 +2,12 @@
 
 use serde::Serialize;
 
-use crate::{clock::Time, flow::Service, request::ids::RequestId, store::StoreError};
+use crate::{
+    clock::Time,
+    flow::Service,
+    request::{Request, status::Status},
+    store::StoreError,
+};
 
 /// How the proposal of a request stands in the Safe Transaction Service of its chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -31,12 +36,16 @@ impl MailboxView {
     }
 }
 
-/// None where no such service is configured, or nothing is put to owners.
-pub async fn mailbox(service: &Service, id: RequestId) -> Result<Option<MailboxView>, StoreError> {
-    if service.mailboxes.is_empty() {
+/// None where no such service is configured, and once a request does not wait for owners any more.
+pub async fn mailbox(
+    service: &Service,
+    request: &Request,
+) -> Result<Option<MailboxView>, StoreError> {
+    let waits = matches!(request.status(), Status::Proposed | Status::Approved);
+    if !waits || service.mailboxes.is_empty() {
         return Ok(None);
     }
-    let standing = service.store.mailing(id).await?;
+    let standing = service.store.mailing(request.id).await?;
     Ok(standing.map(|standing| MailboxView {
         posted_at: standing.posted_at,
         read_at: standing.read_at,

@@ -148,7 +148,8 @@ async fn it_does_not_matter_where_an_owner_signs() {
     assert_eq!((&told["hint"], &told["problem"]), (&Value::Null, &Value::Null));
     mailed.world.execute(&running.api, &id).await;
     mailed.world.mine(crate::world::DEPTH).await;
-    running.api.wait_for(&id, "running").await;
+    let ran = running.api.wait_for(&id, "running").await;
+    assert!(ran.get("safe_service").is_none(), "it waits for no owner any more: {ran}");
     running.stop().await;
 }
 

@@ -358,7 +358,7 @@ pub async fn show(
     let mut request = store.request(id).await?;
     let Explained { depth, explanation } = explained(&state.service, &mut request).await?;
     let candidates = candidates(&state, &request).await?;
-    let safe_service = mailbox(&state.service, id).await?;
+    let safe_service = mailbox(&state.service, &request).await?;
     let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     timeline.reverse();
     Ok(Json(RequestView {

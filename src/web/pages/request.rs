@@ -208,7 +208,7 @@ pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<Stri
     let known = Known {
         explanation,
         candidates: candidates(&state, &request).await?,
-        mailbox: mailbox(service, id).await?,
+        mailbox: mailbox(service, &request).await?,
         proposal: proposals::view(&state, id).await?,
         ledger: &service.store.ledger(request.chain, request.app).await?,
         journal,
