@@ -20,6 +20,8 @@ COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ := target/fuzz
+# What libFuzzer drives. They share the time.
+FUZZ_TARGETS := reads multisend signature batch_file
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-rust test-contracts lint fmt bench fuzz sim tools peers sqlx fixtures clean prerequisites
@@ -57,10 +59,13 @@ fmt: tools ## Format everything
 bench: tools ## Measure, print a table and write target/bench/results.json
 	$(CARGO) bench --locked --bench flow
 
-fuzz: ## Let libFuzzer look for RPC answers that mislead or break anything (SECONDS=60; needs a C++ compiler)
+fuzz: ## Let libFuzzer look for RPC answers, batches, signatures and files that mislead or break anything (SECONDS=60; needs a C++ compiler)
 	RUSTFLAGS='$(COVERAGE)' $(CARGO) build --locked --release --target $(HOST) --manifest-path fuzz/Cargo.toml --target-dir $(FUZZ)
-	mkdir -p $(FUZZ)/corpus
-	$(FUZZ)/$(HOST)/release/reads -max_total_time=$(SECONDS) -max_len=4096 -len_control=0 -artifact_prefix=$(FUZZ)/ $(FUZZ)/corpus
+	set -e; for target in $(FUZZ_TARGETS); do \
+	  mkdir -p $(FUZZ)/corpus/$$target; \
+	  $(FUZZ)/$(HOST)/release/$$target -max_total_time=$$(( ($(SECONDS) + $(words $(FUZZ_TARGETS)) - 1) / $(words $(FUZZ_TARGETS)) )) -max_len=4096 -len_control=0 \
+	    -artifact_prefix=$(FUZZ)/$$target- $(FUZZ)/corpus/$$target; \
+	done
 
 sim: tools ## Run the simulation (SEEDS=10000 FROM=1; TELL=1 tells what happens)
 	SIM_SEEDS=$(SEEDS) SIM_FROM=$(FROM) $(if $(TELL),SIM_TELL=1) $(SIM) the_laws_hold_for_every_seed -- --nocapture

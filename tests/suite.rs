@@ -3,6 +3,7 @@
 /// The pure ground, seen from outside.
 #[cfg(feature = "devnet")]
 mod ground {
+    mod hostile_bytes;
     mod openapi;
     mod phala_codes;
     mod rooms;

@@ -6,7 +6,7 @@
 use std::{fs, path::PathBuf};
 
 use alloy::primitives::{Address, B256};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,9 +21,11 @@ use super::{
 };
 use crate::{
     dstack::Write,
+    owner::Call,
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
     safe::{
         self, Expected, Exports, SafeTx, SafeTxHashes, SafeVersion,
+        batch_file::{self, Batch},
         decode::{DecodedCall, Warning, WarningCode},
         qr::QrCode,
         signature::SignatureKind,
@@ -121,6 +123,8 @@ pub async fn run(args: &PayloadArgs, globals: &Globals) -> Result<Answer> {
         proposal.warnings.iter().map(|one| one.text.as_str()).chain(here).collect();
     let answer = if let Some(file) = &args.only.batch {
         let batch = client.get(&["v1", "requests", &id, "safe-batch.json"], &[]).await?;
+        let calls = seen.as_ref().map_or(&proposal.calls, |seen| &seen.calls);
+        refuse_other_calls(&batch, proposal.chain_id, proposal.owner, calls)?;
         warned(hand_over(file, &batch)?, &warnings)
     } else if args.only.eip712 || args.only.summary || args.only.qr {
         let seen = seen.as_ref().context("this owner is no Safe")?;
@@ -180,6 +184,23 @@ fn warned(answer: Answer, warnings: &[&str]) -> Answer {
     warnings.iter().fold(answer, |answer, warning| answer.note(format!("warning: {warning}")))
 }
 
+/// A file that does anything else than the proposal that was looked at is not handed on.
+fn refuse_other_calls(
+    file: &Value,
+    chain: ChainId,
+    owner: Address,
+    calls: &[DecodedCall],
+) -> Result<()> {
+    let read = batch_file::read(&file.to_string()).context("the service's batch file is none")?;
+    let call =
+        |call: &DecodedCall| Call { to: call.to, value: call.value, data: call.data.clone() };
+    let expected = Batch { chain, safe: Some(owner), calls: calls.iter().map(call).collect() };
+    if read != expected {
+        bail!("the service's batch file is not what its proposal shows: do not sign");
+    }
+    Ok(())
+}
+
 fn hand_over(file: &PathBuf, batch: &Value) -> Result<Answer> {
     let text = serde_json::to_string_pretty(batch)?;
     if file.as_os_str() == "-" {
@@ -231,4 +252,37 @@ fn owners(proposal: &Proposal) -> Vec<Cell> {
         None => Cell::from(format!("{owner}  -")),
     };
     proposal.owners.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::U256;
+
+    use super::*;
+    use crate::safe::{BatchFile, Operation, decode::decode};
+
+    #[test]
+    fn a_batch_file_that_is_not_the_proposal_is_not_handed_on() {
+        let (chain, safe) = (ChainId::BASE, Address::repeat_byte(0x5a));
+        let app = AppId(Address::repeat_byte(0x11));
+        let device = |byte| Write::AddDevice(DeviceId(B256::repeat_byte(byte)));
+        let [wanted, other] = [0xbb, 0xcc].map(|byte| Call::of_write(app, &device(byte)));
+        let tx = SafeTx::new(wanted.clone(), Operation::Call, U256::ZERO);
+        let shown = decode(&tx, &Expected { safe, app: Some(app), writes: None }).calls;
+        let file = |chain, safe, calls: &[Call]| {
+            let (name, description, created_at_ms) = ("", "", 1);
+            BatchFile { chain, safe, name, description, created_at_ms, calls }.to_json()
+        };
+        let refused = |file: &Value| refuse_other_calls(file, chain, safe, &shown).is_err();
+        let both = [wanted.clone(), other.clone()];
+        let [wanted, other] = [[wanted], [other]];
+        assert!(!refused(&file(chain, safe, &wanted)));
+        assert!(refused(&file(chain, safe, &other)));
+        assert!(refused(&file(chain, safe, &both)));
+        assert!(refused(&file(ChainId::ETHEREUM, safe, &wanted)));
+        assert!(refused(&file(chain, app.0, &wanted)));
+        let mut unsealed = file(chain, safe, &wanted);
+        unsealed["createdAt"] = 2.into();
+        assert!(refused(&unsealed));
+    }
 }

@@ -2,10 +2,14 @@
 //!
 //! Format and checksum as in tx-builder 2.0.1 (safe-wallet-monorepo). The file binds neither a
 //! nonce nor a Safe: the application picks the nonce and wraps several calls itself, so the
-//! safeTxHash is not known from the file.
+//! safeTxHash is not known from the file. [`read()`] takes a file apart again.
+
+mod read;
 
 use alloy::primitives::{Address, B256, keccak256};
 use serde_json::{Value, json};
+
+pub use read::{Batch, BatchFileError, CallProblem, read};
 
 use crate::{dstack::Write, owner::Call, request::ids::ChainId};
 

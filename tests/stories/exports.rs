@@ -1,6 +1,9 @@
 //! What signers take elsewhere: made on their own machine, the same for everybody, readable by other
 //! programs.
 
+use countersign::safe::batch_file;
+use serde_json::json;
+
 use crate::world::{Api, World, process::cli};
 
 async fn payload(api: &Api, id: &str, more: &[&str]) -> (i32, String, String) {
@@ -49,6 +52,9 @@ async fn a_proposal_is_taken_elsewhere_as_links_a_command_a_text_and_a_code() {
     let (code, drawing, _) = payload(api, &id, &["--qr"]).await;
     assert_eq!(code, 0);
     assert_eq!(exports["qr_text"], scanned(&drawing));
+    let (code, file, _) = payload(api, &id, &["--batch", "-"]).await;
+    let batch = batch_file::read(&file).unwrap();
+    assert_eq!((code, json!(batch.calls)), (0, proposal["bare_calls"].clone()));
     let (_, shown, _) = payload(api, &id, &[]).await;
     assert!(shown.contains(&link) && shown.contains(&command), "{shown}");
     let (code, _, refusal) = payload(api, &id, &["--summary", "--qr"]).await;

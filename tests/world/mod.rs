@@ -4,6 +4,7 @@
 pub mod api;
 mod clock;
 pub mod crowd;
+pub mod hostile_bytes;
 pub mod hostile_reads;
 pub mod line;
 pub mod node;
