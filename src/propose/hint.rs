@@ -173,7 +173,11 @@ mod tests {
             let mut bytes = [7; 65];
             bytes[64] = v;
             let signature = OwnerSignature::from_bytes(&bytes).unwrap();
-            Confirmation { owner: SAFE, signature, received_at: crate::clock::Time::default() }
+            Confirmation {
+                owner: SAFE,
+                signature: signature.into(),
+                received_at: crate::clock::Time::default(),
+            }
         };
         assert_eq!(left_at_home(&[signed(27)]), None);
         assert!(left_at_home(&[signed(27), signed(31), signed(32)]).unwrap().starts_with("2 of"));

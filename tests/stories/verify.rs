@@ -6,13 +6,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use alloy::sol_types::SolCall;
 use axum::{Json, Router, extract::State, http::Uri, response::IntoResponse};
+use countersign::safe::tx::Safe;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::mailbox_scene::Mailbox;
 use crate::world::{
-    Api, World,
+    Api, World, eventually,
     node::{Manner, Node},
     process::cli,
 };
@@ -152,6 +154,60 @@ async fn a_file_is_verified_as_well() {
         let changed: Value = serde_json::from_str(&changed.out).unwrap();
         assert_ne!(changed["safe_tx_hash"], proposal["safe_tx_hash"], "{name}");
     }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_file_is_verified_by_its_calls() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.proposal(&id).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("batch.json");
+    let mut batch = api.get(&format!("/v1/requests/{id}/safe-batch.json")).await.body;
+    std::fs::write(&file, batch.to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    let told = verify(&world, api, "http://127.0.0.1:9", file, &[]).await;
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.out.contains("owns the app") && told.out.contains("binds neither"), "{told:?}");
+
+    batch["transactions"][1]["to"] = json!("0x1234567890123456789012345678901234567890");
+    std::fs::write(file, batch.to_string()).unwrap();
+    let told = verify(&world, api, "http://127.0.0.1:9", file, &[]).await;
+    assert_eq!(told.code, 1, "the checksum is another: {told:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_approval_on_chain_counts_when_the_chain_says_so() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    let chain = &world.town.chain;
+    let hash = api.proposal(&id).await["safe_tx_hash"].as_str().unwrap().parse().unwrap();
+    let approve = Safe::approveHashCall { hashToApprove: hash }.abi_encode();
+    chain.rpc.send(&chain.owners[0], chain.safe, approve.into()).await.expect("it is approved");
+    eventually("the approval to be seen", async || {
+        let proposal = api.proposal(&id).await;
+        (proposal["confirmations"][0]["kind"] == "approved_hash").then_some(())
+    })
+    .await;
+    let liar = Liar::before(api).await;
+    let told = verify(&world, api, &liar.url, &id, &[]).await;
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.out.contains("1 of 2 signatures"), "{told:?}");
+
+    // The same of an owner who approved nothing.
+    let mut marker = chain.owners[1].address().into_word().to_vec();
+    marker.extend([0; 32]);
+    marker.push(1);
+    liar.says("/confirmations/0/signature", json!(alloy::hex::encode_prefixed(&marker)));
+    let told = verify(&world, api, &liar.url, &id, &[]).await;
+    assert_eq!(told.code, 3, "{told:?}");
+    assert!(told.out.contains("not those of owners"), "{told:?}");
     running.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! Holds what is shown against what the chain says and what follows from the fields alone. Pure.
 
-use alloy::primitives::{Address, Bytes};
+use alloy::primitives::{Address, Bytes, U256};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,12 +13,13 @@ use crate::{
     clock::Time,
     compose::Compose,
     dstack::Write,
-    owner::Call,
+    owner::{self, Call},
     propose::{route, singleton_warning},
-    request::ids::{AppId, ComposeHash, DeviceId, RequestId},
+    request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
     safe::{
         self, Expected, SafeTx, SafeTxHashes, SafeVersion,
         decode::{Decoded, DecodedCall, Warning, WarningCode},
+        deployments::multi_send_call_only,
         packed::Part,
     },
     store::proposals::{Confirmation, Proposal, SafeProposal},
@@ -147,6 +148,9 @@ fn calls(said: &Said, tx: Option<&SafeTx>, safe: Address, app: Option<AppId>) ->
         let call = |one: DecodedCall| Call { to: one.to, value: one.value, data: one.data };
         return Ok(decoded.calls.into_iter().map(call).collect());
     }
+    if let Some(batch) = &said.batch {
+        return Ok(batch.clone());
+    }
     let bare = said.shown.as_ref().map(|shown| &shown["bare_calls"]);
     Vec::deserialize(bare.unwrap_or(&Value::Null)).context("the calls do not read")
 }
@@ -176,7 +180,7 @@ fn decoded(
     let expected = Expected { safe, app, writes: wanted.as_deref() };
     let mut decoded = match tx {
         Some(tx) => safe::decode(tx, &expected),
-        None => ProposalView::bare(calls, safe, app),
+        None => decode_bare(calls, &expected),
     };
     // What is allowed already need not be added.
     let allowed = seen.and_then(|seen| seen.allowed);
@@ -194,6 +198,20 @@ fn decoded(
     });
     decoded.warnings.extend(seen.and_then(Seen::safe).and_then(singleton_warning));
     decoded
+}
+
+/// Bare calls are looked at as a Safe would make them, through whichever batch contract.
+fn decode_bare(calls: &[Call], expected: &Expected<'_>) -> Decoded {
+    let multi_send = multi_send_call_only(SafeVersion::V1_4_1, ChainId::ETHEREUM);
+    let address = multi_send.first().map(|one| one.address).unwrap_or_default();
+    match owner::safe::propose(calls, address, U256::ZERO) {
+        Ok(tx) => safe::decode(&tx, expected),
+        Err(error) => {
+            let bare = ProposalView::bare(calls, expected.safe, expected.app);
+            let warning = Warning { code: WarningCode::UnreadableBatch, text: error.to_string() };
+            Decoded { calls: bare.calls, warnings: vec![warning] }
+        }
+    }
 }
 
 /// How a warning begins that this is not in the transaction.
@@ -224,17 +242,30 @@ fn signers(said: &Said, hashes: SafeTxHashes) -> Result<Vec<Signer>> {
         };
         return said.signatures.iter().map(signer).collect();
     };
-    let shown: Vec<ShownConfirmation> =
-        Vec::deserialize(&shown["confirmations"]).context("the signatures do not read")?;
-    let signer = |one: ShownConfirmation| {
-        let signature = Part::from_bytes(&one.signature).context("the signatures do not read")?;
+    let signer = |(signature, received_at): (Part, Time)| {
         let owner = match &signature {
             Part::Key(signature) => signature.recover(hashes.safe_tx_hash)?,
             Part::ApprovedHash(owner) | Part::Contract { owner, .. } => *owner,
         };
-        Ok(Signer { owner, signature, received_at: one.received_at })
+        Ok(Signer { owner, signature, received_at })
     };
-    shown.into_iter().map(signer).collect()
+    parts(shown)?.into_iter().map(signer).collect()
+}
+
+fn parts(shown: &Value) -> Result<Vec<(Part, Time)>> {
+    let shown: Vec<ShownConfirmation> =
+        Vec::deserialize(&shown["confirmations"]).context("the signatures do not read")?;
+    let part = |one: ShownConfirmation| {
+        let part = Part::from_bytes(&one.signature).context("the signatures do not read")?;
+        Ok((part, one.received_at))
+    };
+    shown.into_iter().map(part).collect()
+}
+
+/// The signatures that are shown, of whatever kind.
+pub fn shown_parts(said: &Said) -> Result<Vec<Part>> {
+    let parts = said.shown.as_ref().map(parts).transpose()?.unwrap_or_default();
+    Ok(parts.into_iter().map(|(part, _)| part).collect())
 }
 
 /// What the service would show if it saw what this machine sees.

@@ -82,6 +82,7 @@ impl WalletLink {
                 safe_tx: Some(mail.tx),
             },
             shown: None,
+            batch: None,
             signatures: mail.confirmations.signed.into_iter().map(|(_, one)| one).collect(),
             refused: mail.confirmations.refused,
             same_nonce: others.into_iter().map(|one| one.hash).filter(|one| *one != hash).collect(),

@@ -14,9 +14,9 @@ use url::Url;
 use super::mailbox::{MailboxArgs, WalletLink};
 use crate::{
     cli::{Globals, client::Client},
-    owner::Route,
+    owner::{Call, Route},
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
-    safe::{OwnerSignature, SafeTx, SafeVersion, read_eip712},
+    safe::{OwnerSignature, SafeTx, SafeVersion, batch_file, read_eip712},
 };
 
 /// Longest file that is read.
@@ -53,6 +53,8 @@ pub struct Said {
     /// All that is shown of the proposal, to be compared field by field; absent in a document that
     /// only names the transaction.
     pub shown: Option<Value>,
+    /// The calls of a batch file, which names no transaction.
+    pub batch: Option<Vec<Call>>,
     /// Signatures that are shown beside a transaction alone.
     pub signatures: Vec<OwnerSignature>,
     /// Signatures that are shown and are none, in words.
@@ -82,7 +84,11 @@ impl Said {
         let text = read_file(subject).with_context(|| {
             format!("{subject} is neither a request's id, nor its URL, nor a file that can be read")
         })?;
-        let value = serde_json::from_str(&text).with_context(|| format!("{subject} is no JSON"))?;
+        let value: Value =
+            serde_json::from_str(&text).with_context(|| format!("{subject} is no JSON"))?;
+        if value.get("transactions").is_some() {
+            return Self::of_batch(subject, &text);
+        }
         Self::of_document(subject, value)
     }
 
@@ -97,6 +103,7 @@ impl Said {
             wanted: Some(Wanted::deserialize(&request).context("the request does not read")?),
             claimed: Claimed::deserialize(&shown).context("the proposal does not read")?,
             shown: Some(shown),
+            batch: None,
             signatures: vec![],
             refused: vec![],
             same_nonce: vec![],
@@ -114,8 +121,8 @@ impl Said {
         }
         if value.get("owner").is_none() || value.get("safe_tx").is_none() {
             bail!(
-                "{name} is neither a proposal (`countersign payload ID --json`) nor an EIP-712 \
-                 document (`countersign payload ID --eip712`)"
+                "{name} is neither a proposal (`countersign payload ID --json`), nor an EIP-712 \
+                 document (`--eip712`), nor a file for the Transaction Builder (`--batch`)"
             );
         }
         let claimed = Claimed::deserialize(&value)
@@ -123,10 +130,20 @@ impl Said {
         Ok(Self::of_claim(name, claimed, Some(value)))
     }
 
+    /// A file for Safe's Transaction Builder.
+    fn of_batch(name: &str, text: &str) -> Result<Self> {
+        let batch = batch_file::read(text).with_context(|| name.to_owned())?;
+        let owner = batch.safe.with_context(|| format!("{name} does not name its Safe"))?;
+        let (route, chain) = (Route::Safe, batch.chain);
+        let claimed = Claimed { route, chain, owner, version: None, safe_tx: None };
+        Ok(Self { batch: Some(batch.calls), ..Self::of_claim(name, claimed, None) })
+    }
+
     fn of_claim(by: &str, claimed: Claimed, shown: Option<Value>) -> Self {
         let (signatures, refused, same_nonce) = (vec![], vec![], vec![]);
         let by = by.to_owned();
-        Self { by, wanted: None, claimed, shown, signatures, refused, same_nonce }
+        let (wanted, batch) = (None, None);
+        Self { by, wanted, claimed, shown, batch, signatures, refused, same_nonce }
     }
 }
 

@@ -4,7 +4,10 @@ use alloy::primitives::{Address, B256};
 use anyhow::{Context, Result, bail};
 use url::Url;
 
-use super::said::{Claimed, Said};
+use super::{
+    compare::shown_parts,
+    said::{Claimed, Said},
+};
 use crate::{
     chain::{CallAnswer, Chain, Chains, Extensions, OwnerKind, SafeState},
     cli::print::spinner,
@@ -14,7 +17,7 @@ use crate::{
         ids::{AppId, ComposeHash, DeviceId},
         need::Allowed,
     },
-    safe::{Operation, SafeTx},
+    safe::{self, Operation, SafeTx, SafeTxHashes, packed::Part},
 };
 
 /// What was read, all at one block.
@@ -32,6 +35,8 @@ pub struct Seen {
     pub delegate_code: Option<B256>,
     /// What the app allows already.
     pub allowed: Option<Allowed>,
+    /// Owners who are shown to have signed without a key, and of whom the chain says the same.
+    pub proven: Vec<Address>,
 }
 
 impl Seen {
@@ -67,14 +72,27 @@ impl Seen {
             Some(tx) => Some(chain.code_hash(tx.to, at).await?),
             None => None,
         };
-        let (mut extensions, mut own_hash) = (None, None);
+        let (mut extensions, mut own_hash, mut proven) = (None, None, vec![]);
         if let Some(safe) = safe {
             extensions = Some(chain.extensions(safe, at).await?);
             if let Some(tx) = safe_tx {
                 own_hash = Some(hash_by_safe(chain, safe, tx, at).await?);
+                let hashes = safe::hashes(tx, chain.id(), safe.address, safe.version);
+                for part in shown_parts(said)? {
+                    proven.extend(prove(chain, safe, &hashes, part, at).await?);
+                }
             }
         }
-        Ok(Self { block: at, app_owner, kind, extensions, own_hash, delegate_code, allowed })
+        Ok(Self {
+            block: at,
+            app_owner,
+            kind,
+            extensions,
+            own_hash,
+            delegate_code,
+            allowed,
+            proven,
+        })
     }
 
     /// The Safe, when the owner is one.
@@ -98,4 +116,31 @@ async fn hash_by_safe(chain: &Chain, safe: &SafeState, tx: &SafeTx, at: BlockRef
         CallAnswer::Returned(bytes) if bytes.len() == 32 => Ok(B256::from_slice(&bytes)),
         _ => bail!("{what} does not read"),
     }
+}
+
+/// The owner, if the chain says that it signed without a key.
+async fn prove(
+    chain: &Chain,
+    safe: &SafeState,
+    hashes: &SafeTxHashes,
+    part: Part,
+    at: BlockRef,
+) -> Result<Option<Address>> {
+    let (owner, signed) = match part {
+        Part::Key(_) => return Ok(None),
+        // Who is no owner is not even asked.
+        Part::ApprovedHash(owner) | Part::Contract { owner, .. }
+            if !safe.owners.contains(&owner) =>
+        {
+            return Ok(None);
+        }
+        Part::ApprovedHash(owner) => {
+            let hash = hashes.safe_tx_hash;
+            (owner, chain.approved(safe.address, hash, &[owner], at).await? == [true])
+        }
+        Part::Contract { owner, data } => {
+            (owner, chain.contract_signed(owner, safe.version, hashes, &data, at).await?)
+        }
+    };
+    Ok(signed.then_some(owner))
 }

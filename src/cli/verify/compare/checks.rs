@@ -71,7 +71,15 @@ fn of_chain(
     match (&seen.kind, &said.claimed.safe_tx) {
         (OwnerKind::Safe(safe), Some(tx)) => {
             of_safe(safe, tx, seen, report, checks);
-            checks.push(signatures(safe, signers));
+            checks.push(signatures(safe, seen, signers));
+        }
+        (OwnerKind::Safe(safe), None) if said.batch.is_some() => {
+            checks.extend(published_code(safe));
+            checks.push(Check::new(
+                Verdict::Note,
+                "a batch file binds neither a nonce nor the Safe: Safe{Wallet} makes the \
+                 transaction, verify its link before you sign",
+            ));
         }
         (OwnerKind::Safe(_), None) => checks.push(Check::new(
             Verdict::Bad,
@@ -94,12 +102,7 @@ fn of_chain(
 }
 
 fn of_safe(safe: &SafeState, tx: &SafeTx, seen: &Seen, report: &Report, checks: &mut Vec<Check>) {
-    if let Some(known) = find_singleton(safe.singleton)
-        && known.code_hash == safe.singleton_code_hash
-    {
-        let words = format!("Safe {}, with the published code of {}", safe.version, known.contract);
-        checks.push(Check::new(Verdict::Good, words));
-    }
+    checks.extend(published_code(safe));
     if let (Some(hashes), Some(own)) = (report.hashes, seen.own_hash) {
         checks.push(Check::of(
             own == hashes.safe_tx_hash.0,
@@ -118,6 +121,15 @@ fn of_safe(safe: &SafeState, tx: &SafeTx, seen: &Seen, report: &Report, checks: 
     }
     checks.push(nonce(safe.nonce, tx.nonce));
     checks.extend(seen.extensions.iter().flat_map(extensions));
+}
+
+/// Any other code has a warning of its own.
+fn published_code(safe: &SafeState) -> Option<Check> {
+    let known = find_singleton(safe.singleton)?;
+    (known.code_hash == safe.singleton_code_hash).then(|| {
+        let words = format!("Safe {}, with the published code of {}", safe.version, known.contract);
+        Check::new(Verdict::Good, words)
+    })
 }
 
 fn nonce(next: u64, nonce: U256) -> Check {
@@ -162,22 +174,18 @@ fn extensions(extensions: &Extensions) -> Vec<Check> {
     checks
 }
 
-fn signatures(safe: &SafeState, signers: &[Signer]) -> Check {
-    let of_owners = || signers.iter().filter(|one| safe.owners.contains(&one.owner));
-    let count = of_owners().filter(|one| matches!(one.signature, Part::Key(_))).count();
-    let others = match of_owners().count() - count {
-        0 => String::new(),
-        others => format!(", and {others} on chain or by contracts, which are not checked here"),
+fn signatures(safe: &SafeState, seen: &Seen, signers: &[Signer]) -> Check {
+    let counts = |one: &&Signer| match one.signature {
+        Part::Key(_) => safe.owners.contains(&one.owner),
+        Part::ApprovedHash(_) | Part::Contract { .. } => seen.proven.contains(&one.owner),
     };
-    let strangers: Vec<String> = signers
-        .iter()
-        .filter(|one| !safe.owners.contains(&one.owner))
-        .map(|one| one.owner.to_string())
-        .collect();
+    let count = signers.iter().filter(counts).count();
+    let others = signers.iter().filter(|one| !counts(one)).map(|one| one.owner.to_string());
+    let others: Vec<String> = others.collect();
     Check::of(
-        strangers.is_empty(),
-        format!("{count} of {} signatures, all of owners{others}", safe.threshold),
-        format!("signatures over this by who is no owner: {}", strangers.join(", ")),
+        others.is_empty(),
+        format!("{count} of {} signatures, each of an owner", safe.threshold),
+        format!("shown as signatures, and not those of owners: {}", others.join(", ")),
     )
 }
 

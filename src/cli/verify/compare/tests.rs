@@ -78,6 +78,7 @@ fn said(shown: &Value) -> Result<Said, serde_json::Error> {
         wanted: Some(Wanted { app: APP, compose_hash: COMPOSE, device_id: DEVICE }),
         claimed: Claimed::deserialize(shown)?,
         shown: Some(shown.clone()),
+        batch: None,
         signatures: vec![],
         refused: vec![],
         same_nonce: vec![],
@@ -103,6 +104,7 @@ fn seen() -> Seen {
         own_hash: Some(hashes.safe_tx_hash.0),
         delegate_code: Some(find_multi_send_call_only(MULTI_SEND).unwrap().code_hash),
         allowed: Some(Allowed { compose: false, device_listed: false, any_device: false }),
+        proven: vec![],
     }
 }
 
