@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../tests/world"]
-#[expect(dead_code, reason = "the other targets and the suite use the rest")]
+#[expect(dead_code, unused_imports, reason = "the other targets and the suite use the rest")]
 mod world {
     pub mod hostile_bytes;
     pub mod paper_chain;
