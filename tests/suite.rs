@@ -52,6 +52,7 @@ mod stories {
     mod safe_versions;
     mod secrets;
     mod signature_kinds;
+    mod simulate;
     mod stalls;
     mod twice;
     mod unclear;

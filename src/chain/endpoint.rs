@@ -13,7 +13,7 @@ use std::{
 use alloy::{
     eips::{BlockId, BlockNumberOrTag, RpcBlockHash},
     network::TransactionBuilder,
-    primitives::{Address, B256, Bytes},
+    primitives::{Address, B256, Bytes, U256},
     providers::{DynProvider, Provider},
     rpc::types::{Block, Filter, Log, TransactionReceipt, TransactionRequest},
     transports::{RpcError, TransportErrorKind, TransportResult},
@@ -21,7 +21,7 @@ use alloy::{
 use chrono::DateTime;
 use url::Url;
 
-use super::{CallAnswer, Header, connection::Connection, health::Health};
+use super::{CallAnswer, Header, connection::Connection, health::Health, simulate::Surroundings};
 use crate::request::{
     facts::BlockRef,
     ids::{BlockHash, ChainId, TxHash},
@@ -307,6 +307,39 @@ impl Endpoint {
             provider.get_storage_at(address, slot.into()).block_id(pinned(at)).await
         });
         word.await.map(B256::from)
+    }
+
+    /// In wei.
+    pub async fn balance(&self, address: Address, at: BlockHash) -> Result<U256, EndpointError> {
+        self.tell(
+            |provider| async move { provider.get_balance(address).block_id(pinned(at)).await },
+        )
+        .await
+    }
+
+    /// How many transactions an account has sent, or contracts a contract has made.
+    pub async fn nonce(&self, address: Address, at: BlockHash) -> Result<u64, EndpointError> {
+        self.tell(|provider| async move {
+            provider.get_transaction_count(address).block_id(pinned(at)).await
+        })
+        .await
+    }
+
+    /// What a transaction in this block sees of it.
+    pub async fn surroundings(&self, at: BlockRef) -> Result<Surroundings, EndpointError> {
+        let block = self
+            .tell(|provider| async move { provider.get_block_by_hash(at.hash.0).await })
+            .await?;
+        let header = block.filter(|block| block.header.hash == at.hash.0);
+        let header = header.ok_or_else(|| self.missing(format!("block {}", at.number)))?.header;
+        Ok(Surroundings {
+            number: header.number,
+            time: header.timestamp,
+            beneficiary: header.beneficiary,
+            gas_limit: header.gas_limit,
+            base_fee: header.base_fee_per_gas.unwrap_or_default(),
+            randomness: header.mix_hash,
+        })
     }
 
     pub async fn receipt(&self, tx: TxHash) -> Result<TransactionReceipt, EndpointError> {

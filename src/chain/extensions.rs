@@ -15,13 +15,14 @@ use crate::{
     safe::{SafeVersion, tx::Safe},
 };
 
-const FALLBACK_HANDLER: B256 =
+pub(super) const FALLBACK_HANDLER: B256 =
     b256!("6c9a6c4a39284e37ed1cf53d337577d14212a4870fb976a4366c693b939918d5");
-const GUARD: B256 = b256!("4a204f620c8c5ccdca3fd54d003badd85ba500436a431f0cbda4f558c93c34c8");
-const MODULE_GUARD: B256 =
+pub(super) const GUARD: B256 =
+    b256!("4a204f620c8c5ccdca3fd54d003badd85ba500436a431f0cbda4f558c93c34c8");
+pub(super) const MODULE_GUARD: B256 =
     b256!("b104e0b93118902c651344349b610029d694cfdec91c589c91ebafbcd0289947");
 /// Begins and ends the list of modules.
-const SENTINEL: Address = address!("0000000000000000000000000000000000000001");
+pub(super) const SENTINEL: Address = address!("0000000000000000000000000000000000000001");
 const PAGE: u64 = 50;
 
 /// Who else acts for a Safe at one block.

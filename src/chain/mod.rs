@@ -12,6 +12,7 @@ mod extensions;
 mod health;
 mod history;
 mod reads;
+pub mod simulate;
 mod wanted;
 mod words;
 

@@ -7,6 +7,7 @@
 //! - [`mod@write`]: the two changes Countersign ever asks for;
 //! - [`read`]: state reads, decoded strictly, because unreadable is never false;
 //! - [`event`]: policy events, from logs to storage and back;
+//! - [`boot`]: its own answer to an instance that boots, and why it refuses a call;
 //! - [`kms`]: how apps become known.
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub mod abi;
+pub mod boot;
 pub mod event;
 pub mod kms;
 pub mod read;

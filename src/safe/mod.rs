@@ -11,6 +11,7 @@ pub mod decode;
 pub mod deployments;
 pub mod event;
 pub mod exports;
+pub mod failure;
 pub mod hash;
 pub mod known;
 pub mod multisend;

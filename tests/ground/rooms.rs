@@ -27,12 +27,13 @@ const NEIGHBOURS: [(&str, &str, &str); 4] = [
 ];
 
 /// What touches the outside world, and the rooms that may.
-const OUTSIDE: [(&str, &[&str]); 8] = [
+const OUTSIDE: [(&str, &[&str]); 9] = [
     ("sqlx::", &["store"]),
     ("axum::", &["web", "devnet"]),
     ("reqwest::", &["wire", "phala", "safe_service", "notify", "chain", "cli"]),
     ("alloy::providers", &["chain", "devnet"]),
     ("alloy::transports", &["chain", "devnet"]),
+    ("revm::", &["chain"]),
     ("alloy_signer_local", &["safe_service", "devnet"]),
     ("Utc::now", &["clock"]),
     ("SystemTime::now", &[]),

@@ -25,6 +25,8 @@ pub enum Manner {
     SaysYes,
     /// Every contract answers zero, which is "no", in every word.
     SaysNo,
+    /// Every slot of every contract is empty.
+    EmptiesStorage,
     /// It announces its newest block and does not have it when asked by number.
     ForgetsItsHead,
     /// It refuses answers with more logs than this.
@@ -180,6 +182,9 @@ fn distort(manner: Manner, method: &str, call: &Value, answer: &mut Value) {
                 _ => format!("8{:0>63}{one:0>64}", "20").repeat(words / 2),
             };
             answer["result"] = json!(format!("0x{result}"));
+        }
+        (Manner::EmptiesStorage, "eth_getStorageAt") => {
+            answer["result"] = json!(format!("0x{:0>64}", 0));
         }
         (Manner::ForgetsItsHead, "eth_getBlockByNumber") if call["params"][0] != "latest" => {
             answer["result"] = Value::Null;
