@@ -5,9 +5,11 @@
 //! said     what is shown: by the service, or in a file
 //! seen     what the chain says, through the signer's own endpoints
 //! compare  said and seen -> differences, checks, warnings (pure)
+//! foreseen what would come of it, for people
 //! ```
 
 mod compare;
+mod foreseen;
 mod mailbox;
 mod offline;
 mod said;
@@ -35,7 +37,8 @@ use seen::Seen;
 ///
 /// Builds the transaction's hashes again from its fields, reads the Safe, the app and the code of
 /// every contract through your own endpoints, and compares all of it with what is shown. Compare
-/// the domain and message hash with what the hardware wallet shows.
+/// the domain and message hash with what the hardware wallet shows. Executes the transaction in memory
+/// on the state of the newest block, and shows what would change.
 ///
 /// Exit code 3 when something differs, could not be checked, or is anything but additions to the
 /// allowlist of one app.

@@ -101,11 +101,25 @@ async fn a_signer_verifies_a_proposal_on_her_own_machine() {
     assert!(said.out.lines().count() <= 40, "{said:?}");
     let proposal = api.proposal(&id).await;
     let hash = proposal["safe_tx_hash"].as_str().unwrap();
-    for words in [hash, "1 of 2 signatures", "is the Safe's next", "no module and no guard"] {
+    for words in [
+        hash,
+        "1 of 2 signatures",
+        "is the Safe's next",
+        "no module and no guard",
+        "If it is executed",
+        "it succeeds",
+        "nonce 0 becomes 1",
+        "the instance may not boot (Compose hash not allowed)",
+        "the instance may boot\n",
+    ] {
         assert!(said.out.contains(words), "{words}: {said:?}");
     }
     let page = format!("{}/requests/{id}", liar.url);
-    assert_eq!(verify(&world, api, "http://127.0.0.1:9", &page, &["--json"]).await.code, 0);
+    let whole = verify(&world, api, "http://127.0.0.1:9", &page, &["--json"]).await;
+    assert_eq!(whole.code, 0, "{whole:?}");
+    let whole: Value = serde_json::from_str(&whole.out).unwrap();
+    assert_eq!(whole["simulation"]["outcome"], "succeeds", "{whole}");
+    assert_eq!(whole["simulation"]["after"]["may_boot"], true, "{whole}");
 
     let other = json!("0x1234567890123456789012345678901234567890");
     for (field, lie) in [

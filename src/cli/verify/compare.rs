@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     said::{Claimed, Said},
-    seen::Seen,
+    seen::{Foreseen, Seen},
 };
 use crate::{
     clock::Time,
@@ -84,13 +84,30 @@ pub struct Report {
     /// Fields that are shown and unknown to this version.
     pub unknown_fields: Vec<String>,
     pub checks: Vec<Check>,
+    /// What the transaction would do.
+    #[serde(rename = "simulation")]
+    pub foreseen: Option<Foreseen>,
 }
 
 impl Report {
+    /// Whether something could not be checked.
+    pub fn is_open(&self) -> bool {
+        matches!(self.foreseen, Some(Foreseen::NotSimulated { .. }))
+            || self.checks.iter().any(|check| check.verdict == Verdict::Open)
+    }
+
+    /// Whether the transaction is not, or would not do, what additions to an allowlist do.
+    pub fn is_unexpected(&self) -> bool {
+        let simulated = |foreseen: &Foreseen| match foreseen {
+            Foreseen::Simulated(simulation) => !simulation.is_as_expected(),
+            Foreseen::NotSimulated { .. } => false,
+        };
+        !self.warnings.is_empty() || self.foreseen.as_ref().is_some_and(simulated)
+    }
+
     /// Whether a person must look before anybody signs.
     pub fn needs_attention(&self) -> bool {
-        let is_open = |check: &Check| check.verdict == Verdict::Open;
-        !self.matches || !self.warnings.is_empty() || self.checks.iter().any(is_open)
+        !self.matches || self.is_unexpected() || self.is_open()
     }
 }
 
@@ -115,6 +132,7 @@ pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report
         differences: vec![],
         unknown_fields: vec![],
         checks: vec![],
+        foreseen: seen.and_then(|seen| seen.foreseen.clone()),
     };
     let signers = hashes.map(|hashes| signers(said, hashes)).transpose()?.unwrap_or_default();
     if let (Some(shown), Some(app)) = (&said.shown, app) {

@@ -2,6 +2,7 @@
 
 use alloy::primitives::{Address, B256};
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 use url::Url;
 
 use super::{
@@ -9,7 +10,10 @@ use super::{
     said::{Claimed, Said},
 };
 use crate::{
-    chain::{CallAnswer, Chain, Chains, Extensions, OwnerKind, SafeState},
+    chain::{
+        CallAnswer, Chain, Chains, Extensions, OwnerKind, SafeState,
+        simulate::{Simulation, Subject},
+    },
     cli::print::spinner,
     config::{Overrides, Settings},
     request::{
@@ -37,6 +41,19 @@ pub struct Seen {
     pub allowed: Option<Allowed>,
     /// Owners who are shown to have signed without a key, and of whom the chain says the same.
     pub proven: Vec<Address>,
+    /// What a Safe's transaction would do.
+    pub foreseen: Option<Foreseen>,
+}
+
+/// What came of a simulation.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Foreseen {
+    Simulated(Box<Simulation>),
+    /// It says nothing about the transaction.
+    NotSimulated {
+        problem: String,
+    },
 }
 
 impl Seen {
@@ -73,15 +90,23 @@ impl Seen {
             None => None,
         };
         let (mut extensions, mut own_hash, mut proven) = (None, None, vec![]);
+        let mut foreseen = None;
         if let Some(safe) = safe {
-            extensions = Some(chain.extensions(safe, at).await?);
+            let found = chain.extensions(safe, at).await?;
             if let Some(tx) = safe_tx {
                 own_hash = Some(hash_by_safe(chain, safe, tx, at).await?);
                 let hashes = safe::hashes(tx, chain.id(), safe.address, safe.version);
                 for part in shown_parts(said)? {
                     proven.extend(prove(chain, safe, &hashes, part, at).await?);
                 }
+                let wanted = said.wanted.map(|one| (one.app, one.compose_hash, one.device_id));
+                let subject = Subject { safe, tx, modules: &found.modules, wanted };
+                foreseen = Some(match chain.simulate(subject, at).await {
+                    Ok(simulation) => Foreseen::Simulated(Box::new(simulation)),
+                    Err(error) => Foreseen::NotSimulated { problem: error.to_string() },
+                });
             }
+            extensions = Some(found);
         }
         Ok(Self {
             block: at,
@@ -92,6 +117,7 @@ impl Seen {
             delegate_code,
             allowed,
             proven,
+            foreseen,
         })
     }
 

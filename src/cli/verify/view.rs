@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     compare::{Check, Difference, Report, Verdict},
+    foreseen::with_foreseen,
     said::Said,
     seen::Seen,
 };
@@ -33,6 +34,9 @@ pub fn answer(said: &Said, seen: Option<&Seen>, report: &Report) -> Answer {
         let title = format!("DIFFERENCES ({})", report.differences.len());
         page = page.title(title).lines(report.differences.iter().map(difference).collect());
     }
+    if let Some(foreseen) = &report.foreseen {
+        page = with_foreseen(page, foreseen);
+    }
     page = page.title("Checks").lines(report.checks.iter().map(check).collect());
     if let Some(hashes) = &report.hashes {
         page = page.title("Compare with what your wallet shows").facts(vec![
@@ -49,11 +53,10 @@ pub fn answer(said: &Said, seen: Option<&Seen>, report: &Report) -> Answer {
 
 fn verdict(said: &Said, report: &Report) -> Page {
     let by = &said.by;
-    let is_open = report.checks.iter().any(|check| check.verdict == Verdict::Open);
-    let (words, tone) = match (report.matches, report.warnings.len(), is_open) {
+    let (words, tone) = match (report.matches, report.is_unexpected(), report.is_open()) {
         (false, ..) => (format!("DOES NOT MATCH what {by} shows: do not sign"), Tone::Bad),
-        (true, 0, false) => (format!("matches what {by} shows"), Tone::Good),
-        (true, 0, true) => {
+        (true, false, false) => (format!("matches what {by} shows"), Tone::Good),
+        (true, false, true) => {
             (format!("fits together as {by} shows it, and is not checked"), Tone::Waiting)
         }
         (true, ..) => (format!("IS NOT WHAT IS EXPECTED, though it is what {by} shows"), Tone::Bad),

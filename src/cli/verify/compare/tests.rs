@@ -105,6 +105,7 @@ fn seen() -> Seen {
         delegate_code: Some(find_multi_send_call_only(MULTI_SEND).unwrap().code_hash),
         allowed: Some(Allowed { compose: false, device_listed: false, any_device: false }),
         proven: vec![],
+        foreseen: None,
     }
 }
 
