@@ -40,10 +40,11 @@ impl Chain {
         self.words(&questions, at).await?.iter().map(read).collect()
     }
 
-    /// Whether a contract that owns a Safe of this version says that `data` is its signature over a
-    /// transaction. A contract that cannot be asked is an error, one that refuses has not signed.
+    /// Whether a contract that owns a Safe of this version says to it that `data` is its signature over
+    /// a transaction. A contract that cannot be asked is an error, one that refuses has not signed.
     pub async fn contract_signed(
         &self,
+        safe: Address,
         owner: Address,
         version: SafeVersion,
         hashes: &SafeTxHashes,
@@ -52,7 +53,7 @@ impl Chain {
     ) -> Result<bool, ChainError> {
         let what = format!("whether contract {owner} signed");
         let calldata = contract_signature::question(version, hashes, data);
-        Ok(match self.call(&what, owner, &calldata, at).await? {
+        Ok(match self.call_from(&what, safe, owner, &calldata, at).await? {
             CallAnswer::Returned(answer) => contract_signature::is_yes(version, &answer),
             CallAnswer::Reverted => false,
         })

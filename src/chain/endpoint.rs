@@ -267,7 +267,21 @@ impl Endpoint {
         data: &Bytes,
         at: BlockHash,
     ) -> Result<CallAnswer, EndpointError> {
+        self.call_from(Address::ZERO, to, data, at).await
+    }
+
+    /// The same, asked by somebody: a contract may answer each differently.
+    pub async fn call_from(
+        &self,
+        from: Address,
+        to: Option<Address>,
+        data: &Bytes,
+        at: BlockHash,
+    ) -> Result<CallAnswer, EndpointError> {
         let mut request = TransactionRequest::default().with_input(data.clone());
+        if !from.is_zero() {
+            request.set_from(from);
+        }
         match to {
             Some(to) => request.set_to(to),
             None => request.set_create(),

@@ -345,6 +345,18 @@ impl Chain {
         self.ask(what, |endpoint| endpoint.call(Some(to), data, at.hash)).await
     }
 
+    /// Calls a contract at one block as somebody would who is a contract.
+    pub async fn call_from(
+        &self,
+        what: &str,
+        from: Address,
+        to: Address,
+        data: &Bytes,
+        at: BlockRef,
+    ) -> Result<CallAnswer, ChainError> {
+        self.ask(what, |endpoint| endpoint.call_from(from, Some(to), data, at.hash)).await
+    }
+
     /// The code at an address at one block, empty for an account without code.
     pub async fn code(&self, address: Address, at: BlockRef) -> Result<Bytes, ChainError> {
         self.ask(&format!("the code of {address}"), |endpoint| endpoint.code(address, at.hash))

@@ -30,6 +30,8 @@ pub struct SafeState {
     pub owners: Vec<Address>,
     pub threshold: u32,
     pub nonce: u64,
+    /// keccak256 of the code at its address, which is a proxy's.
+    pub code_hash: B256,
     /// The contract whose code the Safe runs.
     pub singleton: Address,
     /// keccak256 of that contract's code.
@@ -213,7 +215,10 @@ impl Chain {
             && let Ok(version) = Safe::VERSIONCall::abi_decode_returns(&version)
         {
             return match version.parse() {
-                Ok(known) => self.safe(owner, known, at).await.map(Box::new).map(OwnerKind::Safe),
+                Ok(known) => {
+                    let safe = self.safe(owner, known, keccak256(&code), at).await?;
+                    Ok(OwnerKind::Safe(Box::new(safe)))
+                }
                 Err(_) => {
                     Ok(OwnerKind::UnknownSafe { version: version.chars().take(40).collect() })
                 }
@@ -233,6 +238,7 @@ impl Chain {
         &self,
         address: Address,
         version: SafeVersion,
+        code_hash: B256,
         at: BlockRef,
     ) -> Result<SafeState, ChainError> {
         let name = |part: &str| format!("the {part} of Safe {address}");
@@ -262,6 +268,7 @@ impl Chain {
             threshold: u32::try_from(threshold)
                 .map_err(|_| unreadable("a threshold", "too large"))?,
             nonce,
+            code_hash,
             singleton,
             singleton_code_hash: keccak256(&code),
         })

@@ -45,6 +45,10 @@ pub struct ServiceArgs {
 }
 
 impl ServiceArgs {
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// The service at another address, which is told the token only if it is the same server.
     #[must_use]
     pub fn at(&self, root: Url) -> Self {

@@ -249,7 +249,8 @@ fn ends(text: &str) -> String {
 pub fn clean(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
     };
     text.chars().map(|c| if steers(c) { '?' } else { c }).collect()
 }

@@ -238,8 +238,10 @@ fn page(
     if let Some(threshold) = proposal.threshold {
         page = page.title(format!("Signatures ({threshold} needed)")).lines(owners(proposal));
     }
-    if !given["execution"].is_null() {
-        let how = "anyone may now send it to the Safe: see `execution` in --json";
+    if !given["execution"].is_null() && text(request, "/status") == "approved" {
+        let gas = given["execution"]["gas_limit"].as_u64();
+        let gas = gas.map_or_else(String::new, |gas| format!(" with a gas limit of {gas}"));
+        let how = format!("anyone may now send it to the Safe{gas}: see `execution` in --json");
         page = page.line(Cell::toned(how, Tone::Good));
     }
     page

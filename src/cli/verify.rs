@@ -55,7 +55,8 @@ use seen::Seen;
     --to 0x… --data 0x2a819728…")]
 pub struct VerifyArgs {
     /// A request: its id or its page. Or a transaction in Safe{Wallet}: its link. Or a file, `-`
-    /// for standard input: a proposal as `payload --json` writes it, or an EIP-712 document.
+    /// for standard input: a proposal as `payload --json` writes it, an EIP-712 document, or a
+    /// file for the Transaction Builder.
     #[arg(
         value_name = "ID|URL|FILE",
         required_unless_present = "offline",

@@ -147,8 +147,11 @@ fn warnings(tx: &SafeTx, request: &Request, state: &SafeState, writes: &[Write])
     decode(tx, &expected).warnings
 }
 
-/// The Safe's code is the published one, or a signer must know.
+/// The Safe's code is the published one, its own and that of its singleton, or a signer must know.
 pub fn singleton_warning(state: &SafeState) -> Option<Warning> {
+    if !deployments::is_proxy(state.code_hash) {
+        return Some(Warning::unknown_proxy(state.address));
+    }
     let known = deployments::find_singleton(state.singleton);
     let genuine = known.is_some_and(|known| known.code_hash == state.singleton_code_hash);
     (!genuine).then(|| Warning::unknown_singleton(state.singleton))

@@ -139,10 +139,11 @@ impl Scene<'_> {
                 }
             }
             Part::Contract { data, .. } => {
-                let (chain, version) = (self.chain, content.version);
+                let (asks, version, hashes) =
+                    (self.proposal.owner, content.version, &content.hashes);
                 let signed =
-                    chain.contract_signed(owner, version, &content.hashes, data, self.at).await?;
-                if !signed {
+                    self.chain.contract_signed(asks, owner, version, hashes, data, self.at);
+                if !signed.await? {
                     return Err(ConfirmError::NotSigned { owner });
                 }
             }

@@ -91,8 +91,9 @@ async fn gone(
                 }
             }
             Part::Contract { data, .. } => {
+                let (asks, version) = (proposal.owner, safe.version);
                 let signed =
-                    |at| chain.contract_signed(owner, safe.version, &safe.hashes, data, at);
+                    |at| chain.contract_signed(asks, owner, version, &safe.hashes, data, at);
                 if !signed(at).await? && !signed(chain.head().await?.block).await? {
                     return Ok(Some(format!("the contract {owner} takes its signature back")));
                 }

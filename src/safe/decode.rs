@@ -117,9 +117,21 @@ pub enum WarningCode {
     MissingWrite,
     /// The Safe runs code that is not one of the published versions.
     UnknownSingleton,
+    /// The Safe's own code is no published proxy: what stands at its singleton says nothing.
+    UnknownProxy,
 }
 
 impl Warning {
+    /// For the reader of the chain, who sees the code of the Safe itself.
+    #[must_use]
+    pub fn unknown_proxy(safe: Address) -> Self {
+        let text = format!(
+            "the code of {safe} is not that of a published Safe proxy: whatever it says of itself, \
+             it may do anything, with or without these signatures"
+        );
+        Self { code: WarningCode::UnknownProxy, text }
+    }
+
     /// For the reader of the chain, who sees which code the Safe runs.
     #[must_use]
     pub fn unknown_singleton(singleton: Address) -> Self {

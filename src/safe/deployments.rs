@@ -11,7 +11,7 @@ mod published;
 
 use std::fmt;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, b256};
 
 use super::SafeVersion;
 use crate::request::ids::ChainId;
@@ -92,6 +92,42 @@ pub fn find_multi_send_call_only(address: Address) -> Option<&'static Deployment
 #[must_use]
 pub fn find_singleton(address: Address) -> Option<&'static Deployment> {
     find(address).filter(|found| matches!(found.contract, Contract::Safe | Contract::SafeL2))
+}
+
+/// keccak256 of the code of the proxies that Safe's factories make: what stands at the address of a
+/// Safe, and hands every call to its singleton. Source: the packages of the contracts.
+pub const PROXIES: [(SafeVersion, B256); 6] = [
+    (
+        SafeVersion::V1_0_0,
+        b256!("9999daa94896b1dc51734d94c68aec28587d45e0584a50b319cb99b1f335d99b"),
+    ),
+    (
+        SafeVersion::V1_1_1,
+        b256!("aea7d4252f6245f301e540cfbee27d3a88de543af8e49c5c62405d5499fab7e5"),
+    ),
+    (
+        SafeVersion::V1_2_0,
+        b256!("958a485acd4eff0908ba6c67238d33eedec70bc99115074ad38ae14d1017f9db"),
+    ),
+    (
+        SafeVersion::V1_3_0,
+        b256!("b89c1b3bdf2cf8827818646bce9a8f6e372885f8c55e5c07acbd307cb133b000"),
+    ),
+    (
+        SafeVersion::V1_4_1,
+        b256!("d7d408ebcd99b2b70be43e20253d6d92a8ea8fab29bd3be7f55b10032331fb4c"),
+    ),
+    (
+        SafeVersion::V1_5_0,
+        b256!("4e381985ca68b3e5d27b4425fa581c19cf33146d3f887a3cfca96f55528ea46f"),
+    ),
+];
+
+/// Whether code of this hash is a published proxy, of whatever version: a Safe keeps its proxy when
+/// it changes its singleton.
+#[must_use]
+pub fn is_proxy(code_hash: B256) -> bool {
+    PROXIES.iter().any(|(_, known)| *known == code_hash)
 }
 
 fn find(address: Address) -> Option<&'static Deployment> {

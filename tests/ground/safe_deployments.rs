@@ -10,8 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alloy::primitives::{Address, B256};
-use countersign::safe::SafeVersion;
+use alloy::primitives::{Address, B256, Bytes, keccak256};
+use countersign::safe::{SafeVersion, deployments::PROXIES};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -146,3 +146,24 @@ fn the_table_is_what_the_package_says() {
         "Safe published more, or the table was edited: `make fixtures`"
     );
 }
+
+/// What a Safe's own address runs, as the packages of the contracts were compiled.
+#[test]
+fn the_proxies_are_those_of_the_packages() {
+    for (version, expected) in PROXIES {
+        let (package, file) = match version {
+            SafeVersion::V1_0_0 => ("safe-contracts-1.0.0", "build/contracts/Proxy"),
+            SafeVersion::V1_1_1 => ("safe-contracts-1.1.1", "build/contracts/Proxy"),
+            SafeVersion::V1_2_0 => ("safe-contracts-1.2.0", "build/contracts/GnosisSafeProxy"),
+            SafeVersion::V1_3_0 => ("@gnosis.pm/safe-contracts", OLD_PROXY),
+            SafeVersion::V1_4_1 => ("@safe-global/safe-contracts", PROXY),
+            SafeVersion::V1_5_0 => ("@safe-global/safe-smart-account", PROXY),
+        };
+        let artifact = json(&root().join(format!("node_modules/{package}/{file}.json")));
+        let code: Bytes = artifact["deployedBytecode"].as_str().unwrap().parse().unwrap();
+        assert_eq!(keccak256(code), expected, "{version}");
+    }
+}
+
+const OLD_PROXY: &str = "build/artifacts/contracts/proxies/GnosisSafeProxy.sol/GnosisSafeProxy";
+const PROXY: &str = "build/artifacts/contracts/proxies/SafeProxy.sol/SafeProxy";

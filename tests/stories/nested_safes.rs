@@ -105,7 +105,8 @@ async fn sign_and_approve(chains: &Chains, parent: SafeVersion, child: SafeVersi
         pack(&[(nested, part), (key.address(), Part::from(key.sign(hash)))]).unwrap()
     };
     let at = chains.head().await;
-    let told = chains.chain.contract_signed(nested, parent, &hashes, &data, at).await.unwrap();
+    let told = chains.chain.contract_signed(safe, nested, parent, &hashes, &data, at);
+    let told = told.await.unwrap();
     let can = can_sign_for(child, parent);
     assert_eq!(told, can, "{child} asked by {parent}");
     let part = Part::Contract { owner: nested, data };

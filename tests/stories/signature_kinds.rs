@@ -251,3 +251,29 @@ async fn a_contract_that_does_not_say_yes_has_not_signed() {
     assert_eq!(api.proposal(&id).await["confirmations"], json!([]));
     running.stop().await;
 }
+
+/// Says yes to whoever is somebody, and refuses nobody: the zero address.
+const ANSWERS_SOMEBODY: [u8; 26] = hex!("33156015576320c13b0b60e01b60005260206000f35b600080fd");
+/// The other way round.
+const ANSWERS_NOBODY: [u8; 25] = hex!("336014576320c13b0b60e01b60005260206000f35b600080fd");
+
+/// A Safe asks in its own name, so that is how a contract is asked here.
+#[tokio::test]
+async fn a_contract_is_asked_in_the_name_of_the_safe() {
+    let world = world_of(SafeVersion::V1_4_1).await;
+    let (honest, odd) = (Address::repeat_byte(0xe1), Address::repeat_byte(0xe2));
+    for (contract, code) in [(honest, &ANSWERS_SOMEBODY[..]), (odd, &ANSWERS_NOBODY[..])] {
+        world.town.chain.rpc.set_code(contract, &Bytes::from(code.to_vec())).await.unwrap();
+        become_owner(&world, contract).await;
+    }
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.proposal(&id).await;
+    let part = |owner| Part::Contract { owner, data: Bytes::new() };
+    assert_eq!(give(api, &id, &part(odd)).await.0, 422);
+    assert_eq!(give(api, &id, &part(honest)).await.0, 201);
+    world.sign_by(api, &id, 0).await;
+    execute_and_run(&world, api, &id).await;
+    running.stop().await;
+}

@@ -412,6 +412,7 @@ mod tests {
 
     fn safe() -> SafeState {
         SafeState {
+            code_hash: B256::ZERO,
             address: SAFE,
             version: SafeVersion::V1_4_1,
             owners: vec![OWNER_1],

@@ -122,7 +122,8 @@ pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report
     let writes: Vec<Write> = calls.iter().filter_map(adds).collect();
     let version = version(said, seen);
     let hashes = safe_tx.as_ref().map(|tx| safe::hashes(tx, *chain, *owner, version));
-    let decoded = decoded(said, seen, given, safe_tx.as_ref(), app, &calls);
+    let expected = said.wanted.map(|wanted| wanted.app).or(given.app).or(app);
+    let decoded = decoded(said, seen, given, safe_tx.as_ref(), expected, &calls);
     let mut report = Report {
         matches: true,
         hashes,
@@ -145,14 +146,14 @@ pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report
     Ok(report)
 }
 
-/// The app that is meant: what the request says, or the signer, or else the first that something
-/// is added to; and the calls that would be made.
+/// The app that is changed: what the request says, or else the first that something is added to;
+/// and the calls that would be made.
 pub fn app_and_calls(said: &Said, given: &Given) -> Result<(Option<AppId>, Vec<Call>)> {
     let Claimed { owner, safe_tx, .. } = &said.claimed;
-    let app = said.wanted.map(|wanted| wanted.app).or(given.app);
+    let app = said.wanted.map(|wanted| wanted.app);
     let calls = calls(said, safe_tx.as_ref(), *owner, app)?;
-    let first = || calls.iter().find_map(|call| adds(call).map(|_| AppId(call.to)));
-    Ok((app.or_else(first), calls))
+    let first = calls.iter().find_map(|call| adds(call).map(|_| AppId(call.to)));
+    Ok((app.or(first).or(given.app), calls))
 }
 
 fn adds(call: &Call) -> Option<Write> {
@@ -214,8 +215,42 @@ fn decoded(
         one.code != WarningCode::MissingWrite
             || !there.iter().any(|missing| one.text.starts_with(missing.as_str()))
     });
+    if wanted.is_none() {
+        decoded.warnings.extend(not_named(calls, given));
+    }
     decoded.warnings.extend(seen.and_then(Seen::safe).and_then(singleton_warning));
     decoded
+}
+
+/// Where no request says what is wanted: what the signer named admits that alone, and of each kind a
+/// replica needs one addition at most.
+fn not_named(calls: &[Call], given: &Given) -> Vec<Warning> {
+    let (mut composes, mut devices, mut warnings) = (0, 0, vec![]);
+    for write in calls.iter().filter_map(adds) {
+        let is_named = match write {
+            Write::AddComposeHash(compose) => {
+                composes += 1;
+                let of_file = |file: &Compose| file.forms().matching(compose).is_some();
+                given.compose_hash.is_none_or(|named| named == compose)
+                    && given.compose.as_ref().is_none_or(of_file)
+            }
+            Write::AddDevice(device) => {
+                devices += 1;
+                given.device.is_none_or(|named| named == device)
+            }
+        };
+        if !is_named {
+            let text = format!("{write}: you named another one");
+            warnings.push(Warning { code: WarningCode::UnexpectedWrite, text });
+        }
+    }
+    for (count, what) in [(composes, "compose hash"), (devices, "device")] {
+        if count > 1 {
+            let text = format!("more than one {what} would be allowed: a replica needs one");
+            warnings.push(Warning { code: WarningCode::UnexpectedWrite, text });
+        }
+    }
+    warnings
 }
 
 /// Bare calls are looked at as a Safe would make them, through whichever batch contract.

@@ -85,6 +85,7 @@ impl WalletLink {
             batch: None,
             signatures: mail.confirmations.signed.into_iter().map(|(_, one)| one).collect(),
             refused: mail.confirmations.refused,
+            asked: Some(hash),
             same_nonce: others.into_iter().map(|one| one.hash).filter(|one| *one != hash).collect(),
         })
     }

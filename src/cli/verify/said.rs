@@ -8,12 +8,12 @@ use std::{
 use alloy::primitives::Address;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::mailbox::{MailboxArgs, WalletLink};
 use crate::{
-    cli::{Globals, client::Client},
+    cli::{Globals, client::Client, print},
     owner::{Call, Route},
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
     safe::{OwnerSignature, SafeTx, SafeVersion, batch_file, read_eip712},
@@ -59,6 +59,8 @@ pub struct Said {
     pub signatures: Vec<OwnerSignature>,
     /// Signatures that are shown and are none, in words.
     pub refused: Vec<String>,
+    /// The transaction that a link names.
+    pub asked: Option<SafeTxHash>,
     /// Other transactions that are shown with the same nonce.
     pub same_nonce: Vec<SafeTxHash>,
 }
@@ -79,7 +81,14 @@ impl Said {
                 "that is neither the page of a request (…/requests/ID) nor the link of a \
                  transaction in Safe{Wallet} (…/transactions/tx?safe=…&id=multisig_…)",
             )?;
-            return Self::of_request(id, &Client::new(&globals.service.at(root))?).await;
+            let service = globals.service.at(root);
+            if globals.service.has_token() && !service.has_token() {
+                print::note_to_stderr(
+                    "note: the API token is for another service, and not sent there: name it with \
+                     --url too if it is meant",
+                );
+            }
+            return Self::of_request(id, &Client::new(&service)?).await;
         }
         let text = read_file(subject).with_context(|| {
             format!("{subject} is neither a request's id, nor its URL, nor a file that can be read")
@@ -98,6 +107,9 @@ impl Said {
         let request = client.get(&path, &[]).await?;
         path.push("proposal");
         let shown = client.get(&path, &[]).await?;
+        if request["id"] != json!(id) || request["chain_id"] != shown["chain_id"] {
+            bail!("{} answers for another request than {id}", client.place());
+        }
         Ok(Self {
             by: client.place(),
             wanted: Some(Wanted::deserialize(&request).context("the request does not read")?),
@@ -106,12 +118,17 @@ impl Said {
             batch: None,
             signatures: vec![],
             refused: vec![],
+            asked: None,
             same_nonce: vec![],
         })
     }
 
     /// A proposal, or an EIP-712 document.
-    fn of_document(name: &str, value: Value) -> Result<Self> {
+    fn of_document(name: &str, mut value: Value) -> Result<Self> {
+        // What `payload` warned of when it wrote the file: here it is found out again.
+        if let Some(fields) = value.as_object_mut() {
+            fields.shift_remove("warnings_here");
+        }
         if value["primaryType"] == "SafeTx" {
             let (chain, owner, safe_tx) = read_eip712(&value)
                 .with_context(|| format!("{name} is no EIP-712 document of a Safe transaction"))?;
@@ -143,7 +160,8 @@ impl Said {
         let (signatures, refused, same_nonce) = (vec![], vec![], vec![]);
         let by = by.to_owned();
         let (wanted, batch) = (None, None);
-        Self { by, wanted, claimed, shown, batch, signatures, refused, same_nonce }
+        let asked = None;
+        Self { by, wanted, claimed, shown, batch, signatures, refused, asked, same_nonce }
     }
 }
 

@@ -165,7 +165,8 @@ async fn prove(
             (owner, chain.approved(safe.address, hash, &[owner], at).await? == [true])
         }
         Part::Contract { owner, data } => {
-            (owner, chain.contract_signed(owner, safe.version, hashes, &data, at).await?)
+            let (asks, version) = (safe.address, safe.version);
+            (owner, chain.contract_signed(asks, owner, version, hashes, &data, at).await?)
         }
     };
     Ok(signed.then_some(owner))

@@ -53,27 +53,32 @@ pub fn answer(said: &Said, seen: Option<&Seen>, report: &Report) -> Answer {
 
 fn verdict(said: &Said, report: &Report) -> Page {
     let by = &said.by;
-    let (words, tone) = match (report.matches, report.is_unexpected(), report.is_open()) {
-        (false, ..) => (format!("DOES NOT MATCH what {by} shows: do not sign"), Tone::Bad),
-        (true, false, false) => (format!("matches what {by} shows"), Tone::Good),
-        (true, false, true) => {
-            (format!("fits together as {by} shows it, and is not checked"), Tone::Waiting)
-        }
-        (true, ..) => (format!("IS NOT WHAT IS EXPECTED, though it is what {by} shows"), Tone::Bad),
+    let is_odd = !report.matches || report.is_unexpected();
+    let (words, tone) = if !report.differences.is_empty() {
+        (format!("DOES NOT MATCH what {by} shows: do not sign"), Tone::Bad)
+    } else if is_odd {
+        (format!("IS NOT WHAT IS EXPECTED, though it is what {by} shows: do not sign"), Tone::Bad)
+    } else if report.is_open() {
+        (format!("fits together as {by} shows it, and is not checked"), Tone::Waiting)
+    } else {
+        (format!("matches what {by} shows"), Tone::Good)
     };
     Page::default().line(Cell::toned(words, tone))
 }
 
 fn difference(difference: &Difference) -> Cell {
-    let short = |value: &Value| {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        if text.chars().count() > SHOWN_MAX {
-            format!("{}…", text.chars().take(SHOWN_MAX).collect::<String>())
-        } else {
-            text
-        }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let (shown, here) = (text(&difference.shown), text(&difference.here));
+    let same = shown.chars().zip(here.chars()).take_while(|(one, other)| one == other).count();
+    // Both from a little before the place where they begin to differ.
+    let from = if same > SHOWN_MAX / 2 { same - SHOWN_MAX / 4 } else { 0 };
+    let part = |text: &str| {
+        let before = if from > 0 { "…" } else { "" };
+        let after = if text.chars().count() > from + SHOWN_MAX { "…" } else { "" };
+        let part: String = text.chars().skip(from).take(SHOWN_MAX).collect();
+        format!("{before}{part}{after}")
     };
-    let (shown, here) = (short(&difference.shown), short(&difference.here));
+    let (shown, here) = (part(&shown), part(&here));
     Cell::toned(format!("! {}: shown {shown}, in truth {here}", difference.field), Tone::Bad)
 }
 

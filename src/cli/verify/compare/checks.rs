@@ -1,8 +1,8 @@
 //! What a signer must be sure of, one check after the other.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeSet};
 
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
 
 use super::{Check, Given, Report, Signer, Verdict};
 use crate::{
@@ -12,8 +12,9 @@ use crate::{
     request::{ids::AppId, need::Allowed},
     safe::{
         SafeTx,
-        deployments::{find_multi_send_call_only, find_singleton},
+        deployments::{find_multi_send_call_only, find_singleton, is_proxy},
         packed::Part,
+        signature::SignatureKind,
     },
 };
 
@@ -37,7 +38,13 @@ pub(super) fn all(
             "the chain was not asked: give your own endpoint with --rpc",
         )),
     }
-    known(said, given, writes, &mut checks);
+    known(said, given, writes, app, &mut checks);
+    if let (Some(asked), Some(hashes)) = (said.asked, report.hashes)
+        && asked != hashes.safe_tx_hash
+    {
+        let words = format!("the link names {asked}, which this Safe never computes for it");
+        checks.push(Check::new(Verdict::Bad, words));
+    }
     if !said.refused.is_empty() {
         let words = format!("shown as signatures, and are none: {}", said.refused.join("; "));
         checks.push(Check::new(Verdict::Bad, words));
@@ -71,7 +78,10 @@ fn of_chain(
     match (&seen.kind, &said.claimed.safe_tx) {
         (OwnerKind::Safe(safe), Some(tx)) => {
             of_safe(safe, tx, seen, report, checks);
-            checks.push(signatures(safe, seen, signers));
+            // A document alone holds none.
+            if said.shown.is_some() || !signers.is_empty() {
+                checks.push(signatures(safe, seen, signers));
+            }
         }
         (OwnerKind::Safe(safe), None) if said.batch.is_some() => {
             checks.extend(published_code(safe));
@@ -126,7 +136,7 @@ fn of_safe(safe: &SafeState, tx: &SafeTx, seen: &Seen, report: &Report, checks: 
 /// Any other code has a warning of its own.
 fn published_code(safe: &SafeState) -> Option<Check> {
     let known = find_singleton(safe.singleton)?;
-    (known.code_hash == safe.singleton_code_hash).then(|| {
+    (is_proxy(safe.code_hash) && known.code_hash == safe.singleton_code_hash).then(|| {
         let words = format!("Safe {}, with the published code of {}", safe.version, known.contract);
         Check::new(Verdict::Good, words)
     })
@@ -138,7 +148,9 @@ fn nonce(next: u64, nonce: U256) -> Check {
         Ordering::Equal => Check::new(Verdict::Good, format!("nonce {nonce} is the Safe's next")),
         Ordering::Less => Check::new(
             Verdict::Bad,
-            format!("nonce {nonce} is used up: the Safe is at {next}, this cannot execute"),
+            format!(
+                "nonce {nonce} is used up, as the Safe is at {next}: this was executed, or never will be"
+            ),
         ),
         Ordering::Greater => {
             let before = nonce - at;
@@ -174,23 +186,37 @@ fn extensions(extensions: &Extensions) -> Vec<Check> {
     checks
 }
 
+/// Each owner counts once, however often it is shown and in whatever kind.
 fn signatures(safe: &SafeState, seen: &Seen, signers: &[Signer]) -> Check {
-    let counts = |one: &&Signer| match one.signature {
-        Part::Key(_) => safe.owners.contains(&one.owner),
+    let counts = |one: &&Signer| match &one.signature {
+        Part::Key(signature) => {
+            let is_taken =
+                signature.kind() != SignatureKind::EthSign || safe.version.takes_eth_sign();
+            is_taken && safe.owners.contains(&one.owner)
+        }
         Part::ApprovedHash(_) | Part::Contract { .. } => seen.proven.contains(&one.owner),
     };
-    let count = signers.iter().filter(counts).count();
+    let owners: BTreeSet<Address> = signers.iter().filter(counts).map(|one| one.owner).collect();
     let others = signers.iter().filter(|one| !counts(one)).map(|one| one.owner.to_string());
     let others: Vec<String> = others.collect();
+    if others.is_empty() && owners.len() < signers.len() {
+        return Check::new(Verdict::Bad, "an owner is shown to have signed more than once");
+    }
     Check::of(
         others.is_empty(),
-        format!("{count} of {} signatures, each of an owner", safe.threshold),
+        format!("{} of {} signatures, each of an owner", owners.len(), safe.threshold),
         format!("shown as signatures, and not those of owners: {}", others.join(", ")),
     )
 }
 
 /// What the signer knows from elsewhere, against what is asked for and what would be done.
-fn known(said: &Said, given: &Given, writes: &[Write], checks: &mut Vec<Check>) {
+fn known(
+    said: &Said,
+    given: &Given,
+    writes: &[Write],
+    app: Option<AppId>,
+    checks: &mut Vec<Check>,
+) {
     let compose = writes.iter().find_map(|write| match write {
         Write::AddComposeHash(compose) => Some(*compose),
         Write::AddDevice(_) => None,
@@ -200,22 +226,23 @@ fn known(said: &Said, given: &Given, writes: &[Write], checks: &mut Vec<Check>) 
         Write::AddComposeHash(_) => None,
     });
     let wanted = said.wanted;
-    if let (Some(app), Some(wanted)) = (given.app, wanted) {
-        let bad = format!("the request is for the app {}, not for yours", wanted.app);
-        checks.push(Check::of(app == wanted.app, "it is your app", bad));
+    if let Some(yours) = given.app {
+        let bad = match app {
+            Some(app) => format!("it is for the app {app}, and not for yours, {yours}"),
+            None => format!("nothing is added to your app {yours}"),
+        };
+        checks.push(Check::of(app == Some(yours), "it is your app", bad));
     }
     let compose = wanted.map(|wanted| wanted.compose_hash).or(compose);
     if let Some(yours) = given.compose_hash {
         let good = "it is your compose hash";
-        checks.push(Check::of(compose == Some(yours), good, "the compose hash is not yours"));
+        let bad = format!("the compose hash is not yours, {yours}");
+        checks.push(Check::of(compose == Some(yours), good, bad));
     }
     if let Some(yours) = given.device {
         let device = wanted.map(|wanted| wanted.device_id).or(device);
-        checks.push(Check::of(
-            device == Some(yours),
-            "it is your device",
-            "the device is not yours",
-        ));
+        let bad = format!("the device is not yours, {yours}");
+        checks.push(Check::of(device == Some(yours), "it is your device", bad));
     }
     match (&given.compose, compose) {
         (Some(file), Some(compose)) => {

@@ -16,6 +16,11 @@ pub struct Difference {
 pub fn find(shown: &Value, here: &Value) -> (Vec<Difference>, Vec<String>) {
     let (mut differences, mut unknown) = (vec![], vec![]);
     walk(String::new(), shown, here, &mut differences, &mut unknown);
+    // They follow from the rest, and would hide it.
+    let follows = |one: &Difference| one.field.starts_with("/exports/");
+    if !differences.iter().all(follows) {
+        differences.retain(|one| !follows(one));
+    }
     (differences, unknown)
 }
 
@@ -35,11 +40,12 @@ fn walk(
             let only_theirs = theirs.keys().filter(|name| !ours.contains_key(*name));
             unknown.extend(only_theirs.map(|name| format!("{field}/{name}")));
         }
+        (Value::Array(theirs), Value::Array(ours)) if theirs.len() != ours.len() => {
+            differences.push(Difference { field, shown: shown.clone(), here: here.clone() });
+        }
         (Value::Array(theirs), Value::Array(ours)) => {
-            for place in 0..theirs.len().max(ours.len()) {
-                let at = |list: &[Value]| list.get(place).cloned().unwrap_or(Value::Null);
-                let field = format!("{field}/{place}");
-                walk(field, &at(theirs), &at(ours), differences, unknown);
+            for (place, (theirs, ours)) in theirs.iter().zip(ours).enumerate() {
+                walk(format!("{field}/{place}"), theirs, ours, differences, unknown);
             }
         }
         _ if shown == here => {}
@@ -65,8 +71,8 @@ mod tests {
         for (shown, expected) in [
             (json!({ "a": 2, "b": [{ "c": "x" }, 2] }), "/a"),
             (json!({ "a": 1, "b": [{ "c": "X" }, 2] }), "/b/0/c"),
-            (json!({ "a": 1, "b": [{ "c": "x" }] }), "/b/1"),
-            (json!({ "a": 1, "b": [{ "c": "x" }, 2, 3] }), "/b/2"),
+            (json!({ "a": 1, "b": [{ "c": "x" }] }), "/b"),
+            (json!({ "a": 1, "b": [{ "c": "x" }, 2, null] }), "/b"),
             (json!({ "a": 1, "b": [{ "c": "x" }, 2], "d": 0 }), "/d"),
             (json!({ "a": 1 }), "/b"),
             (json!([]), ""),

@@ -12,7 +12,7 @@ use crate::{
         ids::{BlockHash, ChainId},
         need::Allowed,
     },
-    safe::deployments::{find_multi_send_call_only, find_singleton},
+    safe::deployments::{PROXIES, find_multi_send_call_only, find_singleton},
 };
 
 const SAFE: Address = address!("F71902B32C9854DB8d6f70Afa6Dcf685F7df8d79");
@@ -81,6 +81,7 @@ fn said(shown: &Value) -> Result<Said, serde_json::Error> {
         batch: None,
         signatures: vec![],
         refused: vec![],
+        asked: None,
         same_nonce: vec![],
     })
 }
@@ -97,6 +98,7 @@ fn seen() -> Seen {
             owners: signers().iter().map(PrivateKeySigner::address).collect(),
             threshold: 2,
             nonce: 7,
+            code_hash: PROXIES[4].1,
             singleton: SINGLETON,
             singleton_code_hash: find_singleton(SINGLETON).unwrap().code_hash,
         })),
@@ -277,12 +279,13 @@ fn what_the_chain_says_otherwise_is_told() {
             _ => unreachable!("it is a Safe here"),
         }
     }
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 10] = [
         ("the app has another owner", |seen| seen.app_owner = Some(APP.0)),
         ("the owner is no Safe", |seen| seen.kind = OwnerKind::Account),
         ("the Safe hashes otherwise", |seen| seen.own_hash = Some(B256::ZERO)),
         ("the batch runs other code", |seen| seen.delegate_code = Some(B256::ZERO)),
         ("the Safe runs other code", |seen| safe(seen).singleton_code_hash = B256::ZERO),
+        ("the Safe is no proxy", |seen| safe(seen).code_hash = B256::ZERO),
         ("the nonce is used", |seen| safe(seen).nonce = 8),
         ("an owner was removed", |seen| safe(seen).owners.truncate(1)),
         ("the threshold is another", |seen| safe(seen).threshold = 3),
@@ -327,4 +330,31 @@ fn what_is_allowed_by_now_need_not_be_in_it() {
     assert!(missing(&seen));
     seen.allowed = Some(Allowed { compose: true, device_listed: false, any_device: false });
     assert!(!missing(&seen));
+}
+
+#[test]
+fn an_owner_counts_once_however_often_it_is_shown() {
+    let mut shown = shown();
+    let first = shown["confirmations"][0].clone();
+    shown["confirmations"] = json!([first.clone(), first]);
+    let report = report(&shown, Some(&seen())).unwrap();
+    assert!(!report.matches && bad(&report).join(" ").contains("more than once"), "{report:#?}");
+}
+
+#[test]
+fn what_the_signer_named_admits_nothing_else() {
+    let other = Write::AddComposeHash(ComposeHash(B256::repeat_byte(0x66)));
+    let calls = [writes()[0], other, writes()[1]].map(|write| Call::of_write(APP, &write));
+    let tx = owner::safe::propose(&calls, MULTI_SEND, U256::from(7)).unwrap();
+    let claimed = Claimed { safe_tx: Some(tx), ..said(&shown()).unwrap().claimed };
+    let said = Said { wanted: None, shown: None, claimed, ..said(&shown()).unwrap() };
+    for given in [
+        Given::default(),
+        Given { compose_hash: Some(COMPOSE), ..Given::default() },
+        Given { device: Some(DEVICE), ..Given::default() },
+    ] {
+        let report = compare(&said, Some(&seen()), &given).unwrap();
+        let codes: Vec<_> = report.warnings.iter().map(|one| one.code).collect();
+        assert!(codes.contains(&WarningCode::UnexpectedWrite), "{given:?} {codes:?}");
+    }
 }
