@@ -9,7 +9,6 @@ use alloy::{
     primitives::{Address, B256, Bytes, b256, keccak256},
     sol_types::{SolCall, SolValue},
 };
-use serde_json::{Value, json};
 
 use super::{SafeTxHashes, SafeVersion, hash::domain_hash};
 use crate::request::ids::ChainId;
@@ -74,29 +73,6 @@ pub fn safe_message_hash(
     let struct_hash = keccak256((SAFE_MESSAGE_TYPEHASH, keccak256(message)).abi_encode());
     let domain = domain_hash(chain, safe, version);
     keccak256([&[0x19, 0x01], domain.as_slice(), struct_hash.as_slice()].concat())
-}
-
-/// The same as a document for `eth_signTypedData_v4`.
-#[must_use]
-pub fn safe_message_document(
-    message: &Bytes,
-    chain: ChainId,
-    safe: Address,
-    version: SafeVersion,
-) -> Value {
-    let field = |name: &str, kind: &str| json!({"name": name, "type": kind});
-    let mut domain_type = vec![field("verifyingContract", "address")];
-    let mut domain = json!({"verifyingContract": safe.to_string()});
-    if version.domain_has_chain_id() {
-        domain_type.insert(0, field("chainId", "uint256"));
-        domain["chainId"] = chain.get().into();
-    }
-    json!({
-        "types": { "EIP712Domain": domain_type, "SafeMessage": [field("message", "bytes")] },
-        "primaryType": "SafeMessage",
-        "domain": domain,
-        "message": { "message": message.to_string() },
-    })
 }
 
 /// Whether a Safe of version `child` can answer a Safe of version `parent` by a signature. If not,
