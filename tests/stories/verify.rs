@@ -134,6 +134,7 @@ async fn a_signer_verifies_a_proposal_on_her_own_machine() {
         ("/app", other),
         ("/device_id", json!(hash)),
         ("/chain_id", json!(1)),
+        ("/id", json!("019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11")),
     ] {
         liar.says(field, lie);
         let said = verify(&world, api, &liar.url, &id, &[]).await;

@@ -358,3 +358,14 @@ fn what_the_signer_named_admits_nothing_else() {
         assert!(codes.contains(&WarningCode::UnexpectedWrite), "{given:?} {codes:?}");
     }
 }
+
+#[test]
+fn a_link_is_to_the_transaction_that_the_safe_computes() {
+    let hashes = safe::hashes(&tx(), ChainId::BASE, SAFE, SafeVersion::V1_4_1);
+    let old = safe::hashes(&tx(), ChainId::BASE, SAFE, SafeVersion::V1_2_0);
+    for (asked, matches) in [(hashes.safe_tx_hash, true), (old.safe_tx_hash, false)] {
+        let said = Said { asked: Some(asked), shown: None, ..said(&shown()).unwrap() };
+        let report = compare(&said, Some(&seen()), &Given::default()).unwrap();
+        assert_eq!(report.matches, matches, "{asked}");
+    }
+}
