@@ -22,9 +22,9 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
-use workers::Wake;
 
 pub use mail::SafeAccess;
+pub use workers::Wake;
 
 use crate::{
     chain::Chains,
@@ -44,6 +44,7 @@ use crate::{
     },
     store::{
         Store, StoreError,
+        advance::Seen,
         attempts::LATE,
         journal::Actor,
         lease::{Lane, Lease},
@@ -51,7 +52,7 @@ use crate::{
     vault::Vault,
     watch::{
         WatchError,
-        look::{Look, look},
+        look::{Look, WAITS_FOR_DEPTH, look},
     },
     wire::{Http, Throttle},
 };
@@ -84,6 +85,7 @@ pub struct Service {
     pub webhooks: Webhooks,
     /// Safe's mailboxes, of the chains that have one.
     pub mailboxes: Vec<Mailbox>,
+    pub wake: Arc<Wake>,
 }
 
 /// Why a step failed. Every kind is tried again; a lost lease is somebody else's to try.
@@ -163,6 +165,7 @@ impl Service {
                 .map_err(|error| NetworkError(error.into()))?,
             settings,
             mailboxes: vec![],
+            wake: Arc::default(),
         })
     }
 
@@ -175,10 +178,10 @@ impl Service {
     /// Runs workers, followers and deliveries until `stop`; steps under way are finished.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         self.watch_configured(&stop).await;
-        let wake = Wake::default();
         let workers = (0..WORKERS).map(|number| {
             let lanes = LANES[number % LANES.len()];
-            let woken = if lanes[0] == Lane::Commits { &wake.commits } else { &wake.others };
+            let Wake { commits, others, .. } = &*self.wake;
+            let woken = if lanes[0] == Lane::Commits { commits } else { others };
             self.work(lanes, woken, stop.clone())
         });
         let mailboxes = self.mailboxes.iter().map(|mailbox| self.mail(mailbox, stop.clone()));
@@ -187,7 +190,7 @@ impl Service {
             join_all(workers),
             join_all(followers),
             join_all(mailboxes),
-            self.listen(&wake, stop.clone()),
+            self.listen(stop.clone()),
             self.remind(stop.clone()),
             self.deliver(stop.clone()),
         );
@@ -219,10 +222,10 @@ impl Service {
         match plan(request, suspect, self.means(), clock.now()) {
             Plan::Watch { renew } => self.watch(request, lease, renew).await,
             Plan::Commit { renew: true } => match self.renew(request, lease).await? {
-                Renewal::Fresh(request) => self.commit(&request, lease).await,
+                Renewal::Fresh(request) => self.commit(&request, None, lease).await,
                 Renewal::Settled(step) => Ok(step),
             },
-            Plan::Commit { renew: false } => self.commit(request, lease).await,
+            Plan::Commit { renew: false } => self.commit(request, None, lease).await,
             Plan::Settle => {
                 let patience = self.settings.settle;
                 Ok(commit::settle(store, &self.cloud, clock, patience, request, lease).await?)
@@ -285,11 +288,34 @@ impl Service {
         Ok(prepare::renew(&self.store, cloud, vault, request, lease, clock).await?)
     }
 
-    async fn commit(&self, request: &Request, lease: &Lease) -> Result<Step, StepError> {
+    /// Commits what `seen` is about to make registered, if a commit is what comes next then.
+    /// Otherwise the follower writes the registration with its next tick.
+    async fn commit_at_once(
+        &self,
+        request: &Request,
+        seen: &Seen,
+        lease: &Lease,
+    ) -> Result<Step, StepError> {
+        let now = self.clock.now();
+        let facts = request.facts.apply(&seen.event, now).map_err(StoreError::from)?;
+        let request = Request { facts, ..request.clone() };
+        let suspect = self.store.is_suspect(&request).await?;
+        match plan(&request, suspect, self.means(), now) {
+            Plan::Commit { renew: false } => self.commit(&request, Some(seen), lease).await,
+            _ => Ok(Step::wait(WAITS_FOR_DEPTH, Pace::Woken)),
+        }
+    }
+
+    async fn commit(
+        &self,
+        request: &Request,
+        registered: Option<&Seen>,
+        lease: &Lease,
+    ) -> Result<Step, StepError> {
         let chain = self.chains.get(request.chain)?;
         let (store, cloud, vault) = (&self.store, &self.cloud, &self.vault);
         let clock = self.clock.as_ref();
-        Ok(commit::begin(store, chain, cloud, vault, clock, request, lease).await?)
+        Ok(commit::begin(store, chain, cloud, vault, clock, request, registered, lease).await?)
     }
 
     /// Ends a request whose token is dead when no new one can be had.

@@ -17,6 +17,7 @@ mod ground {
 mod stories {
     mod access;
     mod approval;
+    mod at_once;
     mod audit;
     mod chain_faults;
     mod cloud_emulator;

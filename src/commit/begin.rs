@@ -5,11 +5,12 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures::try_join;
 use secrecy::ExposeSecret;
+use uuid::Uuid;
 
 use crate::{
     chain::Chain,
     clock::{Clock, Time},
-    phala::{CommitEvidence, CommitToken, Instance, Listing, PhalaCloud},
+    phala::{CommitEvidence, CommitToken, Listing, PhalaCloud},
     planted::{Bug, planted},
     request::{
         Request,
@@ -20,7 +21,8 @@ use crate::{
     },
     store::{
         Store, StoreError,
-        attempts::{Attempt, Intent, StartError},
+        advance::Seen,
+        attempts::{Intent, StartError},
         journal::Actor,
         lease::Lease,
     },
@@ -50,7 +52,10 @@ pub(super) fn actor() -> Actor {
     Actor::service("commit")
 }
 
-/// Commits a registered request.
+/// Commits a registered request, or one that `registered` is about to make so: that is written in
+/// one transaction with the intent then, so that nothing is left to be done between a registration
+/// that anybody hears of and its commit.
+#[expect(clippy::too_many_arguments, reason = "what a commit takes")]
 pub async fn begin(
     store: &Store,
     chain: &Chain,
@@ -58,16 +63,20 @@ pub async fn begin(
     vault: &Vault,
     clock: &dyn Clock,
     request: &Request,
+    registered: Option<&Seen>,
     lease: &Lease,
 ) -> Result<Step, CommitError> {
     let began = clock.now();
     // Before the chain is asked, which then may be further on, and never behind.
     let followed = store.head(request.chain).await?.map(|head| head.block);
     let listed = async { cloud.list_instances(request.app).await.map_err(CommitError::from) };
-    let kept =
-        async { Ok((open_token(store, vault, request).await?, evidence(store, request).await?)) };
+    let kept = async {
+        let token = open_token(store, vault, request).await?;
+        let was_tried = store.baseline(request.id).await?.is_some();
+        Ok((token, evidence(store, request).await?, was_tried))
+    };
     // They do not wait for each other: somebody waits for the commit.
-    let (still, before, (token, transaction)) =
+    let (still, before, (token, transaction, was_tried)) =
         try_join!(still_registered(chain, followed, request), listed, kept)?;
     let Some((preparation, token)) = token else {
         return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
@@ -78,6 +87,10 @@ pub async fn begin(
     }
     if still == Still::No && !planted(Bug::CommitWithoutReading) {
         let reason = "it no longer reads true at depth".to_owned();
+        if registered.is_some() {
+            // Nothing was written that is to be taken back.
+            return Ok(Step::wait(reason, Pace::After(Duration::ZERO)));
+        }
         let event = Event::Retracted { reason };
         store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
         return Ok(Step::Changed);
@@ -99,7 +112,8 @@ pub async fn begin(
     }
     let instances = before.iter().map(|instance| instance.id.clone()).collect();
     let intent = Intent { preparation, transaction, instances, listed_at };
-    let attempt = match store.start_attempt(lease, request, &intent, &actor(), now).await {
+    let started = store.start_attempt(lease, request, registered, &intent, &actor(), now).await;
+    let attempt = match started {
         Ok(attempt) => attempt,
         Err(StartError::AppBusy) => {
             let reason = "another commit of the same app is under way";
@@ -107,8 +121,10 @@ pub async fn begin(
         }
         Err(StartError::Store(error)) => return Err(error.into()),
     };
-    if let Some(step) = adopt_earlier(store, clock, request, lease, &attempt, &before).await? {
-        return Ok(step);
+    // An earlier attempt that seemed to have had no effect may have had it late: then its replica is
+    // taken instead of making another one.
+    if was_tried && let Some(verdict) = found(store, request, &before).await? {
+        return record_verdict(store, clock, request, lease, &attempt, verdict).await;
     }
     if clock.now() - began > READ_LATELY {
         // Waiting for the database took so long that what was read may no longer be so.
@@ -126,7 +142,7 @@ pub async fn begin(
     let evidence =
         transaction.map_or(CommitEvidence::AlreadyRegistered, CommitEvidence::Transaction);
     let answer = cloud.commit_replica(&request.source, &token, request.compose, &evidence).await;
-    conclude(store, clock, request, lease, &attempt, outcome(answer, &before)).await
+    conclude(store, clock, request, lease, attempt.id, outcome(answer, &before)).await
 }
 
 /// The token to commit with, opened. Here and nowhere else.
@@ -134,7 +150,7 @@ async fn open_token(
     store: &Store,
     vault: &Vault,
     request: &Request,
-) -> Result<Option<(uuid::Uuid, CommitToken)>, CommitError> {
+) -> Result<Option<(Uuid, CommitToken)>, CommitError> {
     let Some((preparation, sealed)) = store.sealed_token(request.id).await? else {
         return Ok(None);
     };
@@ -203,33 +219,14 @@ async fn still_registered(
     Ok(if at_depth && at_head { Still::Yes } else { Still::No })
 }
 
-/// An earlier attempt that seemed to have had no effect may have had it late: then its replica is
-/// taken instead of making another one.
-async fn adopt_earlier(
-    store: &Store,
-    clock: &dyn Clock,
-    request: &Request,
-    lease: &Lease,
-    attempt: &Attempt,
-    instances: &[Instance],
-) -> Result<Option<Step>, CommitError> {
-    match found(store, request, instances).await? {
-        None => Ok(None),
-        Some(verdict) => {
-            record_verdict(store, clock, request, lease, attempt, verdict).await.map(Some)
-        }
-    }
-}
-
 async fn conclude(
     store: &Store,
     clock: &dyn Clock,
     request: &Request,
     lease: &Lease,
-    attempt: &Attempt,
+    attempt: Uuid,
     outcome: Outcome,
 ) -> Result<Step, CommitError> {
-    let attempt = attempt.id;
     // The answer is worth a second try over another connection.
     let record = async |event: Event| {
         let actor = actor();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{IDLE, Service, chain_of, pause, workers::Wake};
+use super::{IDLE, Service, chain_of, pause};
 use crate::{remind, store::StoreError};
 
 const REMIND_EVERY: Duration = Duration::from_mins(1);
@@ -13,7 +13,7 @@ const RELISTEN: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Passes on what the database announces.
-    pub(super) async fn listen(&self, wake: &Wake, stop: CancellationToken) {
+    pub(super) async fn listen(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match self.store.changes().await {
                 Ok(mut changes) => loop {
@@ -22,7 +22,7 @@ impl Service {
                         change = changes.recv() => match change {
                             // A head alone makes nothing due.
                             Ok(change) if change.payload().starts_with("head ") => {}
-                            Ok(_) => wake.one_of_each(),
+                            Ok(_) => self.wake.one_of_each(),
                             Err(error) => {
                                 tracing::warn!(%error, "the database stopped announcing changes");
                                 break;

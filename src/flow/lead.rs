@@ -88,6 +88,7 @@ impl Service {
                 Ok(Ok(tick)) => {
                     failures = 0;
                     note(chain, tick);
+                    self.wake.commit_at_once(follower.take_at_once());
                     if is_troubled {
                         is_troubled = self.trouble_is_over(chain, leadership).await;
                     }

@@ -1,6 +1,11 @@
 //! The workers: each claims the request that is due, has one step taken, and gives it back.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    collections::VecDeque,
+    panic::AssertUnwindSafe,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use futures::FutureExt;
@@ -13,11 +18,13 @@ use crate::{
     request::{
         Request,
         event::Event,
+        ids::RequestId,
         status::Status,
         step::{Pace, Step},
     },
     store::{
         StoreError,
+        advance::Seen,
         journal::Actor,
         lease::{Lane, Lease, Rest},
     },
@@ -36,15 +43,29 @@ const NOT_YET: Duration = Duration::from_millis(200);
 /// Wakes idle workers: one at first, and one that finds work wakes the next. All of them at once
 /// would stand in each other's way, and in that of the work.
 #[derive(Debug, Default)]
-pub(super) struct Wake {
+pub struct Wake {
     pub(super) commits: Notify,
     pub(super) others: Notify,
+    /// What the follower leaves to be committed at once. Losing it costs the time to its next tick.
+    at_once: Mutex<VecDeque<(RequestId, Seen)>>,
 }
 
 impl Wake {
     pub(super) fn one_of_each(&self) {
         self.commits.notify_one();
         self.others.notify_one();
+    }
+
+    /// Hands over requests that are about to be registered, and by what.
+    pub fn commit_at_once(&self, requests: Vec<(RequestId, Seen)>) {
+        if !requests.is_empty() {
+            self.at_once.lock().unwrap_or_else(PoisonError::into_inner).extend(requests);
+            self.commits.notify_one();
+        }
+    }
+
+    fn next_at_once(&self) -> Option<(RequestId, Seen)> {
+        self.at_once.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }
 
@@ -82,19 +103,43 @@ impl Service {
     /// Takes one step of a request of the first of these lanes in which one is due. `found` tells
     /// others that there may be more.
     async fn work_in(&self, lanes: &[Lane], found: impl Fn()) -> Result<bool, StoreError> {
+        if lanes.contains(&Lane::Commits) && self.work_at_once(&found).await? {
+            return Ok(true);
+        }
         for lane in lanes.iter().copied() {
             let now = self.clock.now();
             if let Some((lease, request)) = self.store.claim(lane, now, now + LEASE).await? {
                 found();
-                self.take_step(&lease, &request).await?;
+                let step = Box::pin(self.step(&request, &lease));
+                self.take_step(&lease, &request, step).await?;
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    async fn take_step(&self, lease: &Lease, request: &Request) -> Result<(), StoreError> {
-        let step = tokio::time::timeout(STEP_MAX, self.step(request, lease));
+    /// Commits a request that the follower has left to be registered with its intent.
+    async fn work_at_once(&self, found: impl Fn()) -> Result<bool, StoreError> {
+        while let Some((id, seen)) = self.wake.next_at_once() {
+            let now = self.clock.now();
+            // What is not to be had is registered with the follower's next tick.
+            if let Some((lease, request)) = self.store.claim_at_once(id, now, now + LEASE).await? {
+                found();
+                let step = Box::pin(self.commit_at_once(&request, &seen, &lease));
+                self.take_step(&lease, &request, step).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn take_step(
+        &self,
+        lease: &Lease,
+        request: &Request,
+        step: impl Future<Output = Result<Step, StepError>>,
+    ) -> Result<(), StoreError> {
+        let step = tokio::time::timeout(STEP_MAX, step);
         let result = match AssertUnwindSafe(step).catch_unwind().await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(StepError::TimedOut),

@@ -54,6 +54,13 @@ pub struct Advance {
     pub policy: String,
 }
 
+/// An event that rests on what was read at a block, and is not written yet.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub event: Event,
+    pub at: BlockRef,
+}
+
 impl Store {
     /// Moves the follower on, in one transaction: retracts what a reorganisation took, adds what
     /// is new, takes requests back or wakes them, and moves the head.
@@ -99,37 +106,64 @@ impl Store {
         super::commit(tx).await
     }
 
-    /// Lets an event happen that rests on what was read at block `at`, unless the chain has moved
-    /// away from that block since: then nothing happens and [`StoreError::ChainMoved`] says so.
+    /// Lets an event happen, unless the chain has moved away since from the block it was read at:
+    /// then nothing happens and [`StoreError::ChainMoved`] says so.
     pub async fn record_seen(
         &self,
         request: &Request,
         lease: &Lease,
         actor: &Actor,
-        event: &Event,
-        at: BlockRef,
+        seen: &Seen,
         now: Time,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        let stands = sqlx::query_scalar!(
-            r#"select (h.number - $4 >= $2)
-                or exists (select 1 from chain_blocks b
-                    where b.chain_id = h.chain_id and b.number = $2 and b.hash = $3) as "stands!"
-             from chain_heads h where h.chain_id = $1 for share of h"#,
-            signed(request.chain.get()),
-            signed(at.number),
-            at.hash.0.as_slice(),
-            signed(WINDOW_BLOCKS),
-        )
-        .fetch_optional(&mut *tx)
-        .await
-        .during("check that a block is still part of the chain")?;
-        if stands != Some(true) {
-            return Err(StoreError::ChainMoved);
-        }
-        record(&mut tx, request.id, Some(lease), actor, event, now).await?;
+        insist_on(&mut tx, request.chain, seen.at).await?;
+        record(&mut tx, request.id, Some(lease), actor, &seen.event, now).await?;
         super::commit(tx).await
     }
+}
+
+/// Keeps the head where it is to the end of the transaction, and insists that block `at` is still
+/// part of the chain.
+async fn insist_on(tx: &mut PgConnection, chain: ChainId, at: BlockRef) -> Result<(), StoreError> {
+    let stands = sqlx::query_scalar!(
+        r#"select (h.number - $4 >= $2)
+            or exists (select 1 from chain_blocks b
+                where b.chain_id = h.chain_id and b.number = $2 and b.hash = $3) as "stands!"
+         from chain_heads h where h.chain_id = $1 for share of h"#,
+        signed(chain.get()),
+        signed(at.number),
+        at.hash.0.as_slice(),
+        signed(WINDOW_BLOCKS),
+    )
+    .fetch_optional(tx)
+    .await
+    .during("check that a block is still part of the chain")?;
+    if stands == Some(true) { Ok(()) } else { Err(StoreError::ChainMoved) }
+}
+
+/// Lets a request become registered by what the follower saw, unless it has written that itself
+/// meanwhile.
+pub(super) async fn register_seen(
+    tx: &mut PgConnection,
+    lease: &Lease,
+    request: &Request,
+    seen: &Seen,
+    now: Time,
+) -> Result<(), StoreError> {
+    insist_on(tx, request.chain, seen.at).await?;
+    let is_written = sqlx::query_scalar!(
+        r#"select registered_at is not null as "is!" from requests where id = $1 for update"#,
+        request.id.0
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .during("see whether a request is registered")?;
+    if !is_written {
+        let reader = Actor::service("watch");
+        record(tx, request.id, Some(lease), &reader, &seen.event, now).await?;
+    }
+    Ok(())
 }
 
 /// Takes the head's row, which everything that rests on the chain takes first.

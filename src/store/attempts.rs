@@ -7,7 +7,9 @@ use uuid::Uuid;
 pub use answer::{Answer, Then, UsedBefore};
 
 use super::{
-    During, Store, StoreError, inconsistent,
+    During, Store, StoreError,
+    advance::{Seen, register_seen},
+    inconsistent,
     journal::Actor,
     lease::{Lease, hold_lease},
     one_row,
@@ -88,16 +90,21 @@ pub enum StartError {
 }
 
 impl Store {
-    /// Writes the intent and moves the request to `committing`, in one transaction.
+    /// Writes the intent and moves the request to `committing`, in one transaction, in which it also
+    /// becomes registered when that is not written yet.
     pub async fn start_attempt(
         &self,
         lease: &Lease,
         request: &Request,
+        registered: Option<&Seen>,
         intent: &Intent,
         actor: &Actor,
         now: Time,
     ) -> Result<Attempt, StartError> {
         let mut tx = self.begin().await?;
+        if let Some(seen) = registered {
+            register_seen(&mut tx, lease, request, seen, now).await?;
+        }
         let id = Uuid::now_v7();
         let Intent { preparation, transaction, .. } = *intent;
         let instances: Vec<String> = intent.instances.iter().map(ToString::to_string).collect();
@@ -240,7 +247,7 @@ impl Store {
         }
         let row = sqlx::query!(
             "select listed_at, instances_before from commit_attempts
-             where request_id = $1 and may_have_acted order by started_at, id limit 1",
+             where request_id = $1 and may_have_acted order by number limit 1",
             request.0
         )
         .fetch_optional(&self.pool)

@@ -164,6 +164,45 @@ impl Store {
         Ok(claimed)
     }
 
+    /// Claims a request that is about to be registered, to be committed at once, unless somebody
+    /// works on it or another one of its app has its turn first.
+    pub async fn claim_at_once(
+        &self,
+        id: RequestId,
+        now: Time,
+        until: Time,
+    ) -> Result<Option<(Lease, Request)>, StoreError> {
+        let token = Uuid::new_v4();
+        let claimed = sqlx::query_scalar!(
+            "update requests
+             set lease_token = $2, lease_until = $3, next_try_at = $3, attempts = attempts + 1
+             where id = (
+                select r.id from requests r
+                where r.id = $1 and r.status = 'executed'
+                  and (r.lease_until is null or r.lease_until <= $4)
+                  and not exists (
+                    select 1 from requests o
+                    where o.chain_id = r.chain_id and o.app = r.app
+                      and (o.status = 'registered'
+                        or o.status = 'committing' and o.attention is null))
+                for update skip locked
+             )
+             returning id",
+            id.0,
+            token,
+            until,
+            now,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("claim a request to commit at once")?;
+        if claimed.is_none() {
+            return Ok(None);
+        }
+        let request = self.request(id).await?;
+        Ok(Some((Lease { request: id, token, until }, request)))
+    }
+
     /// Gives a request back.
     pub async fn release(&self, lease: &Lease, rest: &Rest) -> Result<(), StoreError> {
         let result = sqlx::query!(

@@ -3,7 +3,7 @@
 //! A tick costs the same number of calls whatever is watched: the head, the logs of the block, and
 //! one read for all requests that the block makes deep enough.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream, try_join};
 use tokio::sync::Notify;
@@ -19,10 +19,10 @@ use crate::{
     chain::{Chain, ChainError, Header},
     clock::Time,
     config::DepthPolicy,
-    request::{facts::BlockRef, ids::RequestId},
+    request::{event::Event, facts::BlockRef, ids::RequestId},
     store::{
         Store,
-        advance::Advance,
+        advance::{Advance, Seen},
         chain::{Head, Leadership, Place},
         journal::Actor,
     },
@@ -37,6 +37,9 @@ const SEEN_EVERY: Duration = Duration::from_secs(2);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// Requests in one such read, which is one call.
 const SWEEP_REQUESTS: u32 = 60;
+/// Registrations found by one tick that are left to be written with the intent to commit: as many
+/// as there surely are idle workers for. More are written at once, and take their turns.
+const AT_ONCE_MAX: usize = 4;
 
 /// What a tick did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,10 @@ pub struct Follower {
     range: Range,
     swept_at: Option<Time>,
     learned: Arc<Notify>,
+    /// What the last tick left to be registered with the intent to commit.
+    at_once: Vec<(RequestId, Seen)>,
+    /// What was left so before and has not become registered yet, which is not done twice.
+    left: HashSet<RequestId>,
 }
 
 fn actor() -> Actor {
@@ -70,6 +77,35 @@ impl Follower {
         self.learned.clone()
     }
 
+    /// The requests that the last tick found registered and did not write so, for a worker to write
+    /// it in one transaction with its intent to commit. The next tick writes what is still open.
+    pub fn take_at_once(&mut self) -> Vec<(RequestId, Seen)> {
+        mem::take(&mut self.at_once)
+    }
+
+    /// Chooses who is left to be committed at once; returns who is to be written as registered.
+    fn leave(
+        &mut self,
+        registered: Vec<RequestId>,
+        deep: Option<BlockRef>,
+        at: BlockRef,
+        policy: &str,
+    ) -> Vec<RequestId> {
+        let Some(block) = deep else { return registered };
+        let is_quiet = registered.len() <= AT_ONCE_MAX;
+        let (now, later): (Vec<_>, Vec<_>) =
+            registered.into_iter().partition(|request| !is_quiet || self.left.contains(request));
+        self.left = later.iter().copied().collect();
+        self.at_once = later
+            .into_iter()
+            .map(|request| {
+                let event = Event::Registered { block, depth: policy.to_owned() };
+                (request, Seen { event, at })
+            })
+            .collect();
+        now
+    }
+
     /// Reads what is new on a chain. Safe to repeat: whatever fails leaves the place as it was.
     pub async fn tick(
         &mut self,
@@ -78,6 +114,7 @@ impl Follower {
         proof: &Leadership,
         now: Time,
     ) -> Result<Tick, WatchError> {
+        self.at_once.clear();
         let head = chain.head().await?;
         let counted = match chain.depth() {
             DepthPolicy::Blocks(blocks) => Some(blocks),
@@ -93,7 +130,7 @@ impl Follower {
         self.learn(store, chain, &place).await?;
         let tick = Box::pin(self.follow(store, chain, proof, &place, head, now)).await?;
         if tick == Tick::Unchanged {
-            unchanged(store, chain, proof, &place, now).await?;
+            self.unchanged(store, chain, proof, &place, now).await?;
         }
         self.sweep(store, chain, place.head.block, now).await?;
         Ok(tick)
@@ -151,6 +188,8 @@ impl Follower {
             read => read?,
         };
         self.range.answered(read.logs);
+        let policy = chain.depth().to_string();
+        let registered = self.leave(registered, deep, to.block, &policy);
         let step = Advance {
             chain: chain.id(),
             from: Some(ours),
@@ -166,7 +205,7 @@ impl Follower {
             reconfigured: read.sorted.reconfigured,
             discovered: read.sorted.discovered,
             registered,
-            policy: chain.depth().to_string(),
+            policy,
         };
         store.advance(proof, &step, &actor(), now).await?;
         if to.block == head.block { Ok(Tick::CaughtUp { head: to.block }) } else { Ok(Tick::More) }
@@ -197,6 +236,36 @@ impl Follower {
         let read = blocks.await?;
         let (deep, registered) = deepen(store, chain, place, ancestor, &read.headers, now).await?;
         Ok((read, deep, registered))
+    }
+
+    /// Nothing new; what was executed meanwhile may lie deep enough already.
+    async fn unchanged(
+        &mut self,
+        store: &Store,
+        chain: &Chain,
+        proof: &Leadership,
+        place: &Place,
+        now: Time,
+    ) -> Result<(), WatchError> {
+        let Head { block, block_time: time, .. } = place.head;
+        if place.is_awaited {
+            let standing = [Header { block, parent: block.hash, time }];
+            let deep = depth::deep_block(store, chain, place, block.number, &standing).await?;
+            let registered = depth::registrations(store, chain, deep, block, now).await?;
+            let (policy, actor) = (chain.depth().to_string(), actor());
+            let registered = self.leave(registered, deep, block, &policy);
+            if let Some(deep) = deep
+                && !registered.is_empty()
+            {
+                store
+                    .register(proof, chain.id(), block, deep, &registered, &policy, &actor, now)
+                    .await?;
+            }
+        }
+        if (now - place.head.seen_at).to_std().is_ok_and(|since| since >= SEEN_EVERY) {
+            store.head_seen(chain.id(), now).await?;
+        }
+        Ok(())
     }
 
     /// Reads the state for the requests that were looked at longest ago, in one call, and wakes
@@ -282,35 +351,6 @@ async fn begin(
     Ok(())
 }
 
-/// Nothing new; what was executed meanwhile may lie deep enough already.
-async fn unchanged(
-    store: &Store,
-    chain: &Chain,
-    proof: &Leadership,
-    place: &Place,
-    now: Time,
-) -> Result<(), WatchError> {
-    let Head { block, block_time: time, .. } = place.head;
-    if place.is_awaited {
-        let standing = [Header { block, parent: block.hash, time }];
-        let deep = depth::deep_block(store, chain, place, block.number, &standing).await?;
-        let registered = depth::registrations(store, chain, deep, block, now).await?;
-        if let Some(deep) = deep
-            && !registered.is_empty()
-        {
-            let policy = chain.depth().to_string();
-            let actor = actor();
-            store
-                .register(proof, chain.id(), block, deep, &registered, &policy, &actor, now)
-                .await?;
-        }
-    }
-    if (now - place.head.seen_at).to_std().is_ok_and(|since| since >= SEEN_EVERY) {
-        store.head_seen(chain.id(), now).await?;
-    }
-    Ok(())
-}
-
 /// The time a block usually takes, in milliseconds: the latest pauses count most.
 fn usual_pause(place: &Place, ancestor: u64, to: Header) -> Option<u64> {
     if ancestor < place.head.block.number {
@@ -323,4 +363,41 @@ fn usual_pause(place: &Place, ancestor: u64, to: Header) -> Option<u64> {
         Some(usual) if blocks < 8 => (usual * 7 + pause) / 8,
         _ => pause,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+
+    use super::*;
+    use crate::request::ids::BlockHash;
+
+    fn ids(count: u128) -> Vec<RequestId> {
+        (1..=count).map(|number| RequestId(uuid::Uuid::from_u128(number))).collect()
+    }
+
+    #[test]
+    fn few_are_left_to_be_committed_at_once_and_each_only_once() {
+        let at = BlockRef { number: 7, hash: BlockHash(B256::with_last_byte(7)) };
+        let deep = Some(BlockRef { number: 5, hash: BlockHash(B256::with_last_byte(5)) });
+        // Found one after the other, by the number of requests; who is written, and who is left.
+        let few = AT_ONCE_MAX as u128;
+        for found in [
+            vec![(0, deep, 0, 0)],
+            vec![(1, deep, 0, 1), (1, deep, 1, 0)],
+            vec![(1, deep, 0, 1), (2, deep, 1, 1), (2, deep, 1, 1)],
+            vec![(few, deep, 0, few)],
+            vec![(few + 1, deep, few + 1, 0)],
+            vec![(few, deep, 0, few), (few + 1, deep, few + 1, 0)],
+            vec![(2, None, 2, 0)],
+        ] {
+            let mut follower = Follower::default();
+            for (count, deep, written, left) in found {
+                let now = follower.leave(ids(count), deep, at, "2 blocks");
+                let later = follower.take_at_once();
+                assert_eq!((now.len() as u128, later.len() as u128), (written, left), "{count}");
+                assert!(later.iter().all(|(id, seen)| seen.at == at && !now.contains(id)));
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
         need::Allowed,
         step::{Pace, Step},
     },
-    store::{Store, journal::Actor, lease::Lease},
+    store::{Store, advance::Seen, journal::Actor, lease::Lease},
 };
 
 use super::WatchError;
@@ -46,8 +46,8 @@ pub async fn look(
     let at = head.block;
     let allowed = chain.allowed(request.app, request.compose, request.device, at).await?;
     let actor = Actor::service("watch");
-    let record = async |event: Event, read_at: BlockRef| {
-        store.record_seen(request, lease, &actor, &event, read_at, now).await?;
+    let record = async |event: Event| {
+        store.record_seen(request, lease, &actor, &Seen { event, at }, now).await?;
         Ok(Look::Settled(Step::Changed))
     };
     if !allowed.is_complete() {
@@ -55,15 +55,15 @@ pub async fn look(
             return Ok(Look::Missing { at, allowed });
         }
         let reason = format!("the app no longer allows it at block {}", at.number);
-        return record(Event::Retracted { reason }, at).await;
+        return record(Event::Retracted { reason }).await;
     }
     if let Some(block) = registered_at_depth(chain, request, at).await? {
-        return record(Event::Registered { block, depth: chain.depth().to_string() }, at).await;
+        return record(Event::Registered { block, depth: chain.depth().to_string() }).await;
     }
     if request.facts.execution.is_none() {
         let seen = store.adding_tx(request).await?;
         let (block, tx) = seen.map_or((at, None), |(block, tx)| (block, Some(tx)));
-        return record(Event::Executed { block, tx }, at).await;
+        return record(Event::Executed { block, tx }).await;
     }
     Ok(Look::Settled(Step::wait(WAITS_FOR_DEPTH, Pace::Woken)))
 }

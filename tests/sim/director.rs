@@ -2,12 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use alloy::primitives::B256;
 use chrono::TimeDelta;
-use countersign::{clock::Time, request::ids::ChainId, store::Store};
+use countersign::{
+    clock::Time,
+    flow::{Service, Wake},
+    request::ids::ChainId,
+    store::Store,
+};
 use sqlx::PgConnection;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -74,6 +80,8 @@ pub struct Director<'a> {
     pub rng: Rng,
     pub clocks: Vec<SkewedClock>,
     pub readers: Vec<Option<Box<Reader>>>,
+    /// What the follower of each instance has left to its workers.
+    wakes: Vec<Arc<Wake>>,
     pub desk: Vec<Desk>,
     pub broken: Vec<Broken>,
     pub errors: Vec<String>,
@@ -110,6 +118,7 @@ impl<'a> Director<'a> {
             rng,
             clocks,
             readers: (0..count).map(|_| None).collect(),
+            wakes: (0..count).map(|_| Arc::default()).collect(),
             desk: vec![],
             broken: vec![],
             errors: vec![],
@@ -142,6 +151,7 @@ impl<'a> Director<'a> {
         self.outside.stage.note(|| format!("instance {at}: {task:?}"));
         self.outside.truth.begins(id);
         let service = self.outside.service(&self.bodies[at], &self.clocks[at]);
+        let service = Service { wake: Arc::clone(&self.wakes[at]), ..service };
         let handle = match task {
             Task::Work => tokio::spawn(work(service)),
             Task::Follow => {
@@ -358,6 +368,7 @@ impl<'a> Director<'a> {
             drop(handle.await);
         }
         self.readers[at] = None;
+        self.wakes[at] = Arc::default();
         self.bodies[at].lines.cut(|_| true).await;
     }
 

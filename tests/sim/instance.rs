@@ -141,6 +141,7 @@ impl Outside {
             settings: self.settings.clone(),
             webhooks: self.webhooks.clone(),
             mailboxes: vec![],
+            wake: Arc::default(),
         }
     }
 
@@ -169,10 +170,13 @@ pub async fn follow(service: Service, chain: ChainId, mut reader: Box<Reader>) -
     let (store, now) = (&service.store, service.clock.now());
     let chain = service.chains.get(chain).expect("it is configured");
     for _ in 0..TICKS {
-        match reader.follower.tick(store, chain, &reader.lead, now).await {
-            Ok(Tick::More) => {}
-            Ok(_) => break,
+        let tick = match reader.follower.tick(store, chain, &reader.lead, now).await {
+            Ok(tick) => tick,
             Err(error) => return Outcome::Followed(Some(reader), Err(chain_of(&error))),
+        };
+        service.wake.commit_at_once(reader.follower.take_at_once());
+        if tick != Tick::More {
+            break;
         }
     }
     for _ in 0..TICKS {

@@ -59,6 +59,22 @@ impl Director<'_> {
         self.withdrawals_hold(&requests, &owners);
         self.journal_holds(&requests).await;
         self.nothing_leaked(logged).await;
+        self.count_commits_at_once().await;
+    }
+
+    /// Not a law: how many were registered in one transaction with the intent to commit.
+    async fn count_commits_at_once(&mut self) {
+        let count: i64 = sqlx::query_scalar(
+            "select count(*) from journal r join journal c using (request_id)
+             where r.kind = 'registered' and c.kind = 'commit_started'
+               and r.xmin = c.xmin",
+        )
+        .fetch_one(&mut *self.sql)
+        .await
+        .expect("the database answers");
+        for _ in 0..count {
+            self.outside.stage.count("commits with their registration");
+        }
     }
 
     /// I8: only what a person took back is withdrawn, and it is not committed any more.

@@ -99,7 +99,11 @@ fn print_all(seeds: u64, from: u64, tally: &Tally, failed: &[Report], began: Ins
     let each = took / seeds.max(1) as f64;
     println!("runs: {seeds} from seed {from}, in {took:.1} s ({each:.3} s each)");
     println!("faults injected:\n{}", tally.table("fault "));
-    println!("commits sent: {}", tally.of("commits sent"));
+    println!(
+        "commits sent: {}, in one transaction with the registration: {}",
+        tally.of("commits sent"),
+        tally.of("commits with their registration")
+    );
     println!("statements: {}, calls: {}", tally.of("statements"), tally.of("calls"));
     println!("overtaken tasks that went on: {}", tally.of("overtaken tasks that went on"));
     println!("violations: {}", failed.len());

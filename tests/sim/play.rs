@@ -76,6 +76,10 @@ impl Director<'_> {
                     let leader = self.readers.iter().position(Option::is_some);
                     let at = leader.filter(|_| self.rng.percent(90)).unwrap_or(at);
                     self.perform(at, Task::Follow).await;
+                    // What it has left to be committed at once mostly is.
+                    if self.rng.percent(60) {
+                        self.perform(at, Task::Work).await;
+                    }
                     continue;
                 }
                 (60..=61, _) => Task::Remind,

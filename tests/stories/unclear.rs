@@ -1,6 +1,7 @@
 //! What may have happened counts as if it had: nothing is committed twice and nothing taken back while
 //! a commit may still make its replica; and what stands in the way is told.
 
+use chrono::TimeDelta;
 use serde_json::json;
 
 use crate::world::{Api, World, eventually};
@@ -26,6 +27,35 @@ async fn a_replica_that_is_listed_late_is_not_made_again_with_a_fresh_token() {
 
     world.switch(json!({ "hide_replicas": false }));
     retry(api, &id, "it is listed by now").await;
+    api.wait_for(&id, "running").await;
+    assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_attempt_is_the_first_one_made_whatever_the_clocks_say() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let prepared = world.prepare().await;
+    let busy = json!({ "endpoint": "commit", "status": 503, "retry_after": 600 });
+    world.switch(json!({ "fail_next": [busy] }));
+    let id = world.carry(api, &world.submission(&prepared)).await;
+    api.last_told(&id, "commit_refused").await;
+
+    // What stood in between had passed the commit on all the same, and it arrives now.
+    let (prefix, source) = (world.town.cloud.api_prefix(), &world.town.source);
+    let commit = json!({
+        "token": World::token_of(&prepared),
+        "compose_hash": world.town.compose_hash,
+        "transaction_hash": "already-registered",
+    });
+    let late = Api::bare().post(format!("{prefix}/cvms/{source}/commit-replica")).json(&commit);
+    assert_eq!(late.send().await.unwrap().status(), 200);
+
+    // The next attempt is made by a clock that is behind.
+    world.clock.pass(TimeDelta::hours(-1));
+    retry(api, &id, "there is room again").await;
     api.wait_for(&id, "running").await;
     assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
     running.stop().await;
