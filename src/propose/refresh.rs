@@ -5,7 +5,7 @@ use crate::{
     clock::Time,
     request::{
         Request,
-        event::Event,
+        event::{Event, waits_for_signatures},
         facts::BlockRef,
         need::{Allowed, missing_writes},
         status::Status,
@@ -111,7 +111,7 @@ async fn standing(
         }));
     }
     let given = store.confirmations(proposal.id).await?.len();
-    Ok(Standing::Waits(format!("{given} of {} signatures", safe.threshold)))
+    Ok(Standing::Waits(waits_for_signatures(given, safe.threshold)))
 }
 
 /// What became of a nonce that is used up.

@@ -201,6 +201,11 @@ impl Event {
     }
 }
 
+/// What a request waits for that has so many of the signatures it needs.
+pub fn waits_for_signatures(given: usize, needed: u32) -> String {
+    format!("{given} of {needed} signatures")
+}
+
 impl Facts {
     /// The facts after `event`, or [`Illegal`].
     pub fn apply(&self, event: &Event, at: Time) -> Result<Self, Illegal> {

@@ -254,16 +254,10 @@ impl Store {
         .await
         .during("read the first commit attempt")?;
         row.map(|row| {
-            let instances = row
-                .instances_before
-                .iter()
-                .map(|id| id.parse())
+            let instances = row.instances_before.iter().map(|id| id.parse());
+            let instances = instances
                 .collect::<Result<_, _>>()
-                .map_err(|_| StoreError::Inconsistent {
-                    table: "commit_attempts",
-                    column: "instances_before",
-                    row: request.to_string(),
-                })?;
+                .map_err(|_| inconsistent("commit_attempts", "instances_before", request.0))?;
             Ok(Baseline { listed_at: row.listed_at, instances })
         })
         .transpose()

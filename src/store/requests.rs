@@ -18,7 +18,7 @@ use crate::{
     planted::{Bug, planted},
     request::{
         Request,
-        event::Event,
+        event::{Event, waits_for_signatures},
         facts::Facts,
         ids::{AppId, RequestId},
         status::Status,
@@ -103,18 +103,27 @@ fn say(id: RequestId, actor: &Actor, event: &Event) {
 }
 
 /// What an event does to the work on a request.
-#[derive(Clone, Copy)]
 struct Work {
     /// Nobody works on it: it is due at once. A worker says at its release when to look again.
     wake: bool,
+    /// What it waits for, when that is all that changes: nobody has to look then, but a worker who
+    /// holds it may have looked before.
+    waits_for: Option<String>,
     /// It is the same try again, so that pauses keep growing.
     same_try: bool,
 }
 
 impl Work {
     fn after(lease: Option<&Lease>, event: &Event) -> Self {
+        let waits_for = match event {
+            Event::Confirmed { confirmations, threshold, .. } if confirmations < threshold => {
+                Some(waits_for_signatures(*confirmations as usize, *threshold))
+            }
+            _ => None,
+        };
         Self {
-            wake: lease.is_none(),
+            wake: lease.is_none() && waits_for.is_none(),
+            waits_for,
             same_try: matches!(
                 event,
                 Event::CommitStarted { .. }
@@ -141,9 +150,11 @@ async fn write_facts(
             registered_at = $8, registered_block = $9, registered_block_hash = $10,
             attempt_id = $11, replica_id = $12, committed_at = $13, running_at = $14,
             attention = $15, ended_at = $16, ended_as = $17, ended_code = $18, ended_reason = $19,
-            reason = null,
+            reason = $23,
             attempts = case when $21 then attempts else 0 end,
-            next_try_at = case when $22 then least(next_try_at, $20) else next_try_at end
+            next_try_at = case
+                when $22 or $23::text is not null and lease_token is not null
+                then least(next_try_at, $20) else next_try_at end
          where id = $1",
         id.0,
         facts.proposal,
@@ -167,6 +178,7 @@ async fn write_facts(
         at,
         work.same_try,
         work.wake,
+        work.waits_for,
     )
     .execute(tx)
     .await
