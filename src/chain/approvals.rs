@@ -6,10 +6,13 @@ use alloy::{
     sol_types::SolCall,
 };
 
-use super::{CallAnswer, Chain, ChainError, words::Question};
+use super::{CallAnswer, Chain, ChainError, SafeState, words::Question};
 use crate::{
     request::{facts::BlockRef, ids::SafeTxHash},
-    safe::{SafeTxHashes, SafeVersion, contract_signature, tx::Safe},
+    safe::{
+        SafeTxHashes, SafeVersion, contract_signature, packed::Part, signature::SignatureKind,
+        tx::Safe,
+    },
 };
 
 impl Chain {
@@ -38,6 +41,41 @@ impl Chain {
             }),
         };
         self.words(&questions, at).await?.iter().map(read).collect()
+    }
+
+    /// Those of the given signatures over a transaction that the Safe would take now: of its present
+    /// owners, and still holding.
+    pub async fn standing_signatures(
+        &self,
+        safe: &SafeState,
+        hashes: &SafeTxHashes,
+        given: &[(Address, Part)],
+        at: BlockRef,
+    ) -> Result<Vec<(Address, Part)>, ChainError> {
+        let mut standing = vec![];
+        for (owner, part) in given.iter().filter(|(owner, _)| safe.owners.contains(owner)) {
+            let (hash, version) = (hashes.safe_tx_hash, safe.version);
+            let stands = match part {
+                Part::Key(signature) => {
+                    let is_taken =
+                        signature.kind() != SignatureKind::EthSign || version.takes_eth_sign();
+                    is_taken && signature.recover(hash) == Ok(*owner)
+                }
+                Part::ApprovedHash(approver) => {
+                    approver == owner
+                        && self.approved(safe.address, hash, &[*owner], at).await? == [true]
+                }
+                Part::Contract { owner: contract, data } => {
+                    let signed =
+                        self.contract_signed(safe.address, *owner, version, hashes, data, at);
+                    contract == owner && signed.await?
+                }
+            };
+            if stands {
+                standing.push((*owner, part.clone()));
+            }
+        }
+        Ok(standing)
     }
 
     /// Whether a contract that owns a Safe of this version says to it that `data` is its signature over

@@ -63,7 +63,7 @@ pub const RPC_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest message of a node that is repeated, in characters.
 const MESSAGE_MAX: usize = 200;
 
-type Failure = RpcError<TransportErrorKind>;
+pub(super) type Failure = RpcError<TransportErrorKind>;
 
 impl Endpoint {
     pub fn new(chain: ChainId, url: Url, http: &reqwest::Client, rate: NonZeroU32) -> Self {
@@ -98,7 +98,7 @@ impl Endpoint {
         EndpointError::Silent { endpoint: self.name.clone() }
     }
 
-    fn missing(&self, what: impl Into<String>) -> EndpointError {
+    pub(super) fn missing(&self, what: impl Into<String>) -> EndpointError {
         EndpointError::Missing { endpoint: self.name.clone(), what: what.into() }
     }
 
@@ -117,7 +117,7 @@ impl Endpoint {
         self.silent()
     }
 
-    async fn failed(&self, failure: &Failure) -> EndpointError {
+    pub(super) async fn failed(&self, failure: &Failure) -> EndpointError {
         match failure.as_error_resp() {
             Some(error) => EndpointError::Refused {
                 endpoint: self.name.clone(),
@@ -155,7 +155,7 @@ impl Endpoint {
     }
 
     /// Asks one thing, within [`RPC_TIMEOUT`], and notes how it went.
-    async fn ask<T, F>(
+    pub(super) async fn ask<T, F>(
         &self,
         question: impl FnOnce(DynProvider) -> F,
     ) -> Result<Result<T, Failure>, EndpointError>
@@ -179,7 +179,10 @@ impl Endpoint {
     }
 
     /// Asks something that no contract can refuse.
-    async fn tell<T, F>(&self, question: impl FnOnce(DynProvider) -> F) -> Result<T, EndpointError>
+    pub(super) async fn tell<T, F>(
+        &self,
+        question: impl FnOnce(DynProvider) -> F,
+    ) -> Result<T, EndpointError>
     where
         F: Future<Output = TransportResult<T>>,
     {
@@ -382,7 +385,7 @@ fn is_rate_limit(failure: &Failure) -> bool {
 }
 
 /// Whether the contract itself refused, as opposed to the node: code 3, or revert data.
-fn is_revert(failure: &Failure) -> bool {
+pub(super) fn is_revert(failure: &Failure) -> bool {
     failure.as_error_resp().is_some_and(|error| {
         error.code == 3
             || error.as_revert_data().is_some()

@@ -274,6 +274,13 @@ impl Chain {
         })
     }
 
+    /// The nonce of the Safe's next transaction.
+    pub async fn safe_nonce(&self, safe: Address, at: BlockRef) -> Result<u64, ChainError> {
+        let what = format!("the nonce of Safe {safe}");
+        let answer = self.read(&what, safe, &Safe::nonceCall {}.abi_encode().into(), at).await?;
+        decode_u64(&answer).map_err(|problem| unreadable(&what, problem))
+    }
+
     /// keccak256 of the code at an address.
     pub async fn code_hash(&self, address: Address, at: BlockRef) -> Result<B256, ChainError> {
         Ok(keccak256(self.code(address, at).await?))

@@ -84,6 +84,23 @@ pub struct Subject<'a> {
     pub modules: &'a [Address],
     /// The app, and what is to be allowed.
     pub wanted: Option<(AppId, ComposeHash, DeviceId)>,
+    /// Who executes it with which signatures. Absent: as if enough owners had signed, and the nonce
+    /// were the next one.
+    pub signed: Option<Signed<'a>>,
+}
+
+/// A transaction that is executed exactly as it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    pub executor: Address,
+    /// Packed, as the Safe takes them.
+    pub signatures: &'a Bytes,
+}
+
+impl Subject<'_> {
+    fn executor(&self) -> Address {
+        self.signed.map_or(self.safe.owners[0], |signed| signed.executor)
+    }
 }
 
 /// What an app answers. Absent is what does not read; that is never "no".
@@ -156,7 +173,7 @@ impl Chain {
         let (safe, tx) = (subject.safe, subject.tx);
         let mut bench =
             Bench { chain: self, at, state: State::new(self.id().get(), surroundings), reads: 0 };
-        let first = [safe.address, safe.singleton, tx.to, safe.owners[0]];
+        let first = [safe.address, safe.singleton, tx.to, subject.executor()];
         bench.read_accounts(first.into_iter().collect()).await?;
         let before = bench.answers(subject.wanted).await?;
         let apart = bench.approve(subject);
@@ -195,15 +212,19 @@ impl Chain {
     }
 }
 
-/// The transaction as an executor would send it, with an approval of each owner in place of a
-/// signature (`v` 1).
+/// The transaction as an executor would send it, unless it is signed with an approval of each owner in
+/// place of a signature (`v` 1).
 fn execution(subject: Subject<'_>) -> Message {
+    let (from, to) = (subject.executor(), subject.safe.address);
+    if let Some(signed) = subject.signed {
+        return Message { from, to, data: subject.tx.exec_calldata(signed.signatures) };
+    }
     let signatures: Vec<u8> = approvers(subject.safe)
         .iter()
         .flat_map(|owner| [owner.into_word().as_slice(), &[0; 32], &[1]].concat())
         .collect();
     let data = subject.tx.exec_calldata(&signatures.into());
-    Message { from: subject.safe.owners[0], to: subject.safe.address, data }
+    Message { from, to, data }
 }
 
 /// As many owners as must sign, in the order that the Safe wants.
@@ -273,12 +294,15 @@ impl Bench<'_> {
         }
     }
 
-    /// Lets the owners have approved, and the nonce be the next one. Tells what that is, to be left
-    /// out of the picture: approvals, and the nonce of who sends it.
+    /// Lets the owners have approved, and the nonce be the next one, unless it is signed. Tells what
+    /// that is, to be left out of the picture: approvals, and the nonce of who sends it.
     fn approve(&mut self, subject: Subject<'_>) -> BTreeSet<(Address, Place)> {
         let Subject { safe, tx, .. } = subject;
+        let mut apart = BTreeSet::from([(subject.executor(), Place::Nonce)]);
+        if subject.signed.is_some() {
+            return apart;
+        }
         let hash = hashes(tx, self.chain.id(), safe.address, safe.version).safe_tx_hash;
-        let mut apart = BTreeSet::from([(safe.owners[0], Place::Nonce)]);
         for owner in approvers(safe) {
             let of_owner = entry(owner.into_word(), B256::with_last_byte(APPROVED_HASHES_SLOT));
             let slot = entry(hash.0, of_owner).into();

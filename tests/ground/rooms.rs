@@ -11,7 +11,7 @@ use std::{
 const FLOORS: [&[&str]; 5] = [
     &["request", "compose", "safe", "owner", "dstack", "config", "clock", "planted"],
     &["store", "chain", "safe_service", "phala", "vault", "notify", "access", "child", "wire"],
-    &["intake", "review", "propose", "watch", "commit", "audit", "remind"],
+    &["intake", "review", "propose", "execute", "watch", "commit", "audit", "remind"],
     &["flow"],
     &["cli", "web", "devnet"],
 ];
@@ -34,7 +34,7 @@ const OUTSIDE: [(&str, &[&str]); 9] = [
     ("alloy::providers", &["chain", "devnet"]),
     ("alloy::transports", &["chain", "devnet"]),
     ("revm::", &["chain"]),
-    ("alloy_signer_local", &["safe_service", "devnet"]),
+    ("alloy_signer_local", &["chain", "safe_service", "devnet"]),
     ("Utc::now", &["clock"]),
     ("SystemTime::now", &[]),
 ];

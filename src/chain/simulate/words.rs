@@ -341,8 +341,11 @@ impl Known<'_> {
     }
 
     fn assumed(&self) -> Vec<String> {
-        let Subject { safe, tx, wanted, .. } = self.subject;
-        let mut assumed = vec!["enough owners sign, and the first one executes".to_owned()];
+        let Subject { safe, tx, wanted, signed, .. } = self.subject;
+        let mut assumed = vec![];
+        if signed.is_none() {
+            assumed.push("enough owners sign, and the first one executes".to_owned());
+        }
         let next = U256::from(safe.nonce);
         if tx.nonce > next {
             assumed.push(format!(

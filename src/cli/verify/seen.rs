@@ -100,7 +100,8 @@ impl Seen {
                     proven.extend(prove(chain, safe, &hashes, part, at).await?);
                 }
                 let wanted = said.wanted.map(|one| (one.app, one.compose_hash, one.device_id));
-                let subject = Subject { safe, tx, modules: &found.modules, wanted };
+                let modules = &found.modules;
+                let subject = Subject { safe, tx, modules, wanted, signed: None };
                 foreseen = Some(match chain.simulate(subject, at).await {
                     Ok(simulation) => Foreseen::Simulated(Box::new(simulation)),
                     Err(error) => Foreseen::NotSimulated { problem: error.to_string() },
