@@ -1,6 +1,8 @@
 //! Settings, checked once at the start. Pure: the text of the file and the values of flags and
 //! environment come in, checked settings or one clear sentence come out.
 
+mod relayer;
+
 use std::{
     collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration,
 };
@@ -9,6 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::request::ids::{AppId, ChainId};
+pub use relayer::RelayerCaps;
 
 /// How deep an execution must lie before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,7 @@ pub struct ChainSettings {
     /// Prefix of links to transactions, such as `https://basescan.org/tx/`.
     pub explorer: Option<Url>,
     pub safe_service: SafeServiceSetting,
+    pub relayer: RelayerCaps,
 }
 
 /// Which Safe Transaction Service a chain has.
@@ -160,6 +164,8 @@ struct ChainFile {
     kms: Vec<String>,
     explorer: Option<String>,
     safe_service: Option<String>,
+    relayer_max_fee_gwei: Option<String>,
+    relayer_max_gas: Option<u64>,
 }
 
 /// What flags and environment say; each wins over the file.
@@ -274,6 +280,11 @@ impl ChainFile {
             texts.iter().map(parse).collect::<Result<Vec<AppId>, _>>()
         };
         Ok(ChainSettings {
+            relayer: RelayerCaps::read(
+                chain,
+                self.relayer_max_fee_gwei.as_deref(),
+                self.relayer_max_gas,
+            )?,
             apps: contracts("apps", &self.apps)?,
             kms: contracts("kms", &self.kms)?,
             id: chain,
@@ -323,6 +334,8 @@ fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
             "kms" => chain.kms = value.split(',').map(str::to_owned).collect(),
             "explorer" => chain.explorer = Some(value.into()),
             "safe_service" => chain.safe_service = Some(value.into()),
+            "relayer_max_fee_gwei" => chain.relayer_max_fee_gwei = Some(value.into()),
+            "relayer_max_gas" => chain.relayer_max_gas = Some(number()?),
             _ => return Err(wrong(format!("chains.{id}.{key}"), "no such setting")),
         }
     }

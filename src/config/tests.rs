@@ -17,13 +17,15 @@ fn a_chain_has_sane_defaults_and_flags_win() {
         "[chains.8453]\nrpc = ['https://a.example', 'https://b.example', 'https://c.example']";
     let base = &read(file).unwrap().chains[0];
     assert_eq!((base.quorum, base.depth), (2, DepthPolicy::Safe));
+    assert_eq!(base.relayer, RelayerCaps::default_for(base.id));
     let flags = Overrides {
-        chains: vec!["8453=http://127.0.0.1:1;depth=2;poll_ms=100".into()],
+        chains: vec!["8453=http://127.0.0.1:1;depth=2;poll_ms=100;relayer_max_fee_gwei=0.5".into()],
         ..Overrides::default()
     };
     let base = &Settings::read(file, flags).unwrap().chains[0];
     assert_eq!((base.rpc.len(), base.quorum, base.depth), (1, 1, DepthPolicy::Blocks(2)));
     assert_eq!(base.poll, Duration::from_millis(100));
+    assert_eq!(base.relayer.max_fee, 500_000_000);
 }
 
 #[test]
@@ -42,6 +44,11 @@ fn every_mistake_names_its_setting() {
         ("phala_calls_per_second = 0", "phala_calls_per_second"),
         ("[chains.1]\nrpc = ['http://x']\nkms = ['0x12']", "chains.1.kms"),
         ("[chains.1]\nrpc = ['http://x']\nsafe_service = 'on'", "chains.1.safe_service"),
+        (
+            "[chains.1]\nrpc = ['http://x']\nrelayer_max_fee_gwei = 'cheap'",
+            "chains.1.relayer_max_fee_gwei",
+        ),
+        ("[chains.1]\nrpc = ['http://x']\nrelayer_max_gas = 20999", "chains.1.relayer_max_gas"),
         ("public_url = 'here'", "public_url"),
     ] {
         let error = read(file).unwrap_err().to_string();

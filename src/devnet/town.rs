@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{ChainSettings, DepthPolicy},
+    config::{ChainSettings, DepthPolicy, RelayerCaps},
     dstack::Generation,
     request::ids::{AppId, ComposeHash, DeviceId, NodeId, SourceCvm},
     safe::SafeVersion,
@@ -168,6 +168,7 @@ impl Town {
             kms: vec![],
             explorer: None,
             safe_service: crate::config::SafeServiceSetting::Off,
+            relayer: RelayerCaps::default_for(self.chain.chain_id),
         }
     }
 }

@@ -128,6 +128,7 @@ impl Scene {
             kms: vec![],
             explorer: None,
             safe_service: countersign::config::SafeServiceSetting::Off,
+            relayer: countersign::config::RelayerCaps::default_for(ChainId::BASE),
         }
     }
 

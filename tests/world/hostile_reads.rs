@@ -83,6 +83,7 @@ fn chain(endpoints: &[Endpoint], quorum: usize, depth: DepthPolicy) -> Chain {
         kms: vec![],
         explorer: None,
         safe_service: countersign::config::SafeServiceSetting::Off,
+        relayer: countersign::config::RelayerCaps::default_for(ChainId::BASE),
     };
     Chain::over(settings, endpoints.iter().map(|endpoint| ("paper", endpoint.client())).collect())
 }

@@ -277,6 +277,7 @@ fn settings(id: ChainId, quorum: usize) -> ChainSettings {
         kms: vec![],
         explorer: None,
         safe_service: countersign::config::SafeServiceSetting::Off,
+        relayer: countersign::config::RelayerCaps::default_for(ChainId::BASE),
     }
 }
 
