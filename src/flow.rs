@@ -14,6 +14,7 @@
 mod beside;
 mod lead;
 mod mail;
+mod relay;
 mod rest;
 mod workers;
 
@@ -27,7 +28,7 @@ pub use mail::SafeAccess;
 pub use workers::Wake;
 
 use crate::{
-    chain::Chains,
+    chain::{Chains, RelayerKey},
     clock::Clock,
     commit::{self, CommitError},
     config::{ChainSettings, Settings},
@@ -86,6 +87,8 @@ pub struct Service {
     /// Safe's mailboxes, of the chains that have one.
     pub mailboxes: Vec<Mailbox>,
     pub wake: Arc<Wake>,
+    /// The account that executes; without it anyone else does.
+    pub relayer: Option<RelayerKey>,
 }
 
 /// Why a step failed. Every kind is tried again; a lost lease is somebody else's to try.
@@ -166,6 +169,7 @@ impl Service {
             settings,
             mailboxes: vec![],
             wake: Arc::default(),
+            relayer: None,
         })
     }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! prepared ─► proposed ─► approved ─► executed ─► registered ─► committing ─► committed ─► running
-//!  intake      propose     owners      anyone       watch         commit        commit
+//!  intake      propose     owners      execute      watch         commit        commit
 //! ```
 //!
 //! The modules stand in the order of the flow: doors, the conductor, the rooms of the flow, the
@@ -23,6 +23,8 @@ pub mod intake;
 pub mod review;
 
 pub mod propose;
+
+pub mod execute;
 pub mod watch;
 
 pub mod commit;

@@ -48,6 +48,8 @@ mod stories {
     mod nested_safes;
     mod operator;
     mod phala_cli;
+    mod relayer;
+    mod relayer_crash;
     mod reorg;
     mod rpc_fuzz;
     mod safe_versions;

@@ -4,12 +4,13 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use secrecy::SecretString;
+use secrecy::{SecretString, zeroize::Zeroizing};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{database, logging};
 use crate::{
+    chain::{NoRelayerKey, RelayerKey},
     clock::SystemClock,
     config::{Overrides, Settings},
     flow::{SafeAccess, Service},
@@ -36,7 +37,7 @@ pub struct ServeArgs {
     /// A chain to follow and its RPC endpoints, HTTP or websocket: `ID=URL[,URL…]
     /// [;depth=N|safe|finalized][;quorum=N][;poll_ms=N][;calls_per_second=N][;apps=ADDRESS,…]
     /// [;kms=ADDRESS,…][;backfill_blocks=N][;explorer=URL]
-    /// [;safe_service=URL|off]`. May be given more than once.
+    /// [;safe_service=URL|off][;relayer_max_fee_gwei=N][;relayer_max_gas=N]`. May be given more than once.
     #[arg(long = "chain", env = "COUNTERSIGN_CHAIN", value_name = "ID=URL", value_delimiter = ' ')]
     chains: Vec<String>,
     #[command(flatten)]
@@ -79,6 +80,10 @@ pub struct ServeArgs {
     /// File that holds the proposer key.
     #[arg(long, env = "COUNTERSIGN_PROPOSER_KEY_FILE", value_name = "FILE")]
     proposer_key_file: Option<PathBuf>,
+    /// File that holds the private key of the account that executes what enough owners have signed,
+    /// and pays for the gas. Without it anyone else executes.
+    #[arg(long, env = "COUNTERSIGN_RELAYER_KEY_FILE", value_name = "FILE")]
+    relayer_key_file: Option<PathBuf>,
     /// Where people reach this service: it is told beside a proposal in Safe's mailbox.
     #[arg(long, env = "COUNTERSIGN_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
@@ -106,6 +111,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         );
     }
     let access = SafeAccess { api_key: args.safe_api_key.clone(), proposer: proposer(&args)? };
+    let relayer = relayer(&args)?;
     let database = database::open(&args.database).await?;
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -113,7 +119,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let address = listener.local_addr()?;
     let clock = Arc::new(SystemClock);
     let service = Service::new(settings, database.store.clone(), vault, args.phala_api_key, clock)?
-        .with_mailboxes(&access)?;
+        .with_mailboxes(&access)?
+        .with_relayer(relayer);
     let stop = CancellationToken::new();
     stop_on_signal(&stop)?;
     tracing::info!(%address, "listens on http://{address}");
@@ -147,6 +154,18 @@ fn proposer(args: &ServeArgs) -> Result<Option<ProposerKey>> {
     };
     let key = ProposerKey::from_hex(&text).context("COUNTERSIGN_PROPOSER_KEY")?;
     tracing::info!(proposer = %key.address(), "posts proposals to Safe's mailbox");
+    Ok(Some(key))
+}
+
+/// The key of the account that executes. What was read of the file is wiped.
+fn relayer(args: &ServeArgs) -> Result<Option<RelayerKey>> {
+    let Some(file) = &args.relayer_key_file else { return Ok(None) };
+    let name = file.display();
+    let bytes = fs::read(file).with_context(|| format!("cannot read the relayer key in {name}"))?;
+    let bytes = Zeroizing::new(bytes);
+    let text = std::str::from_utf8(&bytes).map_err(|_| NoRelayerKey);
+    let key = text.and_then(RelayerKey::from_hex).with_context(|| name.to_string())?;
+    tracing::info!(relayer = %key.address(), "executes what enough owners have signed");
     Ok(Some(key))
 }
 

@@ -39,6 +39,13 @@ pub async fn run(args: &ShowArgs, globals: &Globals) -> Result<Answer> {
     if request["candidates"].is_object() {
         page = choice(page, &request["candidates"], args.id);
     }
+    if let Some(tries) = request.pointer("/relayer/tries").and_then(Value::as_array)
+        && !tries.is_empty()
+    {
+        let rows = tries.iter().map(tried).collect();
+        page = page.title("Tries of the relayer");
+        page = page.table(vec!["at", "outcome", "transaction", "nonce"], rows);
+    }
     if let Some(timeline) = request["timeline"].as_array() {
         let earlier = timeline.len().saturating_sub(TIMELINE_MAX);
         page = page.title("Timeline");
@@ -73,6 +80,26 @@ fn one(candidate: &Value) -> Vec<Cell> {
         ["/id", "/name", "/status", "/node_id"].map(|place| text(candidate, place).into()).into();
     row.push(time(candidate, "/created_at").into());
     row
+}
+
+/// A try of the relayer as a row. While it is under way, what is sent is its last transaction.
+fn tried(one: &Value) -> Vec<Cell> {
+    let last = one["transactions"].as_array().and_then(|all| all.last()).unwrap_or(&Value::Null);
+    let (outcome, tone) = match one["outcome"].as_str() {
+        None => ("under way", Tone::Waiting),
+        Some("executed") => ("executed", Tone::Good),
+        Some("failed_inside") => ("failed inside", Tone::Bad),
+        Some("nonce_taken") => ("nonce taken", Tone::Bad),
+        Some("cancelled") => ("cancelled", Tone::Waiting),
+        Some(_) => ("reverted", Tone::Bad),
+    };
+    let tx = if one["transaction"].is_string() {
+        text(one, "/transaction")
+    } else {
+        text(last, "/hash")
+    };
+    let nonce = text(one, "/relayer_nonce").into();
+    vec![time(one, "/at").into(), Cell::toned(outcome, tone), tx.into(), nonce]
 }
 
 /// A request as an answer: it needs attention when the service says so.
@@ -110,6 +137,9 @@ pub fn page_of(request: &Value, title: &str) -> Page {
         }
     }
     facts.extend(mailbox(&request["safe_service"]));
+    if request["relayer"].is_object() {
+        facts.push(("Relayer", text(request, "/relayer/state").into()));
+    }
     Page::default().title(title).facts(facts)
 }
 

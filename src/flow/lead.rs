@@ -1,5 +1,5 @@
 //! Following the chains: on each, one instance of all has the lead, reads new blocks as they come,
-//! and beside that the history of what is watched.
+//! and beside that the history of what is watched. It also executes, if there is a relayer.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -59,11 +59,12 @@ impl Service {
         tokio::select! {
             () = chain.listen() => {}
             () = keep(leadership, &over) => {}
-            ((), (), ()) = async {
+            ((), (), (), ()) = async {
                 tokio::join!(
                     self.heads(chain, leadership, follower, &over),
                     self.histories(chain, leadership, &learned, &over),
                     self.paths(chain, &over),
+                    self.relay(chain, leadership, &over),
                 )
             } => {}
         }

@@ -29,12 +29,14 @@ pub struct Around {
     pub deep_at: Option<Time>,
     /// A request of the same app whose commit is under way: they take turns.
     pub behind: Option<RequestId>,
+    /// A relayer executes what the owners have signed.
+    pub relays: bool,
 }
 
 impl Around {
     /// Nothing is known but what the service is able to do.
     pub fn only(means: Means) -> Self {
-        Self { means, suspect: false, halted: false, deep_at: None, behind: None }
+        Self { means, suspect: false, halted: false, deep_at: None, behind: None, relays: false }
     }
 }
 
@@ -123,7 +125,11 @@ fn so_far(status: Status) -> &'static str {
 fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
     let step = match plan {
         Plan::Watch { renew } => {
-            format!("{}{}", to_wait_for(request.status()), token(request, renew, around, now))
+            format!(
+                "{}{}",
+                to_wait_for(request.status(), around.relays),
+                token(request, renew, around, now)
+            )
         }
         Plan::Commit { renew: false } => {
             "Countersign reads both entries once more and commits the replica".into()
@@ -158,12 +164,15 @@ fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
     }
 }
 
-fn to_wait_for(status: Status) -> &'static str {
+fn to_wait_for(status: Status, relays: bool) -> &'static str {
     match status {
         Status::Prepared => {
             "Countersign reads the owner and what is missing on chain, and puts it to the owner"
         }
         Status::Proposed => "the owners sign here, or act in any other way that the chain shows",
+        Status::Approved if relays => {
+            "the relayer executes the approved transaction, unless anyone else does"
+        }
         Status::Approved => "anyone executes the approved transaction",
         _ => "the chain buries the execution as deep as the policy asks; then comes the commit",
     }

@@ -16,6 +16,7 @@ pub mod managed;
 pub mod outbox;
 pub mod paths;
 pub mod proposals;
+pub mod relays;
 mod request_rows;
 pub mod requests;
 pub mod tokens;

@@ -36,6 +36,7 @@ pub async fn explained(service: &Service, request: &mut Request) -> Result<Expla
     let mut around = Around {
         halted: standings.is_halted(request.chain),
         deep_at: left.map(|left| now + left),
+        relays: relays(service, request),
         ..Around::only(service.means())
     };
     if request.status() == Status::Registered {
@@ -43,6 +44,11 @@ pub async fn explained(service: &Service, request: &mut Request) -> Result<Expla
         around.behind = under_way(service, request).await?;
     }
     Ok(Explained { depth, explanation: explain(request, &around, now) })
+}
+
+fn relays(service: &Service, request: &Request) -> bool {
+    let chain = service.chains.get(request.chain);
+    chain.is_ok_and(|chain| service.relayer_on(chain).is_some())
 }
 
 /// The request of the same app whose commit is under way. One that a person is asked about holds

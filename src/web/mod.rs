@@ -9,6 +9,7 @@ pub mod mailbox;
 pub mod pages;
 pub mod probes;
 pub mod problem;
+pub mod relayer;
 mod router;
 pub mod standing;
 
@@ -36,6 +37,7 @@ pub struct WebState {
     pub metrics: PrometheusHandle,
     pub live: live::Live,
     pub cloud_health: Arc<probes::CloudHealth>,
+    pub relayer_health: Arc<probes::RelayerHealth>,
     pub candidates: Arc<candidates::Lately>,
 }
 
@@ -64,6 +66,7 @@ pub async fn serve(
         metrics: metrics_handle(),
         live: live.clone(),
         cloud_health: Arc::default(),
+        relayer_health: Arc::default(),
         candidates: Arc::default(),
     };
     let answering = axum::serve(listener, router(state))

@@ -1,7 +1,10 @@
 //! Liveness, readiness with reasons, and metrics. None of them needs a token, and none of them
-//! tells more than states and ages.
+//! tells more than states and ages, and what the chain shows everybody of the relayer's account.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -12,11 +15,12 @@ use axum::{
 use serde::Serialize;
 
 use super::WebState;
-use crate::{clock::Time, flow::chain_of};
+use crate::{clock::Time, execute, flow::chain_of};
 
 /// A head older than this, or than ten polls, means that a chain is not being read.
 const HEAD_AGE_MAX: Duration = Duration::from_secs(30);
-/// Phala Cloud is asked no more often than this, however often readiness is.
+/// Phala Cloud and the relayer's balance are asked for no more often than this, however often
+/// readiness is.
 const CLOUD_ASKED_EVERY: Duration = Duration::from_secs(15);
 
 /// One thing the service depends on.
@@ -39,13 +43,18 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 pub struct CloudHealth(Mutex<Option<(Time, Check)>>);
 
+/// The last look at what the relayer has to pay with.
+#[derive(Debug, Default)]
+pub struct RelayerHealth(Mutex<Option<(Time, Vec<Check>)>>);
+
 /// Whether the process runs.
 #[utoipa::path(get, path = "/healthz", tag = "probes", responses((status = 200, description = "The process runs")))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether database, chains and Phala Cloud are reachable.
+/// Whether database, chains and Phala Cloud are reachable; and, without a say in `ready`, whether the
+/// relayer can pay.
 #[utoipa::path(
     get, path = "/readyz", tag = "probes",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
@@ -57,6 +66,8 @@ pub async fn readyz(State(state): State<WebState>) -> Response {
     }
     checks.push(cloud(&state).await);
     let ready = checks.iter().all(|check| check.ok);
+    // Without a relayer everything goes on: anyone may execute.
+    checks.extend(relayers(&state).await);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, checks })).into_response()
 }
@@ -100,7 +111,7 @@ async fn chains(state: &WebState) -> Vec<Check> {
 
 async fn cloud(state: &WebState) -> Check {
     let now = state.service.clock.now();
-    let locked = || state.cloud_health.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let locked = || state.cloud_health.0.lock().unwrap_or_else(PoisonError::into_inner);
     let known = locked().clone();
     if let Some((at, check)) = known
         && (now - at).to_std().is_ok_and(|age| age < CLOUD_ASKED_EVERY)
@@ -114,6 +125,31 @@ async fn cloud(state: &WebState) -> Check {
     let check = Check { name: "phala cloud".into(), ok, detail };
     *locked() = Some((now, check.clone()));
     check
+}
+
+/// The relayer's account on each chain that it executes on. The endpoints show their chain id before
+/// they are asked.
+async fn relayers(state: &WebState) -> Vec<Check> {
+    let now = state.service.clock.now();
+    let locked = || state.relayer_health.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = locked().clone();
+    if let Some((at, checks)) = known
+        && (now - at).to_std().is_ok_and(|age| age < CLOUD_ASKED_EVERY)
+    {
+        return checks;
+    }
+    let mut checks = vec![];
+    for chain in state.service.chains.iter() {
+        let Some(key) = state.service.relayer_on(chain) else { continue };
+        let name = format!("relayer on chain {}", chain.id());
+        let (ok, detail) = match execute::purse(chain, key.address()).await {
+            Ok(purse) => (purse.is_enough(), purse.to_string()),
+            Err(error) => (false, chain_of(&error)),
+        };
+        checks.push(Check { name, ok, detail });
+    }
+    *locked() = Some((now, checks.clone()));
+    checks
 }
 
 /// Metrics in Prometheus' text format.

@@ -142,6 +142,7 @@ impl Outside {
             webhooks: self.webhooks.clone(),
             mailboxes: vec![],
             wake: Arc::default(),
+            relayer: None,
         }
     }
 

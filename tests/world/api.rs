@@ -130,7 +130,7 @@ impl Api {
     }
 
     /// Waits until a request looks as it should; one that never does is shown.
-    async fn look(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub async fn look(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let last = RefCell::new(Value::Null);
         eventually(Last { what, last: &last }, async || {
             let request = self.request(id).await;

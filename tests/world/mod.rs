@@ -17,9 +17,10 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use alloy::primitives::{Address, Bytes, U256};
 use countersign::{
+    chain::RelayerKey,
     config::{DepthPolicy, Overrides, Settings},
     devnet::{
-        Town, TownOptions,
+        Town, TownOptions, Wallet,
         cloud::{MovedDevice, SwitchChange},
     },
     dstack::Write,
@@ -75,6 +76,8 @@ pub struct World {
     pub clock: Arc<TravellingClock>,
     /// What Safe's mailbox is used with, where the settings name one.
     pub safe_access: SafeAccess,
+    /// Who executes what the owners have signed, if anybody does by itself.
+    pub relayer: Option<Wallet>,
 }
 
 /// The service, running in this process.
@@ -107,7 +110,8 @@ impl World {
         settings.phala_rate = NonZeroU32::new(10_000).unwrap();
         let seal_key = Vault::generate_key().expect("the system has random numbers");
         let safe_access = SafeAccess::default();
-        Self { town, database: database().await, settings, seal_key, clock, safe_access }
+        let (database, relayer) = (database().await, None);
+        Self { town, database, settings, seal_key, clock, safe_access, relayer }
     }
 
     /// The service, which nothing drives yet.
@@ -118,6 +122,9 @@ impl World {
         Service::new(self.settings.clone(), store, vault, api_key, self.clock.clone())
             .and_then(|service| service.with_mailboxes(&self.safe_access))
             .expect("the service is put together")
+            .with_relayer(self.relayer.as_ref().map(|relayer| {
+                RelayerKey::from_hex(&relayer.private_key()).expect("a wallet has a key")
+            }))
     }
 
     /// Starts the service on this world.

@@ -1,6 +1,7 @@
 //! The real program, as an operator starts it, and as a power cut ends it.
 
 use std::{
+    path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
 };
@@ -103,6 +104,13 @@ impl World {
     pub async fn spawn_with_keys(&self, api_key: &str, proposer_key: &str) -> Process {
         let mut command = self.serve_command("debug");
         command.env("SAFE_API_KEY", api_key).env("COUNTERSIGN_PROPOSER_KEY", proposer_key);
+        self.started(command).await
+    }
+
+    /// Starts the program with the key of an account that executes, and waits until it listens.
+    pub async fn spawn_relaying(&self, key_file: &Path) -> Process {
+        let mut command = self.serve_command("trace");
+        command.env("COUNTERSIGN_RELAYER_KEY_FILE", key_file);
         self.started(command).await
     }
 

@@ -191,6 +191,9 @@ fn what_takes_longer_than_usual_is_told() {
 fn a_token_that_is_no_good_is_replaced_and_why_is_told() {
     let lost = told(Status::Registered, |request| request.preparation = None);
     assert!(lost.next.contains("superseded or refused"), "{}", lost.next);
+    let relayed =
+        explain(&request(Status::Approved, None), &Around { relays: true, ..around(true) }, now());
+    assert!(relayed.next.starts_with("the relayer executes"), "{relayed:?}");
     let suspect = Around { suspect: true, ..around(true) };
     let told = told_around(Status::Registered, suspect, |_| {});
     assert!(told.next.contains("has probably voided the old one"), "{}", told.next);

@@ -32,6 +32,7 @@ use crate::{
         gate::{Reader, Writer},
         mailbox::{MailboxView, mailbox},
         problem::Problem,
+        relayer::{RelayerView, relayer},
         standing::Standings,
     },
 };
@@ -107,6 +108,9 @@ pub struct RequestView {
     /// such a service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub safe_service: Option<MailboxView>,
+    /// What the relayer does about it; only when one request is read, and there is a relayer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relayer: Option<RelayerView>,
     /// Looks in a row that led to nothing, which the pauses grow with.
     pub attempts: u32,
     /// When it is looked at again, unless something wakes it earlier; absent when it has ended.
@@ -153,6 +157,7 @@ impl From<Request> for RequestView {
             explanation: None,
             candidates: None,
             safe_service: None,
+            relayer: None,
             attempts: request.attempts,
             next_try_at: (!status.is_end()).then_some(request.next_try_at),
             chain_id: request.chain,
@@ -359,6 +364,7 @@ pub async fn show(
     let Explained { depth, explanation } = explained(&state.service, &mut request).await?;
     let candidates = candidates(&state, &request).await?;
     let safe_service = mailbox(&state.service, &request).await?;
+    let relayer = relayer(&state.service, &request).await?;
     let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     timeline.reverse();
     Ok(Json(RequestView {
@@ -366,6 +372,7 @@ pub async fn show(
         explanation: Some(explanation),
         candidates,
         safe_service,
+        relayer,
         timeline: Some(timeline),
         ..request.into()
     }))

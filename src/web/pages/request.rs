@@ -35,6 +35,7 @@ use crate::{
         candidates::{Candidates, candidates},
         explained::{Explained, explained},
         mailbox::{MailboxView, mailbox},
+        relayer::{RelayerView, relayer},
     },
 };
 
@@ -64,6 +65,7 @@ struct RequestPage {
     commands: Vec<String>,
     candidates: Option<Candidates>,
     mailbox: Option<MailboxView>,
+    relayer: Option<RelayerView>,
     created_by: String,
     chain: String,
     /// What must be allowed for the replica to run, and whether it is.
@@ -101,6 +103,7 @@ struct Known<'a> {
     explanation: Explanation,
     candidates: Option<Candidates>,
     mailbox: Option<MailboxView>,
+    relayer: Option<RelayerView>,
     proposal: Option<ProposalView>,
     ledger: &'a [LedgerEntry],
     journal: Vec<Entry>,
@@ -122,6 +125,7 @@ impl RequestPage {
             commands,
             candidates: known.candidates,
             mailbox: known.mailbox,
+            relayer: known.relayer,
             created_by: actor(&request.created_by),
             chain: request.chain.label(),
             wanted: wanted(&request, review.as_ref(), known.ledger),
@@ -209,6 +213,7 @@ pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<Stri
         explanation,
         candidates: candidates(&state, &request).await?,
         mailbox: mailbox(service, &request).await?,
+        relayer: relayer(service, &request).await?,
         proposal: proposals::view(&state, id).await?,
         ledger: &service.store.ledger(request.chain, request.app).await?,
         journal,
@@ -221,15 +226,15 @@ pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<Stri
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::Address;
+    use alloy::primitives::{Address, B256};
     use chrono::TimeDelta;
 
     use super::*;
     use crate::{
         owner::Route,
-        request::{explain::Around, plan::Means},
-        store::proposals::Proposal,
-        web::{candidates::Candidate, pages::samples},
+        request::{explain::Around, ids::TxHash, plan::Means},
+        store::{proposals::Proposal, relays::Fate},
+        web::{candidates::Candidate, pages::samples, relayer::TryView},
     };
 
     fn known(request: &Request, now: Time) -> Known<'static> {
@@ -238,6 +243,7 @@ mod tests {
             explanation: explain::explain(request, &Around::only(means), now),
             candidates: None,
             mailbox: None,
+            relayer: None,
             proposal: None,
             ledger: &[],
             journal: vec![],
@@ -336,6 +342,38 @@ mod tests {
         }
         let without = shown(samples::request(), Some(&samples::proposal()));
         assert!(!without.contains("Safe's mailbox"), "{without}");
+    }
+
+    #[test]
+    fn what_the_relayer_did_and_why_it_waits_stands_beside_the_signatures() {
+        let request = samples::request();
+        let now = request.expires_at - TimeDelta::days(2);
+        let tried = TryView {
+            at: now,
+            relayer: Address::repeat_byte(0x99),
+            relayer_nonce: 4,
+            simulated_block: 100,
+            transactions: vec![],
+            outcome: Some(Fate::Reverted),
+            settled_at: Some(now),
+            transaction: Some(TxHash(B256::repeat_byte(0x7e))),
+            block: Some(101),
+        };
+        let relayer = RelayerView {
+            address: Some(Address::repeat_byte(0x99)),
+            state: "waits: gas costs <more>".into(),
+            is_trying: false,
+            looked_at: Some(now),
+            tries: vec![tried],
+        };
+        let proposal = Some(ProposalView::of(&samples::proposal(), &[], request.app));
+        let known = Known { relayer: Some(relayer), proposal, ..known(&request, now) };
+        let page = RequestPage::new(request, known, now).render().unwrap();
+        let tx = format!("0x{}", "7e".repeat(32));
+        for part in ["waits: gas costs &#60;more&#62;", "reverted in block 101", tx.as_str()] {
+            assert!(page.contains(part), "{part} is missing in {page}");
+        }
+        assert!(!shown(samples::request(), Some(&samples::proposal())).contains("The relayer"));
     }
 
     #[test]
