@@ -96,6 +96,13 @@ pub async fn step(
     }
     let due = relayer.store.relayable(relayer.chain.id(), relayer.now).await?;
     let Some(request) = due else { return Ok(Progress::Idle) };
+    // A nonce is given once. That a settled one is unused again comes first.
+    let (chain, account) = (relayer.chain, relayer.address());
+    let nonce = chain.account_nonce(account, at).await?;
+    if relayer.store.reopen_try(relayer.leadership, chain.id(), account, nonce).await? {
+        tracing::warn!(chain.id = %chain.id(), nonce, "a reorganisation took a settled execution");
+        return Ok(Progress::Moved);
+    }
     begin::begin(relayer, request, at).await?;
     Ok(Progress::Moved)
 }

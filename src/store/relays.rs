@@ -5,6 +5,7 @@
 
 mod tries;
 
+use alloy::primitives::Address;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -187,6 +188,32 @@ impl Store {
         .await
         .during("settle a try to execute")?;
         Ok(result.rows_affected() == 1)
+    }
+
+    /// Opens a settled try again whose nonce the chain shows as unused: a reorganisation deeper than
+    /// the policy took its transaction. Whether there is one.
+    pub async fn reopen_try(
+        &self,
+        _proof: &Leadership,
+        chain: ChainId,
+        relayer: Address,
+        nonce: u64,
+    ) -> Result<bool, StoreError> {
+        let result = sqlx::query!(
+            "update relay_tries t set settled_at = null, outcome = null, tx_hash = null,
+                block_number = null
+             where t.chain_id = $1 and t.relayer = $2 and t.relayer_nonce = $3
+               and t.settled_at is not null and not exists (select 1 from relay_tries o
+                  where o.chain_id = $1 and o.settled_at is null
+                    and (o.relayer = $2 or o.safe = t.safe))",
+            signed(chain.get()),
+            relayer.as_slice(),
+            signed(nonce),
+        )
+        .execute(&self.pool)
+        .await
+        .during("open a try to execute again")?;
+        Ok(result.rows_affected() > 0)
     }
 }
 

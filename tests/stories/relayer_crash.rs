@@ -8,7 +8,7 @@ use countersign::{
         Request,
         ids::{RequestId, SafeTxHash, TxHash},
     },
-    store::relays::{Sent, Try},
+    store::relays::{Fate, Sent, Try},
 };
 use uuid::Uuid;
 
@@ -195,5 +195,16 @@ async fn a_second_try_is_not_written_whoever_asks() {
     let late = store.replace_transaction(&proof, &open[0], &third).await.unwrap();
     assert!(!late, "another instance has replaced it already");
     assert_eq!(store.open_tries(chain).await.unwrap()[0].transactions.len(), 2);
+
+    let (end, place) = (Fate::Executed, Some((second.hash, 9)));
+    let now = service.clock.now();
+    assert!(store.settle_try(&proof, first.id, end, place, now).await.unwrap());
+    assert!(!store.settle_try(&proof, first.id, end, place, now).await.unwrap(), "it is settled");
+    assert!(!begin(&a_try(&world, &request, account, 3)).await, "its nonce was given");
+    // A reorganisation deeper than the policy took it, and the chain shows nonce 3 as unused.
+    let reopen = async |nonce| store.reopen_try(&proof, chain, account, nonce).await.unwrap();
+    assert!(!reopen(4).await && reopen(3).await && !reopen(3).await);
+    let open = store.open_tries(chain).await.unwrap();
+    assert_eq!((open.len(), open[0].id, open[0].fate), (1, first.id, None));
     store.close().await;
 }
