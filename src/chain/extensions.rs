@@ -12,7 +12,7 @@ use alloy::{
 use super::{CallAnswer, Chain, ChainError, SafeState};
 use crate::{
     request::facts::BlockRef,
-    safe::{SafeVersion, tx::Safe},
+    safe::{Extensions, SafeVersion, tx::Safe},
 };
 
 pub(super) const FALLBACK_HANDLER: B256 =
@@ -24,21 +24,6 @@ pub(super) const MODULE_GUARD: B256 =
 /// Begins and ends the list of modules.
 pub(super) const SENTINEL: Address = address!("0000000000000000000000000000000000000001");
 const PAGE: u64 = 50;
-
-/// Who else acts for a Safe at one block.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Extensions {
-    /// Each may execute without a signature.
-    pub modules: Vec<Address>,
-    /// There are more modules than were read.
-    pub has_more_modules: bool,
-    /// Is asked before and after every transaction, and may refuse it.
-    pub guard: Option<Address>,
-    /// The same for what modules do.
-    pub module_guard: Option<Address>,
-    /// Answers what the Safe has no function for, such as questions for a signature.
-    pub fallback_handler: Option<Address>,
-}
 
 impl Chain {
     /// Reads who else acts for a Safe.

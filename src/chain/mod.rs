@@ -6,6 +6,7 @@
 
 mod agreement;
 mod approvals;
+mod around;
 mod connection;
 mod endpoint;
 mod extensions;
@@ -41,7 +42,6 @@ use agreement::Quorum;
 use connection::Connection;
 use endpoint::{Endpoint, RPC_TIMEOUT};
 pub use endpoint::{EndpointError, Tag};
-pub use extensions::Extensions;
 pub use health::State;
 pub use pay::{Estimate, Mined};
 pub use reads::{ContractKind, OwnerKind, SafeState};

@@ -204,8 +204,7 @@ impl Chain {
             return Ok(OwnerKind::Nobody);
         }
         let code = self.code(owner, at).await?;
-        // An account that delegates by EIP-7702 still acts by its key.
-        if code.is_empty() || code.starts_with(&[0xef, 0x01, 0x00]) {
+        if is_account(&code) {
             return Ok(OwnerKind::Account);
         }
         let version = self.probe(owner, Safe::VERSIONCall {}.abi_encode().into(), at).await?;
@@ -285,6 +284,11 @@ impl Chain {
     pub async fn code_hash(&self, address: Address, at: BlockRef) -> Result<B256, ChainError> {
         Ok(keccak256(self.code(address, at).await?))
     }
+}
+
+/// Whether who has this code acts by a key. An account that delegates by EIP-7702 still does.
+pub(super) fn is_account(code: &[u8]) -> bool {
+    code.is_empty() || code.starts_with(&[0xef, 0x01, 0x00])
 }
 
 fn question(read: Read) -> &'static str {

@@ -17,14 +17,17 @@ use super::{
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
     show::{status, text},
-    signing::{with_calls, with_exports, with_fields, with_hashes, with_notes, with_warnings},
+    signing::{
+        with_calls, with_exports, with_fields, with_hashes, with_nested_owners, with_notes,
+        with_warnings,
+    },
 };
 use crate::{
     dstack::Write,
     owner::Call,
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
     safe::{
-        self, Expected, Exports, SafeTx, SafeTxHashes, SafeVersion,
+        self, Around, Expected, Exports, NestedOwner, SafeTx, SafeTxHashes, SafeVersion,
         batch_file::{self, Batch},
         decode::{DecodedCall, Warning, WarningCode},
         qr::QrCode,
@@ -82,6 +85,10 @@ struct Proposal {
     safe_tx_hash: Option<SafeTxHash>,
     owners: Vec<Address>,
     threshold: Option<u32>,
+    #[serde(default)]
+    around: Option<Around>,
+    #[serde(default)]
+    nested_owners: Vec<NestedOwner>,
     confirmations: Vec<Confirmation>,
 }
 
@@ -106,6 +113,7 @@ struct Seen {
     hashes: SafeTxHashes,
     calls: Vec<DecodedCall>,
     exports: Exports,
+    nested_owners: Vec<NestedOwner>,
     /// What this machine warns of and the service does not.
     warnings: Vec<String>,
 }
@@ -137,6 +145,14 @@ pub async fn run(args: &PayloadArgs, globals: &Globals) -> Result<Answer> {
         Answer::new(page, json)
     };
     Ok(answer.ending(Ending::attention_if(!warnings.is_empty())))
+}
+
+/// What owners that are contracts are asked for, made here from the fields that the service shows; none
+/// when it shows no Safe transaction.
+pub(super) fn nested_owners(request: &Value, given: &Value) -> Result<Vec<NestedOwner>> {
+    let proposal = Proposal::deserialize(given).context("the proposal does not read")?;
+    let wanted = Wanted::deserialize(request).context("the request does not read")?;
+    Ok(look(&proposal, &wanted).map(|seen| seen.nested_owners).unwrap_or_default())
 }
 
 /// The transaction in one of the forms that are made on this machine.
@@ -175,8 +191,17 @@ fn look(proposal: &Proposal, wanted: &Wanted) -> Option<Seen> {
             "the service shows other hashes or calls than its own fields give: do not sign".into(),
         );
     }
+    let of_around = proposal.around.iter().flat_map(|around| &around.contract_owners);
+    let nested = of_around
+        .map(|one| NestedOwner::of(one, proposal.chain_id, proposal.owner, version, &hashes));
+    let nested_owners: Vec<NestedOwner> = nested.collect();
+    if nested_owners != proposal.nested_owners {
+        let text = "the service shows nested owners something else than the Safe asks them: do not \
+                    sign";
+        warnings.push(text.into());
+    }
     let exports = Exports::of(&tx, proposal.chain_id, proposal.owner, version);
-    Some(Seen { tx, version, hashes, calls: decoded.calls, exports, warnings })
+    Some(Seen { tx, version, hashes, calls: decoded.calls, exports, nested_owners, warnings })
 }
 
 /// Beside a document for another program the warnings go to standard error.
@@ -234,6 +259,7 @@ fn page(
         page = with_notes(page, seen.version);
         page = with_hashes(with_fields(page, &seen.tx), &seen.hashes);
         page = with_exports(page, &seen.exports);
+        page = with_nested_owners(page, &seen.nested_owners);
     }
     if let Some(threshold) = proposal.threshold {
         page = page.title(format!("Signatures ({threshold} needed)")).lines(owners(proposal));

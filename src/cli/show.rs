@@ -9,7 +9,9 @@ use super::{
     Globals,
     client::Client,
     page::{Cell, Page, Tone},
+    payload::nested_owners,
     print::{Answer, Ending},
+    signing::with_nested_owners,
 };
 use crate::{
     clock::{Clock, SystemClock, Time},
@@ -45,6 +47,12 @@ pub async fn run(args: &ShowArgs, globals: &Globals) -> Result<Answer> {
         let rows = tries.iter().map(tried).collect();
         page = page.title("Tries of the relayer");
         page = page.table(vec!["at", "outcome", "transaction", "nonce"], rows);
+    }
+    // Whoever signs is told what; the owners of an owner sign something else.
+    if matches!(request["status"].as_str(), Some("proposed" | "approved")) {
+        let id = args.id.to_string();
+        let proposal = client.get(&["v1", "requests", &id, "proposal"], &[]).await?;
+        page = with_nested_owners(page, &nested_owners(&request, &proposal)?);
     }
     if let Some(timeline) = request["timeline"].as_array() {
         let earlier = timeline.len().saturating_sub(TIMELINE_MAX);

@@ -2,9 +2,11 @@
 //! three hashes, and everything about it that is not expected.
 
 use super::page::{Cell, Page, Tone};
+use crate::owner::Call;
 use crate::safe::{
-    Exports, SafeTx, SafeTxHashes, SafeVersion,
+    Exports, NestedOwner, SafeTx, SafeTxHashes, SafeVersion,
     decode::{Contract, DecodedCall},
+    exports::as_on_a_ledger,
 };
 
 /// The warnings, loudly; or that there are none.
@@ -90,4 +92,27 @@ pub fn with_exports(page: Page, exports: &Exports) -> Page {
     ];
     facts.extend(exports.hashes_command.as_deref().map(|command| ("Hashes", command.into())));
     page.title("Elsewhere, once Safe's service knows the transaction").facts(facts)
+}
+
+/// What owners that are contracts are asked for, each in a few lines: what their own owners sign, as a
+/// Ledger shows it, and what they send instead.
+pub fn with_nested_owners(page: Page, owners: &[NestedOwner]) -> Page {
+    owners.iter().fold(page, |page, one| {
+        let mut facts: Vec<(&'static str, Cell)> = vec![];
+        if let (Some(message), Some(threshold)) = (&one.safe_message, one.threshold) {
+            let hash =
+                format!("{} (SafeMessage, {threshold} must sign)", message.safe_message_hash);
+            facts.extend([
+                ("Sign", hash.into()),
+                ("Domain hash", as_on_a_ledger(message.domain_hash).into()),
+                ("Message hash", as_on_a_ledger(message.message_hash).into()),
+            ]);
+        }
+        let Call { to, data, .. } = &one.approval;
+        let approve = if facts.is_empty() { "Approve" } else { "or approve" };
+        facts.push((approve, format!("call to {to}, data {data}").into()));
+        facts.extend(one.approval_command.as_deref().map(|line| ("its hashes", line.into())));
+        let notes = one.notes.iter().map(|note| format!("note: {note}").into()).collect();
+        page.title(format!("Owner {}: {}", one.owner, one.words)).facts(facts).lines(notes)
+    })
 }

@@ -133,6 +133,7 @@ async fn safe_proposal(
         threshold: state.threshold,
         owners: state.owners.clone(),
         hashes,
+        around: Some(chain.around(state, at).await?),
     };
     Ok((proposal, warnings))
 }

@@ -34,7 +34,7 @@ pub async fn refresh(
     let Some(proposal) = store.proposal(request.id).await? else {
         return Ok(Step::wait("the proposal is being replaced", Pace::Backoff));
     };
-    match standing(store, chain, request, &proposal, at, allowed, now).await? {
+    match standing(store, chain, request, &proposal, lease, at, allowed, now).await? {
         Standing::Changed => Ok(Step::Changed),
         Standing::Waits(reason) => Ok(Step::wait(reason, Pace::Woken)),
         Standing::Unfit(reason) => {
@@ -60,6 +60,7 @@ async fn standing(
     chain: &Chain,
     request: &Request,
     proposal: &Proposal,
+    lease: &Lease,
     at: BlockRef,
     allowed: Allowed,
     now: Time,
@@ -97,6 +98,11 @@ async fn standing(
     if safe.nonce > state.nonce && queued.first() == Some(&safe.nonce) {
         let first = state.nonce;
         return unfit(format!("nonce {first} of the Safe comes first, and nothing here uses it"));
+    }
+    // Signers are shown who needs no signature of theirs, and what nested owners sign, as it is now.
+    let around = chain.around(&state, at).await?;
+    if !safe.around.as_ref().is_some_and(|known| known.says_the_same(&around)) {
+        store.note_around(lease, proposal.id, &around, now).await?;
     }
     let told = standing_signatures::look(store, chain, proposal, safe, &state, at, now).await?;
     match told {

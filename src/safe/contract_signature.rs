@@ -70,9 +70,21 @@ pub fn safe_message_hash(
     safe: Address,
     version: SafeVersion,
 ) -> B256 {
+    safe_message_hashes(message, chain, safe, version).2
+}
+
+/// The domain hash, the message hash, and what is signed, for a message of a Safe.
+#[must_use]
+pub(super) fn safe_message_hashes(
+    message: &[u8],
+    chain: ChainId,
+    safe: Address,
+    version: SafeVersion,
+) -> (B256, B256, B256) {
     let struct_hash = keccak256((SAFE_MESSAGE_TYPEHASH, keccak256(message)).abi_encode());
     let domain = domain_hash(chain, safe, version);
-    keccak256([&[0x19, 0x01], domain.as_slice(), struct_hash.as_slice()].concat())
+    let hash = keccak256([&[0x19, 0x01], domain.as_slice(), struct_hash.as_slice()].concat());
+    (domain, struct_hash, hash)
 }
 
 /// Whether a Safe of version `child` can answer a Safe of version `parent` by a signature. If not,

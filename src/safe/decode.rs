@@ -119,6 +119,10 @@ pub enum WarningCode {
     UnknownSingleton,
     /// The Safe's own code is no published proxy: what stands at its singleton says nothing.
     UnknownProxy,
+    /// Modules act for the Safe without signatures.
+    Modules,
+    /// Whether modules or guards act for the Safe does not read.
+    ExtensionsUnreadable,
 }
 
 impl Warning {

@@ -68,12 +68,17 @@ impl Exports {
 /// Paths and queries as Safe{Wallet} reads them: the Safe as an EIP-3770 address, checksummed.
 fn links(short_name: &str, safe: Address, hash: SafeTxHash) -> WalletLinks {
     let safe_of = format!("safe={short_name}:{safe}");
-    let builder: String = byte_serialize(TRANSACTION_BUILDER.as_bytes()).collect();
     WalletLinks {
         queue: format!("{WALLET}/transactions/queue?{safe_of}"),
         transaction: format!("{WALLET}/transactions/tx?{safe_of}&id=multisig_{safe}_{hash}"),
-        transaction_builder: format!("{WALLET}/apps/open?{safe_of}&appUrl={builder}"),
+        transaction_builder: builder_link(short_name, safe),
     }
+}
+
+/// Where a batch file is imported for a Safe.
+pub(super) fn builder_link(short_name: &str, safe: Address) -> String {
+    let builder: String = byte_serialize(TRANSACTION_BUILDER.as_bytes()).collect();
+    format!("{WALLET}/apps/open?safe={short_name}:{safe}&appUrl={builder}")
 }
 
 /// A hash as a Ledger and safe-tx-hashes-util show it: digits in upper case.

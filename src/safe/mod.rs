@@ -5,6 +5,7 @@
 //! A hash that somebody else computed proves nothing. Whatever is proposed, signed or executed is
 //! hashed here again, from the chain id, the Safe, its version and the ten fields.
 
+pub mod around;
 pub mod batch_file;
 pub mod contract_signature;
 pub mod decode;
@@ -15,6 +16,7 @@ pub mod failure;
 pub mod hash;
 pub mod known;
 pub mod multisend;
+pub mod nested;
 pub mod network;
 pub mod packed;
 pub mod qr;
@@ -22,11 +24,13 @@ pub mod signature;
 pub mod tx;
 pub mod version;
 
+pub use around::{Around, Extensions};
 pub use batch_file::BatchFile;
 pub use decode::{Decoded, Expected, decode};
 pub use event::{RECONFIGURATIONS, SafeEvent};
 pub use exports::{Exports, WalletLinks};
 pub use hash::{SafeTxHashes, eip712_document, hashes, read_eip712};
+pub use nested::NestedOwner;
 pub use signature::OwnerSignature;
 pub use tx::{Operation, SafeTx};
 pub use version::SafeVersion;

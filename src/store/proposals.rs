@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::{
     During, Store, StoreError,
     journal::Actor,
-    lease::Lease,
+    lease::{Lease, hold_lease},
+    one_row,
     requests::{get_locked, record},
     signed, unsigned,
     watched::watch_changed,
@@ -21,7 +22,7 @@ use crate::{
         event::Event,
         ids::{ChainId, RequestId, SafeTxHash},
     },
-    safe::{SafeTx, SafeTxHashes, SafeVersion, decode::Warning, packed::Part},
+    safe::{Around, SafeTx, SafeTxHashes, SafeVersion, decode::Warning, packed::Part},
 };
 
 /// The Safe transaction of a proposal, with what its owners sign.
@@ -34,6 +35,8 @@ pub struct SafeProposal {
     /// The owners when the proposal was made.
     pub owners: Vec<Address>,
     pub hashes: SafeTxHashes,
+    /// Who else acts for the Safe, and which of its owners are contracts, when it was last looked at.
+    pub around: Option<Around>,
 }
 
 /// What is put to the owner of an app, exactly as it was first shown.
@@ -84,6 +87,7 @@ struct Row {
     domain_hash: Option<Vec<u8>>,
     message_hash: Option<Vec<u8>>,
     safe_tx_hash: Option<Vec<u8>>,
+    around: Option<Json<Around>>,
     created_at: Time,
 }
 
@@ -117,6 +121,7 @@ impl Row {
                 message_hash: self.hash(self.message_hash.as_ref(), "message_hash")?,
                 safe_tx_hash: SafeTxHash(self.hash(self.safe_tx_hash.as_ref(), "safe_tx_hash")?),
             },
+            around: self.around.clone().map(|Json(around)| around),
         }))
     }
 
@@ -171,7 +176,7 @@ impl Store {
                 calls as "calls: Json<Vec<Write>>", warnings as "warnings: Json<Vec<Warning>>",
                 safe_version, safe_tx as "safe_tx: Json<SafeTx>", nonce, threshold,
                 owners as "owners: Vec<Vec<u8>>",
-                domain_hash, message_hash, safe_tx_hash, created_at
+                domain_hash, message_hash, safe_tx_hash, around as "around: Json<Around>", created_at
             from proposals where request_id = $1 and replaced_at is null"#,
             request.0
         )
@@ -179,6 +184,28 @@ impl Store {
         .await
         .during("read a proposal")?;
         row.map(Row::into_proposal).transpose()
+    }
+
+    /// Notes who stands around the Safe of a proposal now. It is shown to signers, and decides nothing.
+    pub async fn note_around(
+        &self,
+        lease: &Lease,
+        proposal: Uuid,
+        around: &Around,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        hold_lease(&mut tx, lease, now).await?;
+        let noted = sqlx::query!(
+            "update proposals set around = $2 where id = $1 and safe_tx is not null",
+            proposal,
+            Json(around) as _,
+        )
+        .execute(&mut *tx)
+        .await
+        .during("note who stands around a Safe")?;
+        one_row("note who stands around a Safe", &noted)?;
+        super::commit(tx).await
     }
 
     /// The nonces from `next` on that live proposals of this Safe use, lowest first.
@@ -333,8 +360,8 @@ async fn insert(tx: &mut PgConnection, proposal: &Proposal) -> Result<(), StoreE
     sqlx::query!(
         "insert into proposals (id, request_id, route, chain_id, owner, calls, warnings,
             safe_version, safe_tx, nonce, threshold, owners, domain_hash, message_hash,
-            safe_tx_hash, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+            safe_tx_hash, around, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         proposal.id,
         proposal.request.0,
         proposal.route.name(),
@@ -350,6 +377,7 @@ async fn insert(tx: &mut PgConnection, proposal: &Proposal) -> Result<(), StoreE
         safe.map(|safe| safe.hashes.domain_hash.to_vec()),
         safe.map(|safe| safe.hashes.message_hash.to_vec()),
         safe.map(|safe| safe.hashes.safe_tx_hash.0.to_vec()),
+        safe.and_then(|safe| safe.around.as_ref()).map(Json) as _,
         proposal.created_at,
     )
     .execute(&mut *tx)

@@ -60,6 +60,7 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(api::review::settle))
         .routes(routes!(api::proposals::show))
         .routes(routes!(api::proposals::safe_batch))
+        .routes(routes!(api::proposals::approval_batch))
         .routes(routes!(api::proposals::confirm))
         .routes(routes!(api::apps::list))
         .routes(routes!(api::apps::show))

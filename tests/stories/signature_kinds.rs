@@ -2,6 +2,7 @@
 //! themselves. Whatever is said of a signature, the chain decides.
 
 use alloy::{
+    dyn_abi::TypedData,
     primitives::{Address, B256, Bytes, address, hex},
     sol,
     sol_types::SolCall,
@@ -10,7 +11,7 @@ use countersign::{
     devnet::{Wallet, chain_scene::ChainScene},
     request::ids::{ChainId, SafeTxHash},
     safe::{
-        SafeTx, SafeVersion,
+        SafeTx, SafeVersion, batch_file,
         contract_signature::{message, safe_message_hash},
         hashes,
         packed::{Part, pack},
@@ -19,7 +20,7 @@ use countersign::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{Api, DEPTH, World};
+use crate::world::{Api, DEPTH, World, process::cli};
 
 sol! {
     function addOwnerWithThreshold(address owner, uint256 _threshold) external;
@@ -188,6 +189,42 @@ async fn become_owner(world: &World, owner: Address) {
     world.as_the_safe(world.town.chain.safe, add.into()).await;
 }
 
+/// API, page and every command tell the owners of the nested Safe what they sign, and what approves
+/// instead.
+async fn its_owners_are_told(world: &World, api: &Api, id: &str, nested: Address, sign: B256) {
+    let proposal = api.proposal(id).await;
+    let told = &proposal["nested_owners"][0];
+    assert_eq!(told["owner"], json!(nested.to_string()));
+    assert_eq!(told["safe_message"]["safe_message_hash"], json!(sign));
+    let document: TypedData =
+        serde_json::from_value(told["safe_message"]["eip712"].clone()).unwrap();
+    assert_eq!(document.eip712_signing_hash().unwrap(), sign);
+    assert_eq!(told["approval"]["to"], json!(world.town.chain.safe.to_string()));
+    let data: Bytes = serde_json::from_value(told["approval"]["data"].clone()).unwrap();
+    let approve = Safe::approveHashCall::abi_decode(&data).unwrap();
+    assert_eq!(SafeTxHash(approve.hashToApprove), hash(&proposal));
+    let file = format!("/v1/requests/{id}/nested-owners/{nested}/safe-batch.json");
+    let file = batch_file::read(&api.get(&file).await.text).unwrap();
+    assert_eq!((file.safe, &file.calls[0].data), (Some(nested), &data));
+    let foreign = format!("/v1/requests/{id}/nested-owners/{}/safe-batch.json", Address::ZERO);
+    assert_eq!(api.get(&foreign).await.status, 404);
+
+    let ledger = told["safe_message"]["message_hash"].as_str().unwrap()[2..].to_uppercase();
+    let page = api.get(&format!("/requests/{id}")).await.text;
+    let rpc = world.town.chain.rpc_url().to_string();
+    let mut told = vec![page];
+    for command in [&["show", id][..], &["payload", id], &["verify", id, "--rpc", &rpc]] {
+        let (code, out, err) = cli(api, command).await;
+        assert_eq!(code, 0, "{command:?}: {out}{err}");
+        told.push(out);
+    }
+    for text in told {
+        for part in [sign.to_string(), ledger.clone(), data.to_string(), nested.to_string()] {
+            assert!(text.contains(&part), "{part} is not in {text}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_safe_that_owns_the_safe_signs_by_its_own_owners() {
     for version in [SafeVersion::V1_1_1, SafeVersion::V1_4_1, SafeVersion::V1_5_0] {
@@ -201,6 +238,7 @@ async fn a_safe_that_owns_the_safe_signs_by_its_own_owners() {
         let tx: SafeTx = serde_json::from_value(proposal["safe_tx"].clone()).unwrap();
         let hashes = hashes(&tx, ChainId::BASE, world.town.chain.safe, version);
         let message = safe_message_hash(&message(version, &hashes), ChainId::BASE, nested, version);
+        its_owners_are_told(&world, api, &id, nested, message).await;
         let data = |hash| Bytes::from(signer.sign(SafeTxHash(hash)).to_bytes());
         let wrong = Part::Contract { owner: nested, data: data(hashes.safe_tx_hash.0) };
         let (status, refused) = give(api, &id, &wrong).await;

@@ -17,7 +17,7 @@ use crate::{
     propose::{route, singleton_warning},
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
     safe::{
-        self, Expected, SafeTx, SafeTxHashes, SafeVersion,
+        self, Expected, NestedOwner, SafeTx, SafeTxHashes, SafeVersion,
         decode::{Decoded, DecodedCall, Warning, WarningCode},
         deployments::multi_send_call_only,
         packed::Part,
@@ -28,8 +28,10 @@ use crate::{
 
 mod checks;
 mod differences;
+mod owners;
 
 pub use differences::Difference;
+use owners::{around, nested_owners};
 
 /// What the signer knows from elsewhere.
 #[derive(Debug, Default)]
@@ -84,6 +86,8 @@ pub struct Report {
     /// Fields that are shown and unknown to this version.
     pub unknown_fields: Vec<String>,
     pub checks: Vec<Check>,
+    /// What owners that are contracts are asked for, as the chain says they are.
+    pub nested_owners: Vec<NestedOwner>,
     /// What the transaction would do.
     #[serde(rename = "simulation")]
     pub foreseen: Option<Foreseen>,
@@ -133,6 +137,7 @@ pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report
         differences: vec![],
         unknown_fields: vec![],
         checks: vec![],
+        nested_owners: nested_owners(said, seen, hashes),
         foreseen: seen.and_then(|seen| seen.foreseen.clone()),
     };
     let signers = hashes.map(|hashes| signers(said, hashes)).transpose()?.unwrap_or_default();
@@ -348,6 +353,7 @@ fn here(
                     None => Vec::deserialize(&shown["owners"]).context("the owners")?,
                 },
                 hashes,
+                around: around(seen, shown)?,
             })
         }
         _ => None,

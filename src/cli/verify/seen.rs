@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     chain::{
-        CallAnswer, Chain, Chains, Extensions, OwnerKind, SafeState,
+        CallAnswer, Chain, Chains, OwnerKind, SafeState,
         simulate::{Simulation, Subject},
     },
     cli::print::spinner,
@@ -21,7 +21,7 @@ use crate::{
         ids::{AppId, ComposeHash, DeviceId},
         need::Allowed,
     },
-    safe::{self, Operation, SafeTx, SafeTxHashes, packed::Part},
+    safe::{self, Around, Operation, SafeTx, SafeTxHashes, packed::Part},
 };
 
 /// What was read, all at one block.
@@ -31,8 +31,8 @@ pub struct Seen {
     /// The owner of the app, when it is known which app.
     pub app_owner: Option<Address>,
     pub kind: OwnerKind,
-    /// Of a Safe.
-    pub extensions: Option<Extensions>,
+    /// Of a Safe: who else acts for it, and its owners that are contracts.
+    pub around: Option<Around>,
     /// What the Safe itself computes for the transaction.
     pub own_hash: Option<B256>,
     /// Hash of the code that a delegate call would run.
@@ -89,10 +89,10 @@ impl Seen {
             Some(tx) => Some(chain.code_hash(tx.to, at).await?),
             None => None,
         };
-        let (mut extensions, mut own_hash, mut proven) = (None, None, vec![]);
+        let (mut around, mut own_hash, mut proven) = (None, None, vec![]);
         let mut foreseen = None;
         if let Some(safe) = safe {
-            let found = chain.extensions(safe, at).await?;
+            let found = chain.around(safe, at).await?;
             if let Some(tx) = safe_tx {
                 own_hash = Some(hash_by_safe(chain, safe, tx, at).await?);
                 let hashes = safe::hashes(tx, chain.id(), safe.address, safe.version);
@@ -100,20 +100,20 @@ impl Seen {
                     proven.extend(prove(chain, safe, &hashes, part, at).await?);
                 }
                 let wanted = said.wanted.map(|one| (one.app, one.compose_hash, one.device_id));
-                let modules = &found.modules;
+                let modules = found.extensions.as_ref().map_or(&[][..], |known| &known.modules);
                 let subject = Subject { safe, tx, modules, wanted, signed: None };
                 foreseen = Some(match chain.simulate(subject, at).await {
                     Ok(simulation) => Foreseen::Simulated(Box::new(simulation)),
                     Err(error) => Foreseen::NotSimulated { problem: error.to_string() },
                 });
             }
-            extensions = Some(found);
+            around = Some(found);
         }
         Ok(Self {
             block: at,
             app_owner,
             kind,
-            extensions,
+            around,
             own_hash,
             delegate_code,
             allowed,

@@ -11,7 +11,7 @@ use super::{
 use crate::cli::{
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
-    signing::{with_calls, with_warnings},
+    signing::{with_calls, with_nested_owners, with_warnings},
 };
 use crate::safe::exports::as_on_a_ledger;
 
@@ -45,6 +45,7 @@ pub fn answer(said: &Said, seen: Option<&Seen>, report: &Report) -> Answer {
             ("safeTxHash", hashes.safe_tx_hash.to_string().into()),
         ]);
     }
+    let page = with_nested_owners(page, &report.nested_owners);
     let mut json = json!(report);
     json["shown_by"] = said.by.clone().into();
     json["block"] = seen.map_or(Value::Null, |seen| json!(seen.block));

@@ -19,7 +19,7 @@ use crate::{
     propose,
     request::ids::{AppId, ChainId, RequestId, SafeTxHash},
     safe::{
-        self, Exports, SafeTx,
+        self, Around, Exports, NestedOwner, SafeTx,
         batch_file::BatchFile,
         decode::{Decoded, DecodedCall, Expected, Warning, decode},
         packed::{self, Part, pack},
@@ -82,6 +82,11 @@ pub struct ProposalView {
     #[schema(value_type = Vec<String>)]
     pub owners: Vec<Address>,
     pub threshold: Option<u32>,
+    /// Who else acts for the Safe, and which of its owners are contracts, when it was last looked at.
+    pub around: Option<Around>,
+    /// What owners that are contracts are asked for: what their own owners sign, and the approval on
+    /// chain that does instead.
+    pub nested_owners: Vec<NestedOwner>,
     pub confirmations: Vec<ConfirmationView>,
     /// Present once the threshold is reached.
     pub execution: Option<ExecutionCall>,
@@ -116,6 +121,8 @@ impl ProposalView {
                 .cloned()
                 .collect::<Vec<_>>(),
         );
+        let around = safe.and_then(|safe| safe.around.clone());
+        warnings.extend(around.iter().flat_map(Around::warnings));
         let hashes =
             safe.map(|safe| safe::hashes(&safe.tx, proposal.chain, proposal.owner, safe.version));
         Self {
@@ -138,6 +145,8 @@ impl ProposalView {
                 .map(|safe| Exports::of(&safe.tx, proposal.chain, proposal.owner, safe.version)),
             owners: safe.map(|safe| safe.owners.clone()).unwrap_or_default(),
             threshold: safe.map(|safe| safe.threshold),
+            nested_owners: safe.map(|safe| nested_owners(proposal, safe)).unwrap_or_default(),
+            around,
             confirmations: confirmations.iter().map(ConfirmationView::from).collect(),
             execution: safe.and_then(|safe| execution(proposal, safe, confirmations)),
             created_at: proposal.created_at,
@@ -164,6 +173,14 @@ impl From<&Confirmation> for ConfirmationView {
             received_at: confirmation.received_at,
         }
     }
+}
+
+/// What each owner of the Safe that is a contract is asked for.
+fn nested_owners(proposal: &Proposal, safe: &SafeProposal) -> Vec<NestedOwner> {
+    let (chain, address, version) = (proposal.chain, proposal.owner, safe.version);
+    let hashes = safe::hashes(&safe.tx, chain, address, version);
+    let owners = safe.around.iter().flat_map(|around| &around.contract_owners);
+    owners.map(|owner| NestedOwner::of(owner, chain, address, version, &hashes)).collect()
 }
 
 fn execution(
@@ -245,6 +262,33 @@ pub async fn safe_batch(
     };
     let disposition = format!("attachment; filename=\"countersign-{id}.json\"");
     Ok(([(header::CONTENT_DISPOSITION, disposition)], Json(file.to_json())).into_response())
+}
+
+/// The approval of an owner that is a contract, as a file for the Transaction Builder of that owner.
+#[utoipa::path(
+    get, path = "/v1/requests/{id}/nested-owners/{owner}/safe-batch.json", operation_id = "download_approval_batch", tag = "proposals",
+    params(("id" = RequestId, Path), ("owner" = String, Path)),
+    responses((status = 200, description = "Transaction Builder file", content_type = "application/json"), (status = 404, body = Problem)),
+    security(("token" = []))
+)]
+pub async fn approval_batch(
+    _: Reader,
+    State(state): State<WebState>,
+    Path((id, owner)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let id = request_id(&id)?;
+    let proposal = view(&state, id).await?.ok_or_else(none_yet)?;
+    let owner: Option<Address> = owner.parse().ok();
+    let nested = proposal.nested_owners.iter().find(|one| Some(one.owner) == owner);
+    let nested = nested.ok_or_else(|| {
+        let text = "that is no owner of the Safe that is a contract";
+        Problem::new(StatusCode::NOT_FOUND, "no-nested-owner", text)
+    })?;
+    let created_at_ms = u64::try_from(proposal.created_at.timestamp_millis()).unwrap_or_default();
+    let file = nested.batch_file(proposal.chain_id, &format!("request {id}"), created_at_ms);
+    let name = format!("countersign-{id}-{}.json", nested.owner);
+    let disposition = format!("attachment; filename=\"{name}\"");
+    Ok(([(header::CONTENT_DISPOSITION, disposition)], Json(file)).into_response())
 }
 
 /// Signatures of owners over the safeTxHash.

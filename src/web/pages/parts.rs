@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use alloy::primitives::B256;
 use askama::{Template, filters::HtmlSafe};
 use url::Url;
 
-use crate::{clock::Time, request::ids::TxHash, web::problem::Problem};
+use crate::{
+    clock::Time, request::ids::TxHash, safe::exports::as_on_a_ledger, web::problem::Problem,
+};
 
 /// A moment, for people and for programs. Its text is made of digits alone, so it needs no
 /// escaping.
@@ -43,6 +46,11 @@ impl Transaction {
     }
 }
 
+/// A hash as a hardware wallet shows it. For templates, which hand over references.
+pub fn ledger(hash: &B256) -> String {
+    as_on_a_ledger(*hash)
+}
+
 /// An address in a list: begin and end, since its link leads to the whole.
 pub fn short(address: &impl fmt::Display) -> String {
     let text = address.to_string();
@@ -65,8 +73,6 @@ pub fn number(field: &str, text: Option<&str>) -> Result<Option<u64>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::B256;
-
     use super::*;
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
         facts::Facts,
         ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
     },
-    safe::{self, Operation, SafeTx, SafeVersion},
+    safe::{self, Around, Extensions, Operation, SafeTx, SafeVersion},
     store::proposals::{Proposal, SafeProposal},
 };
 
@@ -47,6 +47,8 @@ pub fn proposal() -> Proposal {
     let owner = Address::repeat_byte(0x5a);
     let tx = SafeTx::new(Call::of_write(request.app, &write), Operation::Call, U256::from(7));
     let hashes = safe::hashes(&tx, request.chain, owner, SafeVersion::V1_4_1);
+    let extensions = Some(Extensions::default());
+    let around = Around { block: 30, extensions, contract_owners: vec![] };
     Proposal {
         id: Uuid::from_u128(9),
         request: request.id,
@@ -62,6 +64,7 @@ pub fn proposal() -> Proposal {
             threshold: 2,
             owners: vec![Address::repeat_byte(1), Address::repeat_byte(2)],
             hashes,
+            around: Some(around),
         }),
         created_at: request.created_at,
     }

@@ -6,12 +6,12 @@ use alloy::primitives::{Address, U256};
 
 use super::{Check, Given, Report, Signer, Verdict};
 use crate::{
-    chain::{Extensions, OwnerKind, SafeState},
+    chain::{OwnerKind, SafeState},
     cli::verify::{said::Said, seen::Seen},
     dstack::Write,
     request::{ids::AppId, need::Allowed},
     safe::{
-        SafeTx,
+        Around, Extensions, SafeTx,
         deployments::{find_multi_send_call_only, find_singleton, is_proxy},
         packed::Part,
         signature::SignatureKind,
@@ -130,7 +130,7 @@ fn of_safe(safe: &SafeState, tx: &SafeTx, seen: &Seen, report: &Report, checks: 
         ));
     }
     checks.push(nonce(safe.nonce, tx.nonce));
-    checks.extend(seen.extensions.iter().flat_map(extensions));
+    checks.extend(seen.around.iter().flat_map(extensions));
 }
 
 /// Any other code has a warning of its own.
@@ -161,7 +161,12 @@ fn nonce(next: u64, nonce: U256) -> Check {
     }
 }
 
-fn extensions(extensions: &Extensions) -> Vec<Check> {
+fn extensions(around: &Around) -> Vec<Check> {
+    let Some(extensions) = &around.extensions else {
+        let words =
+            "the modules and guards of the Safe do not read: somebody may act without signatures";
+        return vec![Check::new(Verdict::Bad, words)];
+    };
     let Extensions { modules, has_more_modules, guard, module_guard, fallback_handler } =
         extensions;
     let mut checks = vec![];

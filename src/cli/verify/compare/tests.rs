@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    chain::{Extensions, OwnerKind, SafeState},
+    chain::{OwnerKind, SafeState},
     cli::verify::said::Wanted,
     owner::{self, Route},
     request::{
@@ -12,7 +12,11 @@ use crate::{
         ids::{BlockHash, ChainId},
         need::Allowed,
     },
-    safe::deployments::{PROXIES, find_multi_send_call_only, find_singleton},
+    safe::{
+        Around, Extensions,
+        around::{ContractOwner, ContractOwnerKind, NestedSafe},
+        deployments::{PROXIES, find_multi_send_call_only, find_singleton},
+    },
 };
 
 const SAFE: Address = address!("F71902B32C9854DB8d6f70Afa6Dcf685F7df8d79");
@@ -46,6 +50,21 @@ fn confirmation(signer: &PrivateKeySigner, hashes: SafeTxHashes) -> Confirmation
     }
 }
 
+/// Nobody but the owners, of whom one is a Safe with a Safe among its own owners.
+fn around() -> Around {
+    let nested = NestedSafe {
+        version: SafeVersion::V1_3_0,
+        owners: vec![Address::repeat_byte(0x21), Address::repeat_byte(0x22)],
+        threshold: 1,
+        fallback_handler: Some(Address::repeat_byte(0x23)),
+        contract_owners: Some(vec![Address::repeat_byte(0x22)]),
+    };
+    let owner = signers()[2].address();
+    let kind = ContractOwnerKind::Safe(nested);
+    let contract_owners = vec![ContractOwner { owner, kind }];
+    Around { block: 9, extensions: Some(Extensions::default()), contract_owners }
+}
+
 /// What an honest service shows: a batch that two of three owners have signed, of two needed.
 fn shown() -> Value {
     let hashes = safe::hashes(&tx(), ChainId::BASE, SAFE, SafeVersion::V1_4_1);
@@ -66,6 +85,7 @@ fn shown() -> Value {
             threshold: 2,
             owners,
             hashes,
+            around: Some(around()),
         }),
         created_at: Time::default(),
     };
@@ -102,7 +122,7 @@ fn seen() -> Seen {
             singleton: SINGLETON,
             singleton_code_hash: find_singleton(SINGLETON).unwrap().code_hash,
         })),
-        extensions: Some(Extensions::default()),
+        around: Some(around()),
         own_hash: Some(hashes.safe_tx_hash.0),
         delegate_code: Some(find_multi_send_call_only(MULTI_SEND).unwrap().code_hash),
         allowed: Some(Allowed { compose: false, device_listed: false, any_device: false }),
@@ -192,8 +212,9 @@ fn is_another_order(place: &str, value: &Value, other: &Value) -> bool {
     place == "/confirmations" && other.is_array() && sorted(value) == sorted(other)
 }
 
-/// When the service says that something happened is nothing that anybody signs, or can check.
-const TOLD_TIMES: [&str; 2] = ["/created_at", "/received_at"];
+/// When the service says that something happened, or was looked at, is nothing that anybody signs, or
+/// can check.
+const TOLD_TIMES: [&str; 3] = ["/created_at", "/received_at", "/around/block"];
 
 #[test]
 fn whatever_single_field_is_changed_is_noticed() {
