@@ -1,5 +1,7 @@
 //! Looks after a proposal that waits: is it still the right one, and can it still be executed?
 
+use std::time::Duration;
+
 use crate::{
     chain::{Chain, OwnerKind},
     clock::Time,
@@ -11,15 +13,19 @@ use crate::{
         status::Status,
         step::{Pace, Step},
     },
+    safe::packed::Part,
     store::{
         Store,
         journal::Actor,
         lease::Lease,
-        proposals::{Proposal, SafeProposal},
+        proposals::{Confirmation, Proposal, SafeProposal},
     },
 };
 
 use super::{build::ProposeError, standing_signatures};
+
+/// While signatures of contracts are among the counted: how long after a look the next one comes.
+const ASK_CONTRACTS_AGAIN: Duration = Duration::from_mins(3);
 
 /// Replaces a proposal that no longer fits, or tells what it waits for.
 pub async fn refresh(
@@ -34,9 +40,16 @@ pub async fn refresh(
     let Some(proposal) = store.proposal(request.id).await? else {
         return Ok(Step::wait("the proposal is being replaced", Pace::Backoff));
     };
-    match standing(store, chain, request, &proposal, lease, at, allowed, now).await? {
+    match standing(store, chain, (request, lease), &proposal, at, allowed, now).await? {
         Standing::Changed => Ok(Step::Changed),
-        Standing::Waits(reason) => Ok(Step::wait(reason, Pace::Woken)),
+        Standing::Waits(reason) => {
+            let given = store.confirmations(proposal.id).await?;
+            let of_contract = |one: &Confirmation| matches!(one.signature, Part::Contract { .. });
+            // Nothing tells when a contract takes its signature back.
+            let can_vanish = given.iter().any(of_contract);
+            let pace = if can_vanish { Pace::After(ASK_CONTRACTS_AGAIN) } else { Pace::Woken };
+            Ok(Step::wait(reason, pace))
+        }
         Standing::Unfit(reason) => {
             let event = Event::ProposalReplaced { proposal: proposal.id, reason };
             store.record(request.id, Some(lease), &Actor::service("propose"), &event, now).await?;
@@ -58,9 +71,8 @@ enum Standing {
 async fn standing(
     store: &Store,
     chain: &Chain,
-    request: &Request,
+    (request, lease): (&Request, &Lease),
     proposal: &Proposal,
-    lease: &Lease,
     at: BlockRef,
     allowed: Allowed,
     now: Time,

@@ -7,6 +7,7 @@ use alloy::{
     sol,
     sol_types::SolCall,
 };
+use chrono::TimeDelta;
 use countersign::{
     devnet::{Wallet, chain_scene::ChainScene},
     request::ids::{ChainId, SafeTxHash},
@@ -313,5 +314,29 @@ async fn a_contract_is_asked_in_the_name_of_the_safe() {
     assert_eq!(give(api, &id, &part(honest)).await.0, 201);
     world.sign_by(api, &id, 0).await;
     execute_and_run(&world, api, &id).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_contract_that_takes_its_signature_back_ends_the_offer_within_minutes() {
+    let world = world_of(SafeVersion::V1_4_1).await;
+    let honest = Address::repeat_byte(0xe1);
+    let code = Bytes::from(ANSWERS_SOMEBODY.to_vec());
+    world.town.chain.rpc.set_code(honest, &code).await.unwrap();
+    become_owner(&world, honest).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.proposal(&id).await;
+    let part = Part::Contract { owner: honest, data: Bytes::new() };
+    assert_eq!(give(api, &id, &part).await.0, 201);
+    world.sign_by(api, &id, 0).await;
+    api.wait_for_reason(&id, "anyone may execute").await;
+    world.town.chain.rpc.set_code(honest, &hex!("60006000fd").into()).await.unwrap();
+    // Such a block wakes nobody.
+    world.mine(1).await;
+    world.clock.pass(TimeDelta::minutes(4));
+    let replaced = api.last_told(&id, "proposal_replaced").await;
+    assert!(replaced["reason"].as_str().unwrap().contains("takes its signature back"));
     running.stop().await;
 }
