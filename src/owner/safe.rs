@@ -4,7 +4,7 @@
 use alloy::primitives::{Address, U256};
 
 use super::Call;
-use crate::safe::{Operation, SafeTx, SafeVersion, multisend};
+use crate::safe::{Operation, SafeTx, SafeVersion, multisend, packed::Part, signature::LENGTH};
 
 /// Why calls cannot become a transaction of a Safe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,11 +51,17 @@ pub fn propose(
 
 /// The gas limit to execute with, where an estimate would be too low: before 1.3.0 the Safe's own
 /// transaction succeeds also when its calls run out of gas, and the least gas that does is what
-/// nodes find. Enough for additions to any known app.
+/// nodes find. Enough for additions to any known app, and for the contracts among the owners, which
+/// are asked whether they signed: those that are Safes check a signature for each 65 bytes of theirs,
+/// and others may do as they like. What is not used costs nothing.
 #[must_use]
-pub fn gas_limit(version: SafeVersion, calls: usize, signatures: usize) -> Option<u64> {
-    let (calls, signatures) = (calls as u64, signatures as u64);
-    version.failure_spends_nonce().then_some(200_000 + 200_000 * calls + 20_000 * signatures)
+pub fn gas_limit(version: SafeVersion, calls: usize, signatures: &[Part]) -> Option<u64> {
+    let of_signature = |part: &Part| match part {
+        Part::Key(_) | Part::ApprovedHash(_) => 20_000,
+        Part::Contract { data, .. } => 300_000 + 20_000 * data.len().div_ceil(LENGTH) as u64,
+    };
+    let signatures: u64 = signatures.iter().map(of_signature).sum();
+    version.failure_spends_nonce().then_some(200_000 + 200_000 * calls as u64 + signatures)
 }
 
 #[cfg(test)]
@@ -98,8 +104,17 @@ mod tests {
 
     #[test]
     fn where_an_estimate_would_spend_the_nonce_a_limit_is_told() {
-        assert_eq!(gas_limit(SafeVersion::V1_2_0, 2, 3), Some(660_000));
-        assert_eq!(gas_limit(SafeVersion::V1_3_0, 2, 3), None);
+        let owner = Address::repeat_byte(3);
+        let approved = Part::ApprovedHash(owner);
+        let of_contract = |bytes| Part::Contract { owner, data: vec![0; bytes].into() };
+        let limit = |version, parts: &[Part]| gas_limit(version, 2, parts);
+        let three = [approved.clone(), approved.clone(), approved];
+        assert_eq!(limit(SafeVersion::V1_2_0, &three), Some(660_000));
+        assert_eq!(limit(SafeVersion::V1_3_0, &three), None);
+        // What the contract spends when it is asked comes on top.
+        assert_eq!(limit(SafeVersion::V1_2_0, &[of_contract(0)]), Some(900_000));
+        assert_eq!(limit(SafeVersion::V1_2_0, &[of_contract(130)]), Some(940_000));
+        assert_eq!(limit(SafeVersion::V1_2_0, &[of_contract(131)]), Some(960_000));
     }
 
     #[test]

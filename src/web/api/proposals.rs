@@ -197,10 +197,11 @@ fn execution(
         return None;
     }
     let signatures = pack(&given).ok()?;
+    let parts: Vec<Part> = given.into_iter().map(|(_, part)| part).collect();
     Some(ExecutionCall {
         to: proposal.owner,
         data: safe.tx.exec_calldata(&signatures),
-        gas_limit: owner::safe::gas_limit(safe.version, proposal.writes.len(), given.len()),
+        gas_limit: owner::safe::gas_limit(safe.version, proposal.writes.len(), &parts),
     })
 }
 
