@@ -1,7 +1,7 @@
 //! What is shown, by the service or in a file, as far as it reads. Nothing of it is believed.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
 };
 
@@ -179,9 +179,17 @@ fn request_in(url: &Url) -> Option<(Url, RequestId)> {
     Some((root, id))
 }
 
+/// Reads standard input, or a regular file: a pipe or a device may never end, and a pipe never begin.
 fn read_file(name: &str) -> io::Result<String> {
-    let source: Box<dyn Read> =
-        if name == "-" { Box::new(io::stdin()) } else { Box::new(File::open(name)?) };
+    let source: Box<dyn Read> = if name == "-" {
+        Box::new(io::stdin())
+    } else {
+        if !fs::metadata(name)?.is_file() {
+            let text = "it is no regular file: to read from a pipe, give - and pipe into this";
+            return Err(io::Error::other(text));
+        }
+        Box::new(File::open(name)?)
+    };
     let mut text = String::new();
     source.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {
@@ -195,6 +203,22 @@ mod tests {
     use super::*;
 
     const ID: &str = "019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11";
+
+    #[test]
+    fn only_a_regular_file_of_a_proposals_size_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (fifo, long, short) = (place("fifo"), place("long"), place("short"));
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        File::create(&long).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
+        fs::write(&short, "{}").unwrap();
+        assert_eq!(read_file(&short).unwrap(), "{}");
+        // It would wait for a writer for ever.
+        assert!(read_file(&fifo).unwrap_err().to_string().contains("no regular file"));
+        assert!(read_file("/dev/zero").unwrap_err().to_string().contains("no regular file"));
+        assert!(read_file(&long).unwrap_err().to_string().contains("too long"));
+    }
 
     #[test]
     fn a_page_of_a_request_names_it_and_its_service() {
