@@ -42,6 +42,12 @@ pub enum ConfirmError {
     )]
     NotOwner { signer: Address },
     #[error(
+        "this is a signature that the owner {owner} made with eth_sign, and its v says EIP-712: send it \
+         again with {v} ({v:#04x}) as its last byte, in place of {given} ({given:#04x}), or sign the \
+         EIP-712 document"
+    )]
+    UnmarkedEthSign { owner: Address, given: u8, v: u8 },
+    #[error(
         "{owner} has not approved this transaction on chain, as far as the newest block tells: an \
          approval counts once `approveHash` is in a block"
     )]
@@ -115,6 +121,22 @@ pub async fn confirm(
 }
 
 impl Scene<'_> {
+    /// Who is no owner. Many tools write 27 or 28 for `eth_sign` too: then an owner did sign, and what
+    /// was sent says that somebody else did. It is not put right here: what is kept is what was sent.
+    fn stranger(&self, part: &Part, signer: Address) -> ConfirmError {
+        let Part::Key(signature) = part else { return ConfirmError::NotOwner { signer } };
+        let other = signature.as_eth_sign();
+        match other.recover(self.content.hashes.safe_tx_hash) {
+            Ok(owner) if other != *signature && self.state.owners.contains(&owner) => {
+                if !self.content.version.takes_eth_sign() {
+                    return ConfirmError::EthSign(self.content.version);
+                }
+                ConfirmError::UnmarkedEthSign { owner, given: signature.v(), v: other.v() }
+            }
+            _ => ConfirmError::NotOwner { signer },
+        }
+    }
+
     /// The owner whose signature this is. Who is no owner is not even asked.
     async fn owner_of(&self, part: &Part) -> Result<Address, ConfirmError> {
         let (content, hash) = (self.content, self.content.hashes.safe_tx_hash);
@@ -128,7 +150,7 @@ impl Scene<'_> {
             Part::ApprovedHash(owner) | Part::Contract { owner, .. } => *owner,
         };
         if !self.state.owners.contains(&owner) {
-            return Err(ConfirmError::NotOwner { signer: owner });
+            return Err(self.stranger(part, owner));
         }
         match part {
             Part::Key(_) => {}

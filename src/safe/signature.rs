@@ -117,6 +117,18 @@ impl OwnerSignature {
         if self.v > 30 { SignatureKind::EthSign } else { SignatureKind::Eip712 }
     }
 
+    /// The same numbers, read as made with `eth_sign`: with 31 or 32 where 27 or 28 stands.
+    #[must_use]
+    pub fn as_eth_sign(&self) -> Self {
+        if self.kind() == SignatureKind::EthSign { *self } else { Self { v: self.v + 4, ..*self } }
+    }
+
+    /// The last byte, which tells the kind.
+    #[must_use]
+    pub fn v(&self) -> u8 {
+        self.v
+    }
+
     /// Who made this signature, if it is one over this transaction. Any 65 bytes recover to *some*
     /// address: the answer is worth something only when that address is an owner.
     ///

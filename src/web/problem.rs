@@ -163,6 +163,9 @@ impl From<ConfirmError> for Problem {
             ConfirmError::Signature(_) | ConfirmError::EthSign(_) | ConfirmError::Duplicate(_) => {
                 Self::of_field("signature", text)
             }
+            ConfirmError::UnmarkedEthSign { .. } => {
+                Self { code: "unmarked-eth-sign", ..Self::of_field("signature", text) }
+            }
             ConfirmError::NotApproved { .. } => {
                 Self { code: "not-approved-on-chain", ..Self::of_field("signature", text) }
             }

@@ -246,6 +246,12 @@ async fn every_spelling_of_a_signature_is_packed_as_the_contract_takes_it() {
     ledger[64] -= 27;
     // As `eth_sign` and `personal_sign` make it.
     let mut message = owners[1].signer().sign_message_sync(hash.0.as_slice()).unwrap().as_bytes();
+    // Without the mark of its kind it is told from a foreigner's, and not put right.
+    let unmarked = api.confirm(&id, &alloy::hex::encode_prefixed(message)).await;
+    assert_eq!((unmarked.status, &unmarked.body["code"]), (422, &"unmarked-eth-sign".into()));
+    let last = message[64] + 4;
+    assert!(unmarked.text.contains(&format!("with {last} ({last:#04x})")), "{}", unmarked.text);
+    assert_eq!(api.proposal(&id).await["confirmations"], Value::Array(vec![]));
     message[64] += 4;
     let plain = owners[0].sign(hash).to_bytes();
     for (given, signature) in [ledger, message, plain].iter().enumerate() {
