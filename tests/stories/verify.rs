@@ -186,7 +186,9 @@ async fn a_batch_file_is_verified_by_its_calls() {
     let file = file.to_str().unwrap();
     let told = verify(&world, api, "http://127.0.0.1:9", file, &[]).await;
     assert_eq!(told.code, 0, "{told:?}");
-    assert!(told.out.contains("owns the app") && told.out.contains("binds neither"), "{told:?}");
+    for part in ["owns the app", "binds neither", "no module and no guard", "fallback handler"] {
+        assert!(told.out.contains(part), "{part}: {told:?}");
+    }
 
     batch["transactions"][1]["to"] = json!("0x1234567890123456789012345678901234567890");
     std::fs::write(file, batch.to_string()).unwrap();

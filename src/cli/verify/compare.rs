@@ -133,7 +133,12 @@ pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report
         hashes,
         calls: decoded.calls,
         warnings: decoded.warnings,
-        notes: safe_tx.as_ref().map(|_| version.notes()).unwrap_or_default(),
+        // A batch file names no version: only the chain knows the Safe's.
+        notes: if safe_tx.is_some() || seen.is_some_and(|seen| seen.safe().is_some()) {
+            version.notes()
+        } else {
+            vec![]
+        },
         differences: vec![],
         unknown_fields: vec![],
         checks: vec![],

@@ -85,6 +85,7 @@ fn of_chain(
         }
         (OwnerKind::Safe(safe), None) if said.batch.is_some() => {
             checks.extend(published_code(safe));
+            checks.extend(seen.around.iter().flat_map(extensions));
             checks.push(Check::new(
                 Verdict::Note,
                 "a batch file binds neither a nonce nor the Safe: Safe{Wallet} makes the \
