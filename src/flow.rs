@@ -268,6 +268,9 @@ impl Service {
         let step = match look(store, chain, request, lease, now).await? {
             Look::Settled(step) => step,
             Look::Missing { at, allowed } if request.status() == Status::Prepared => {
+                if let Some(mailbox) = self.mailbox_to_ask(request) {
+                    propose::look_into_queue(store, chain, mailbox, request, at, now).await;
+                }
                 propose::propose(store, chain, request, lease, at, allowed, now).await?
             }
             Look::Missing { at, allowed } => {

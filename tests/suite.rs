@@ -46,6 +46,7 @@ mod stories {
     mod mailbox_scene;
     mod main_job;
     mod nested_safes;
+    mod nonces;
     mod operator;
     mod phala_cli;
     mod relayer;

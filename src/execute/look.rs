@@ -82,7 +82,8 @@ pub async fn look(
         Estimate::Gas(gas) => gas,
         Estimate::Reverts => return Ok(Err(Why::NodeRefuses(at.number))),
     };
-    let least = least_gas(safe.version, proposal.writes.len(), good.len());
+    let parts: Vec<Part> = good.into_iter().map(|(_, part)| part).collect();
+    let least = least_gas(safe.version, proposal.writes.len(), &parts);
     let balance = chain.balance(payer, at).await?;
     let nonce = chain.account_nonce(payer, at).await?;
     Ok(decide::gas_limit(estimated, simulation.gas_used, least, caps).and_then(|gas_limit| {

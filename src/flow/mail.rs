@@ -13,7 +13,7 @@ use crate::{
     clock::{Clock, Time},
     config::{ChainSettings, SafeServiceSetting, Settings},
     propose::{self, Exchanged, MailError, Mailbox},
-    request::ids::RequestId,
+    request::{Request, ids::RequestId},
     safe_service::{ProposerKey, SafeService, WhatToDo, hosted_root},
     store::{
         StoreError,
@@ -36,6 +36,9 @@ const RETRY_PERSON: TimeDelta = TimeDelta::minutes(5);
 const RETRY_MAX: TimeDelta = TimeDelta::hours(1);
 /// Somebody who opens a page has it read again no more often than this.
 const VISIT: TimeDelta = TimeDelta::minutes(1);
+
+/// Tries of one proposal for which the mailbox is asked what waits.
+const ASKED_MAX: u32 = 5;
 
 /// Calls a second that Safe's hosted service allows without a key, and with a free one.
 const HOSTED_RATE: NonZeroU32 = NonZeroU32::new(2).unwrap();
@@ -129,6 +132,14 @@ impl Service {
     async fn exchange(&self, mailbox: &Mailbox, mailing: &Mailing) -> Result<Exchanged, MailError> {
         let chain = self.chains.get(mailbox.service.chain())?;
         propose::exchange(&self.store, chain, mailbox, mailing, self.clock.now()).await
+    }
+
+    /// The mailbox that is asked before a nonce is chosen. One that cannot be proposed is tried again
+    /// for as long as it takes, and the mailbox is not asked each time.
+    pub(super) fn mailbox_to_ask(&self, request: &Request) -> Option<&Mailbox> {
+        let mailbox =
+            self.mailboxes.iter().find(|mailbox| mailbox.service.chain() == request.chain);
+        mailbox.filter(|_| request.attempts < ASKED_MAX)
     }
 
     /// A signature was given here: the mailbox gets it soon.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{dstack::Write, request::ids::AppId};
 
 mod acted;
+pub mod nonce;
 pub mod safe;
 pub mod text;
 pub mod trace;

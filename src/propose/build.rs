@@ -7,7 +7,7 @@ use crate::{
     chain::{Chain, ChainError, ContractKind, OwnerKind, SafeState},
     clock::Time,
     dstack::Write,
-    owner::{self, Call, Route},
+    owner::{self, Call, Route, nonce},
     request::{
         Request,
         event::Event,
@@ -77,7 +77,7 @@ pub async fn propose(
     match &kind {
         OwnerKind::Safe(state) if proposal.route.builds_transaction() => {
             let (safe, warnings) =
-                safe_proposal(store, chain, request, state, &proposal.writes, at).await?;
+                safe_proposal(store, chain, request, state, &proposal.writes, (at, now)).await?;
             proposal.safe = Some(safe);
             proposal.warnings = warnings;
         }
@@ -111,7 +111,7 @@ async fn safe_proposal(
     request: &Request,
     state: &SafeState,
     writes: &[Write],
-    at: BlockRef,
+    (at, now): (BlockRef, Time),
 ) -> Result<(SafeProposal, Vec<Warning>), ProposeError> {
     let singleton = deployments::find_singleton(state.singleton);
     if singleton.is_some_and(|known| known.set == Set::Zksync) {
@@ -120,8 +120,9 @@ async fn safe_proposal(
     let calls: Vec<Call> = writes.iter().map(|write| Call::of_write(request.app, write)).collect();
     let multi_send =
         if calls.len() > 1 { multi_send(chain, state, at).await? } else { Address::ZERO };
-    let queued = store.queued_nonces(request.chain, state.address, state.nonce).await?;
-    let nonce = first_free(state.nonce, &queued);
+    let ours = store.queued_nonces(request.chain, state.address, state.nonce).await?;
+    let foreign = store.foreign_queue(request.chain, state.address, state.nonce, now).await?;
+    let (nonce, nonce_choice) = nonce::next_free(state.nonce, &ours, &foreign);
     let tx = owner::safe::propose(&calls, multi_send, U256::from(nonce))?;
     let hashes = safe::hashes(&tx, request.chain, state.address, state.version);
     let mut warnings = warnings(&tx, request, state, writes);
@@ -130,17 +131,13 @@ async fn safe_proposal(
         version: state.version,
         tx,
         nonce,
+        nonce_choice,
         threshold: state.threshold,
         owners: state.owners.clone(),
         hashes,
         around: Some(chain.around(state, at).await?),
     };
     Ok((proposal, warnings))
-}
-
-/// The first nonce from `next` on that is not in `queued`, which is sorted.
-fn first_free(next: u64, queued: &[u64]) -> u64 {
-    queued.iter().fold(next, |free, taken| if *taken == free { free + 1 } else { free })
 }
 
 fn warnings(tx: &SafeTx, request: &Request, state: &SafeState, writes: &[Write]) -> Vec<Warning> {

@@ -2,8 +2,9 @@
 
 use alloy::primitives::Address;
 
+use super::queue::what_it_is;
 use crate::{
-    safe::{SafeTx, signature::SignatureKind},
+    safe::signature::SignatureKind,
     safe_service::{Execution, MailTransaction},
     store::proposals::Confirmation,
 };
@@ -36,7 +37,7 @@ impl Said {
             ));
         }
         if let Some(other) = others.first() {
-            let (hash, what) = (other.hash, self.what_it_is(&other.tx));
+            let (hash, what) = (other.hash, what_it_is(&other.tx, self.safe));
             return Some(format!(
                 "in Safe's mailbox {what} stands at nonce {nonce} too, {hash}: only one of the two \
                  can be executed. Sign and execute this one, or end the request with `countersign \
@@ -67,16 +68,6 @@ impl Said {
             )
         }
     }
-
-    /// An empty call of the Safe to itself is how its web application rejects.
-    fn what_it_is(&self, tx: &SafeTx) -> &'static str {
-        let rejects = tx.to == self.safe && tx.value.is_zero() && tx.data.is_empty();
-        if rejects {
-            "a rejection (an empty call of the Safe to itself)"
-        } else {
-            "another transaction"
-        }
-    }
 }
 
 /// That signatures are not in the mailbox, and why.
@@ -98,7 +89,7 @@ mod tests {
     use crate::{
         owner::Call,
         request::ids::{SafeTxHash, TxHash},
-        safe::{Operation, OwnerSignature},
+        safe::{Operation, OwnerSignature, SafeTx},
         safe_service::Confirmations,
     };
 
@@ -155,7 +146,7 @@ mod tests {
                 Some(ours.clone()),
                 vec![mail(app, None)],
                 false,
-                "another transaction stands at nonce 12",
+                "a call of 0x0606060606060606060606060606060606060606 stands at nonce 12",
                 "only one",
             ),
             (None, vec![], true, "was deleted", "sign it here"),

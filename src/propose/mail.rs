@@ -17,10 +17,12 @@ use url::Url;
 use super::{
     confirm::{ConfirmError, confirm},
     hint::{Said, left_at_home},
+    queue,
 };
 use crate::{
-    chain::{Chain, ChainError},
+    chain::{Chain, ChainError, OwnerKind},
     clock::Time,
+    owner::nonce::ForeignQueued,
     request::{Request, ids::SafeTxHash},
     safe::{self, OwnerSignature, packed::Part, signature::SignatureKind},
     safe_service::{
@@ -164,10 +166,40 @@ impl Talk<'_> {
         if ours.is_some() || done.is_posted && !was_posted {
             self.give(&given, &known, &mut done).await?;
         }
+        match self.note_foreign(&there).await {
+            // The rest of the exchange went well.
+            Err(MailError::Service(problem)) => done.problem = Some(problem),
+            result => result?,
+        }
         let is_deleted = was_posted && ours.is_none();
         let said = Said { nonce: self.content.nonce, safe: self.account.safe, is_deleted };
         done.hint = said.hint(ours.as_ref(), &there).or_else(|| left_at_home(&given));
         Ok(done)
+    }
+
+    /// Notes what others have at our nonce, and before it while something is.
+    async fn note_foreign(&self, there: &[MailTransaction]) -> Result<(), MailError> {
+        let (safe, nonce) = (self.account.safe, self.content.nonce);
+        let listed: Vec<ForeignQueued> = there
+            .iter()
+            .filter(|mail| mail.execution.is_none())
+            .filter_map(|mail| {
+                let signers: Vec<Address> =
+                    mail.confirmations.signed.iter().map(|(owner, _)| *owner).collect();
+                queue::foreign(mail.hash, &mail.tx, &signers, safe, &self.content.owners)
+            })
+            .collect();
+        let (store, now) = (self.store, self.now);
+        store.note_foreign_queue(self.account.chain, safe, nonce..=nonce, &listed, now).await?;
+        let at = self.chain.head().await?.block;
+        let OwnerKind::Safe(state) = self.chain.owner_kind(safe, at).await? else {
+            return Ok(());
+        };
+        // What comes first needs no second call.
+        if nonce > state.nonce {
+            queue::read_queue(store, self.mailbox, &state, now).await?;
+        }
+        Ok(())
     }
 
     /// Takes the mailbox's signatures over, by the same check as those given by hand.

@@ -5,10 +5,12 @@ mod build;
 mod confirm;
 mod hint;
 mod mail;
+mod queue;
 mod refresh;
 mod standing_signatures;
 
 pub use build::{ProposeError, propose, route, singleton_warning};
 pub use confirm::{ConfirmError, confirm};
 pub use mail::{Exchanged, MailError, Mailbox, exchange};
+pub use queue::look_into_queue;
 pub use refresh::refresh;

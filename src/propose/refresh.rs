@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     chain::{Chain, OwnerKind},
     clock::Time,
+    owner::nonce::{self, ForeignQueued, NonceChoice, is_respected},
     request::{
         Request,
         event::{Event, waits_for_signatures},
@@ -15,7 +16,7 @@ use crate::{
     },
     safe::packed::Part,
     store::{
-        Store,
+        Store, StoreError,
         journal::Actor,
         lease::Lease,
         proposals::{Confirmation, Proposal, SafeProposal},
@@ -106,10 +107,11 @@ async fn standing(
     if (state.threshold, &state.owners) != (safe.threshold, &safe.owners) {
         return unfit("the owners of the Safe, or how many of them must sign, changed".into());
     }
-    let queued = store.queued_nonces(proposal.chain, owner, state.nonce).await?;
-    if safe.nonce > state.nonce && queued.first() == Some(&safe.nonce) {
+    let ours = store.queued_nonces(proposal.chain, owner, state.nonce).await?;
+    let foreign = store.foreign_queue(proposal.chain, owner, state.nonce, now).await?;
+    if is_behind_nothing(store, proposal, safe, state.nonce, &ours, &foreign).await? {
         let first = state.nonce;
-        return unfit(format!("nonce {first} of the Safe comes first, and nothing here uses it"));
+        return unfit(format!("nonce {first} of the Safe comes first, and nothing known uses it"));
     }
     // Signers are shown who needs no signature of theirs, and what nested owners sign, as it is now.
     let around = chain.around(&state, at).await?;
@@ -122,14 +124,53 @@ async fn standing(
         standing_signatures::Told::Approvals => return Ok(Standing::Changed),
         standing_signatures::Told::Gone(why) => return unfit(why),
     }
+    let comes_first = nonce::comes_first(state.nonce, safe.nonce, &ours, &foreign);
+    let rival = nonce::collides(safe.nonce, &foreign);
+    let told = |words: String| match &rival {
+        Some(rival) => format!("{words}; {rival}"),
+        None => words,
+    };
     if request.status() == Status::Approved {
-        return Ok(Standing::Waits(match safe.nonce - state.nonce {
-            0 => "approved: anyone may execute it".to_owned(),
-            _ => format!("approved: waits until nonce {} of the Safe is used", safe.nonce - 1),
+        return Ok(Standing::Waits(match comes_first {
+            None => told("approved: anyone may execute it".into()),
+            Some(first) => {
+                let last = safe.nonce - 1;
+                told(format!("approved: waits until nonce {last} of the Safe is used: {first}"))
+            }
         }));
     }
     let given = store.confirmations(proposal.id).await?.len();
-    Ok(Standing::Waits(waits_for_signatures(given, safe.threshold)))
+    let signed = waits_for_signatures(given, safe.threshold);
+    Ok(Standing::Waits(told(match comes_first {
+        None => signed,
+        Some(first) => format!("{signed}; {first}"),
+    })))
+}
+
+/// Whether it waits for earlier nonces of which none is known to be used by anything. A nonce that
+/// the mailbox moved stays once an owner signed: a mailbox must not void signatures by what it no
+/// longer lists.
+async fn is_behind_nothing(
+    store: &Store,
+    proposal: &Proposal,
+    safe: &SafeProposal,
+    next: u64,
+    ours: &[u64],
+    foreign: &[ForeignQueued],
+) -> Result<bool, StoreError> {
+    if safe.nonce <= next {
+        return Ok(false);
+    }
+    let is_before = |nonce: &u64| *nonce < safe.nonce;
+    if ours.iter().any(is_before)
+        || foreign.iter().any(|queued| is_before(&queued.nonce) && is_respected(next, queued.nonce))
+    {
+        return Ok(false);
+    }
+    Ok(match safe.nonce_choice {
+        NonceChoice::NextFree => true,
+        NonceChoice::AfterQueue => store.confirmations(proposal.id).await?.is_empty(),
+    })
 }
 
 /// What became of a nonce that is used up.

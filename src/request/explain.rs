@@ -171,9 +171,12 @@ fn to_wait_for(status: Status, relays: bool) -> &'static str {
         }
         Status::Proposed => "the owners sign here, or act in any other way that the chain shows",
         Status::Approved if relays => {
-            "the relayer executes the approved transaction, unless anyone else does"
+            "the relayer executes the approved transaction, once no earlier nonce of the Safe is \
+             open and unless anyone else does"
         }
-        Status::Approved => "anyone executes the approved transaction",
+        Status::Approved => {
+            "anyone executes the approved transaction, once no earlier nonce of the Safe is open"
+        }
         _ => "the chain buries the execution as deep as the policy asks; then comes the commit",
     }
 }

@@ -5,6 +5,7 @@ pub mod apps;
 pub mod attempts;
 pub mod chain;
 mod dependents;
+pub mod foreign_queue;
 pub mod history;
 pub mod intake;
 pub mod journal;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::Time,
     dstack::Write,
-    owner::Route,
+    owner::{Route, nonce::NonceChoice},
     request::{
         Request,
         event::Event,
@@ -31,6 +31,7 @@ pub struct SafeProposal {
     pub version: SafeVersion,
     pub tx: SafeTx,
     pub nonce: u64,
+    pub nonce_choice: NonceChoice,
     pub threshold: u32,
     /// The owners when the proposal was made.
     pub owners: Vec<Address>,
@@ -82,6 +83,7 @@ struct Row {
     safe_version: Option<String>,
     safe_tx: Option<Json<SafeTx>>,
     nonce: Option<i64>,
+    nonce_choice: String,
     threshold: Option<i32>,
     owners: Option<Vec<Vec<u8>>>,
     domain_hash: Option<Vec<u8>>,
@@ -114,6 +116,7 @@ impl Row {
             version: version.parse().map_err(|_| missing("safe_version"))?,
             tx,
             nonce: unsigned("proposals", "nonce", self.id, self.nonce.unwrap_or(-1))?,
+            nonce_choice: self.nonce_choice.parse().map_err(|_| missing("nonce_choice"))?,
             threshold: self.threshold.ok_or_else(|| missing("threshold"))?.unsigned_abs(),
             owners: owners.collect::<Result<_, _>>()?,
             hashes: SafeTxHashes {
@@ -174,7 +177,7 @@ impl Store {
             Row,
             r#"select id, request_id, route, chain_id, owner,
                 calls as "calls: Json<Vec<Write>>", warnings as "warnings: Json<Vec<Warning>>",
-                safe_version, safe_tx as "safe_tx: Json<SafeTx>", nonce, threshold,
+                safe_version, safe_tx as "safe_tx: Json<SafeTx>", nonce, nonce_choice, threshold,
                 owners as "owners: Vec<Vec<u8>>",
                 domain_hash, message_hash, safe_tx_hash, around as "around: Json<Around>", created_at
             from proposals where request_id = $1 and replaced_at is null"#,
@@ -360,8 +363,9 @@ async fn insert(tx: &mut PgConnection, proposal: &Proposal) -> Result<(), StoreE
     sqlx::query!(
         "insert into proposals (id, request_id, route, chain_id, owner, calls, warnings,
             safe_version, safe_tx, nonce, threshold, owners, domain_hash, message_hash,
-            safe_tx_hash, around, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+            safe_tx_hash, around, created_at, nonce_choice)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+            $18)",
         proposal.id,
         proposal.request.0,
         proposal.route.name(),
@@ -379,6 +383,7 @@ async fn insert(tx: &mut PgConnection, proposal: &Proposal) -> Result<(), StoreE
         safe.map(|safe| safe.hashes.safe_tx_hash.0.to_vec()),
         safe.and_then(|safe| safe.around.as_ref()).map(Json) as _,
         proposal.created_at,
+        safe.map_or(NonceChoice::NextFree, |safe| safe.nonce_choice).name(),
     )
     .execute(&mut *tx)
     .await

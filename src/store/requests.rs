@@ -106,8 +106,8 @@ fn say(id: RequestId, actor: &Actor, event: &Event) {
 struct Work {
     /// Nobody works on it: it is due at once. A worker says at its release when to look again.
     wake: bool,
-    /// What it waits for, when that is all that changes: nobody has to look then, but a worker who
-    /// holds it may have looked before.
+    /// What it waits for, when that is all that changes: nobody has to look then, unless more than
+    /// signatures was told, or a worker holds it, who may have looked before.
     waits_for: Option<String>,
     /// It is the same try again, so that pauses keep growing.
     same_try: bool,
@@ -153,7 +153,8 @@ async fn write_facts(
             reason = $23,
             attempts = case when $21 then attempts else 0 end,
             next_try_at = case
-                when $22 or $23::text is not null and lease_token is not null
+                when $22 or $23::text is not null
+                    and (lease_token is not null or reason !~ '^[0-9]+ of [0-9]+ signatures$')
                 then least(next_try_at, $20) else next_try_at end
          where id = $1",
         id.0,

@@ -22,14 +22,14 @@ use super::mailbox_scene::stranger;
 use crate::world::{Running, World, eventually};
 
 /// A world whose chain has a mailbox.
-struct Mailed {
-    world: World,
-    emulator: SafeServiceEmulator,
+pub struct Mailed {
+    pub world: World,
+    pub emulator: SafeServiceEmulator,
 }
 
 impl Mailed {
     /// With a proposer key, a delegate of the first owner.
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let mut mailed = Self::without_proposer().await;
         let bot = stranger();
         let key = ProposerKey::from_hex(&bot.private_key().into()).unwrap();
@@ -38,7 +38,7 @@ impl Mailed {
         mailed
     }
 
-    async fn without_proposer() -> Self {
+    pub async fn without_proposer() -> Self {
         let mut world = World::new().await;
         let chain = &world.town.chain;
         let config = SafeServiceConfig {
@@ -53,7 +53,7 @@ impl Mailed {
         Self { world, emulator }
     }
 
-    fn client(&self) -> SafeService {
+    pub fn client(&self) -> SafeService {
         let throttle = Throttle::new(self.world.clock.clone(), NonZeroU32::new(10_000).unwrap());
         let root = self.emulator.root().parse().unwrap();
         let chain = self.world.town.chain.chain_id;
@@ -75,12 +75,12 @@ impl Mailed {
         self.client().add_delegate(&permission).await.unwrap();
     }
 
-    fn switch(&self, change: Value) {
+    pub fn switch(&self, change: Value) {
         self.emulator.control(serde_json::from_value(change).expect("there are such switches"));
     }
 
     /// A request that is proposed; what its owners sign.
-    async fn propose(&self, running: &Running) -> (String, SafeTxHash) {
+    pub async fn propose(&self, running: &Running) -> (String, SafeTxHash) {
         let prepared = self.world.prepare().await;
         let id = running.api.submit(&self.world.submission(&prepared)).await;
         let proposal = running.api.proposal(&id).await;
@@ -88,12 +88,12 @@ impl Mailed {
     }
 
     /// An owner signs in Safe's own tools.
-    async fn sign_there(&self, hash: SafeTxHash, owner: usize) {
+    pub async fn sign_there(&self, hash: SafeTxHash, owner: usize) {
         let signature = self.world.town.chain.owners[owner].sign(hash);
         self.client().confirm(hash, &signature).await.unwrap();
     }
 
-    async fn has(&self, hash: SafeTxHash, confirmations: usize) {
+    pub async fn has(&self, hash: SafeTxHash, confirmations: usize) {
         eventually(format!("{confirmations} confirmations in the mailbox"), async || {
             self.emulator.mail().contains(&(hash, confirmations)).then_some(())
         })
@@ -101,7 +101,7 @@ impl Mailed {
     }
 
     /// Waits until the mailbox is said to be so.
-    async fn is_told(&self, running: &Running, id: &str, place: &str, words: &str) -> Value {
+    pub async fn is_told(&self, running: &Running, id: &str, place: &str, words: &str) -> Value {
         eventually(format!("{place} with {words:?}"), async || {
             let told = running.api.request(id).await["safe_service"].clone();
             told[place].as_str().unwrap_or_default().contains(words).then_some(told)
@@ -110,7 +110,7 @@ impl Mailed {
     }
 
     /// Somebody opens the page of a request, some minutes after the mailbox was read.
-    async fn visit(&self, running: &Running, id: &str) {
+    pub async fn visit(&self, running: &Running, id: &str) {
         self.world.clock.pass(TimeDelta::minutes(2));
         assert_eq!(running.api.get(&format!("/requests/{id}")).await.status, 200);
     }
@@ -226,7 +226,9 @@ async fn the_program_tells_neither_of_its_keys_and_is_killed_without_harm() {
     mailed.switch(json!({
         "api_key": api_key,
         "swallow_next": ["propose"],
-        "fail_next": [{ "endpoint": "list", "status": 401, "body": { "detail": api_key } }],
+        "fail_next": [
+            { "endpoint": "list", "status": 401, "times": 2, "body": { "detail": api_key } },
+        ],
     }));
     let program = mailed.world.spawn_with_keys(api_key, &bot.private_key()).await;
     let prepared = mailed.world.prepare().await;

@@ -13,7 +13,7 @@ use crate::{
     clock::Time,
     compose::Compose,
     dstack::Write,
-    owner::{self, Call},
+    owner::{self, Call, nonce::NonceChoice},
     propose::{route, singleton_warning},
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
     safe::{
@@ -349,6 +349,7 @@ fn here(
                 version: version(said, seen),
                 tx: tx.clone(),
                 nonce: tx.nonce.saturating_to(),
+                nonce_choice: NonceChoice::NextFree,
                 threshold: match state {
                     Some(state) => state.threshold,
                     None => u32::deserialize(&shown["threshold"]).context("the threshold")?,

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     chain::simulate::{Answers, Change},
-    owner::{Account, Call, Route},
+    owner::{Account, Call, Route, nonce::NonceChoice},
     request::{facts::BlockRef, ids::BlockHash, ids::ChainId, samples, status::Status},
     safe::{Operation, SafeTx, SafeVersion, decode::Warning},
 };
@@ -36,7 +36,16 @@ fn proposal() -> Proposal {
         owner: SAFE,
         writes: vec![write],
         warnings: vec![],
-        safe: Some(SafeProposal { version, tx, nonce: 7, threshold: 2, owners: vec![], hashes }),
+        safe: Some(SafeProposal {
+            version,
+            tx,
+            nonce: 7,
+            nonce_choice: NonceChoice::NextFree,
+            threshold: 2,
+            owners: vec![],
+            hashes,
+            around: None,
+        }),
         created_at: request.created_at,
     }
 }

@@ -85,6 +85,8 @@ pub struct Queued {
     pub hash: SafeTxHash,
     pub nonce: u64,
     pub tx: SafeTx,
+    /// Who signed it, recovered. Whether they are owners, the chain says.
+    pub signers: Vec<Address>,
 }
 
 /// What waits at a Safe.
@@ -258,7 +260,8 @@ pub fn queue(answer: &Value, account: &Account, from: u64) -> Result<Queue, Disb
         match content(row, account) {
             Ok((tx, hash)) => match u64::try_from(tx.nonce) {
                 Ok(nonce) if nonce >= from && execution(row).is_none() => {
-                    read.transactions.push(Queued { hash, nonce, tx });
+                    let signers = signers(row, hash);
+                    read.transactions.push(Queued { hash, nonce, tx, signers });
                 }
                 // Not what was asked for: it is past, or so far ahead that it never comes.
                 _ => {}
@@ -269,6 +272,13 @@ pub fn queue(answer: &Value, account: &Account, from: u64) -> Result<Queue, Disb
     read.transactions.sort_by_key(|queued| (queued.nonce, queued.hash.0));
     read.transactions.dedup_by_key(|queued| queued.hash);
     Ok(read)
+}
+
+/// Who signed what a row shows; nobody, when that does not read.
+fn signers(row: &Value, hash: SafeTxHash) -> Vec<Address> {
+    let rows = row.get("confirmations").and_then(Value::as_array);
+    let read = rows.and_then(|rows| confirmations(rows, hash).ok()).unwrap_or_default();
+    read.signed.into_iter().map(|(owner, _)| owner).collect()
 }
 
 /// Reads the answer to "what has this nonce?": every transaction that is or was proposed with it, of

@@ -229,6 +229,14 @@ fn a_queue_keeps_what_waits_and_tells_what_it_does_not_believe() {
     let read = queue(&list, &account(), 7).unwrap();
     let nonces: Vec<_> = read.transactions.iter().map(|queued| queued.nonce).collect();
     assert_eq!((nonces, read.refused.len(), read.more), (vec![7, 8], 1, true));
+    let mut owners = [key(1).address(), key(2).address()];
+    owners.sort();
+    assert_eq!(read.transactions[0].signers, owners, "who signed is recovered");
+    let foreign = json!([{ "owner": owners[0].to_string(), "signature": sign(&key(9), hash(7)) }]);
+    let mut claimed = row(7);
+    claimed["confirmations"] = foreign;
+    let unsigned = queue(&json!({ "results": [claimed] }), &account(), 7).unwrap();
+    assert_eq!(unsigned.transactions[0].signers, [] as [Address; 0], "what is claimed is not");
     assert_eq!(next_nonce(&read, 7), 9);
     assert_eq!(next_nonce(&Queue::default(), 7), 7);
     assert_eq!(next_nonce(&read, 12), 12, "the chain is ahead of the mailbox");

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     dstack::Write,
-    owner::{Call, Route},
+    owner::{Call, Route, nonce::NonceChoice},
     request::{
         LivePreparation, Request,
         facts::Facts,
@@ -61,6 +61,7 @@ pub fn proposal() -> Proposal {
             version: SafeVersion::V1_4_1,
             tx,
             nonce: 7,
+            nonce_choice: NonceChoice::NextFree,
             threshold: 2,
             owners: vec![Address::repeat_byte(1), Address::repeat_byte(2)],
             hashes,

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     chain::{OwnerKind, SafeState},
     cli::verify::said::Wanted,
-    owner::{self, Route},
+    owner::{self, Route, nonce::NonceChoice},
     request::{
         facts::BlockRef,
         ids::{BlockHash, ChainId},
@@ -82,6 +82,7 @@ fn shown() -> Value {
             version: SafeVersion::V1_4_1,
             tx: tx(),
             nonce: 7,
+            nonce_choice: NonceChoice::NextFree,
             threshold: 2,
             owners,
             hashes,
