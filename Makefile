@@ -21,7 +21,7 @@ COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ := target/fuzz
 # What libFuzzer drives. They share the time.
-FUZZ_TARGETS := reads multisend signature batch_file
+FUZZ_TARGETS := reads multisend signature batch_file mailbox
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-rust test-contracts lint fmt bench fuzz sim tools peers sqlx fixtures clean prerequisites

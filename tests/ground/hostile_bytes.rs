@@ -4,7 +4,8 @@
 use crate::world::{
     hostile_bytes::{
         Outcome, a_batch_file_means_what_its_checksum_covers,
-        a_batch_is_read_only_as_it_would_be_written, a_signature_is_what_its_bytes_say,
+        a_batch_is_read_only_as_it_would_be_written, a_mailbox_is_believed_for_what_it_can_prove,
+        a_signature_is_what_its_bytes_say,
     },
     tamper::choices,
 };
@@ -44,4 +45,10 @@ fn a_signature_of_any_bytes_is_what_they_say() {
 fn a_batch_file_of_any_bytes_means_what_its_checksum_covers() {
     let bytes = |seed| choices(seed, BYTES);
     assert_both(taken(a_batch_file_means_what_its_checksum_covers, bytes));
+}
+
+#[test]
+fn a_mailbox_of_any_bytes_is_believed_for_what_it_can_prove() {
+    let bytes = |seed| choices(seed, BYTES);
+    assert_both(taken(a_mailbox_is_believed_for_what_it_can_prove, bytes));
 }

@@ -2,19 +2,23 @@
 //! would have written so. libFuzzer drives these (`fuzz/`), and so does the suite
 //! (`tests/ground/hostile_bytes.rs`).
 
-use alloy::primitives::{Address, B256, Bytes, U256};
+use std::collections::BTreeSet;
+
+use alloy::primitives::{Address, B256, Bytes, U256, address};
 use countersign::{
     owner::Call,
     request::ids::{ChainId, SafeTxHash},
     safe::{
-        BatchFile, OwnerSignature,
+        self, BatchFile, OwnerSignature, SafeTx, SafeVersion,
         batch_file::{self, Batch},
         multisend::{self, MAX_CALLS},
         signature::LENGTH,
     },
+    safe_service::{self, Account, Confirmations},
 };
+use serde_json::{Value, json};
 
-use super::tamper::Choices;
+use super::tamper::{Choices, tampered};
 
 /// What a run came to, so that a driver can tell that it tests something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,93 @@ fn written(batch: &Batch, safe: Address) -> String {
     let (chain, calls, created_at_ms) = (batch.chain, batch.calls.as_slice(), 1);
     let file = BatchFile { chain, safe, name: "", description: "", created_at_ms, calls };
     file.to_json().to_string()
+}
+
+/// The Safe whose mailbox is read.
+const MAILBOX: Account = Account {
+    chain: ChainId::BASE,
+    safe: address!("F71902B32C9854DB8d6f70Afa6Dcf685F7df8d79"),
+    version: SafeVersion::V1_4_1,
+};
+
+/// What a Safe Transaction Service answers: whatever stands in it, only the transaction that was asked
+/// for is believed, and only signatures of it.
+pub fn a_mailbox_is_believed_for_what_it_can_prove(bytes: &[u8]) -> Outcome {
+    let mut choices = Choices(bytes);
+    let honest = honest_row();
+    let asked: SafeTxHash = HONEST_HASH.parse().expect("it is a hash");
+    let page = json!({ "count": 1, "next": null, "previous": null, "results": [honest] });
+    let answer = if choices.byte() % 2 == 0 { honest } else { page };
+    let Ok(answer) = serde_json::from_str::<Value>(&tampered(&mut choices, answer)) else {
+        return Outcome::Refused;
+    };
+    let hash =
+        |tx: &SafeTx| safe::hashes(tx, MAILBOX.chain, MAILBOX.safe, MAILBOX.version).safe_tx_hash;
+    let proven = |given: &Confirmations| {
+        let owners: BTreeSet<_> = given.signed.iter().map(|(owner, _)| owner).collect();
+        assert_eq!(owners.len(), given.signed.len(), "an owner counts once");
+        for (owner, signature) in &given.signed {
+            assert_eq!(signature.recover(asked).as_ref(), Ok(owner));
+        }
+    };
+    let mut outcome = Outcome::Refused;
+    if let Ok(mail) = safe_service::transaction(&answer, &MAILBOX, asked) {
+        assert_eq!((mail.hash, hash(&mail.tx)), (asked, asked));
+        proven(&mail.confirmations);
+        outcome = Outcome::Taken;
+    }
+    if let Ok(given) = safe_service::signatures(&answer, asked) {
+        proven(&given);
+    }
+    if let Ok(queue) = safe_service::queue(&answer, &MAILBOX, 3) {
+        for queued in &queue.transactions {
+            assert_eq!(
+                (queued.hash, U256::from(queued.nonce)),
+                (hash(&queued.tx), queued.tx.nonce)
+            );
+            assert!(queued.nonce >= 3);
+        }
+        assert!(queue.transactions.is_sorted_by_key(|queued| queued.nonce));
+        if !queue.transactions.is_empty() {
+            outcome = Outcome::Taken;
+        }
+    }
+    for mail in safe_service::at_nonce(&answer, &MAILBOX, 7, asked).unwrap_or_default() {
+        assert_eq!((mail.hash, mail.tx.nonce), (hash(&mail.tx), U256::from(7)));
+    }
+    drop(safe_service::delegates(&answer));
+    outcome
+}
+
+const HONEST_HASH: &str = "0xf06feb38a54fade21add77027f95395f6ece565b2aa69ce1867b2a53e577eb8f";
+const FIRST_SIGNATURE: &str = "0xaf24a1f77c3ff982908e453cb3a458dfe1cd75ef26fdf92b2b32e31fd4147570\
+    3f3988ce57f07edcbcfc35d9741296c27c634496ce1a4835173eb12d383960441c";
+const SECOND_SIGNATURE: &str = "0x04f34ef6c392ecbcbac9ba0fdc87f77fae438450b0cfd35b63cb1a714c7dda04\
+    7070fe7144b0fbaad44b8596b0d5b45da76f939733c78e9f0ed57fce80642b6c1c";
+
+/// A transaction as the service shows it, signed by the keys 0x01…01 and 0x02…02.
+fn honest_row() -> Value {
+    let confirmation = |owner: &str, signature: &str| {
+        json!({
+            "owner": owner, "submissionDate": "2026-11-21T01:50:34Z", "transactionHash": null,
+            "signature": signature, "signatureType": "EOA",
+        })
+    };
+    json!({
+        "safe": MAILBOX.safe.to_string(), "to": "0x9641d764fc13c8B624c04430C7356C1C7C8102e2",
+        "value": "0", "data": "0x8d80ff0a", "operation": 1, "gasToken": Address::ZERO.to_string(),
+        "safeTxGas": "0", "baseGas": "0", "gasPrice": "0",
+        "refundReceiver": Address::ZERO.to_string(), "nonce": "7",
+        "executionDate": null, "submissionDate": "2026-11-21T01:50:34Z", "blockNumber": null,
+        "transactionHash": null, "safeTxHash": HONEST_HASH, "proposer": MAILBOX.safe.to_string(),
+        "isExecuted": false, "isSuccessful": null, "origin": "{}", "dataDecoded": null,
+        "confirmationsRequired": 2,
+        "confirmations": [
+            confirmation("0x1a642f0E3c3aF545E7AcBD38b07251B3990914F1", FIRST_SIGNATURE),
+            confirmation("0x5050A4F4b3f9338C3472dcC01A87C76A144b3c9c", SECOND_SIGNATURE),
+        ],
+        "trusted": true, "signatures": null,
+    })
 }
 
 fn address(choices: &mut Choices<'_>) -> Address {

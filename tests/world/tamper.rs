@@ -58,7 +58,7 @@ pub fn corrupt(endpoint: &Endpoint, choices: &[u8]) -> Given {
 }
 
 /// The text of an answer after up to four mutations; now and then it is no JSON any more.
-fn tampered(choices: &mut Choices<'_>, mut answer: Value) -> String {
+pub fn tampered(choices: &mut Choices<'_>, mut answer: Value) -> String {
     for _ in 0..=choices.below(4) {
         mutate_somewhere(choices, &mut answer);
     }
