@@ -308,7 +308,15 @@ impl Service {
         let request = Request { facts, ..request.clone() };
         let suspect = self.store.is_suspect(&request).await?;
         match plan(&request, suspect, self.means(), now) {
-            Plan::Commit { renew: false } => self.commit(&request, Some(seen), lease).await,
+            Plan::Commit { renew: false } => {
+                match self.commit(&request, Some(seen), lease).await {
+                    // A person is asked once it is registered.
+                    Err(error) if error.for_a_person().is_some() => {
+                        Ok(Step::wait(chain_of(&error), Pace::Backoff))
+                    }
+                    done => done,
+                }
+            }
             _ => Ok(Step::wait(WAITS_FOR_DEPTH, Pace::Woken)),
         }
     }

@@ -80,7 +80,10 @@ fn choice(page: Page, candidates: &Value, id: RequestId) -> Page {
     } else {
         page.table(vec!["instance", "name", "status", "node", "created"], rows)
     };
-    page.line(format!("if none of them is: countersign settle {id} --as none --reason TEXT"))
+    page.line(format!(
+        "if none of them is, so that it is committed again: countersign settle {id} --as none \
+         --reason TEXT"
+    ))
 }
 
 fn one(candidate: &Value) -> Vec<Cell> {
@@ -320,7 +323,7 @@ mod tests {
         Which instance is its replica?
         INSTANCE  NAME   STATUS    NODE  CREATED
         9f8e      app-2  starting  6     2026-11-21 12:00:00 UTC
-          if none of them is: countersign settle 00000000-0000-0000-0000-000000000000 --as none --reason TEXT
+          if none of them is, so that it is committed again: countersign settle 00000000-0000-0000-0000-000000000000 --as none --reason TEXT
         ");
         let unread = shown(json!({ "instances": [], "problem": "no answer \u{1b}[31m" }));
         assert!(unread.contains("they cannot be read now: no answer ?[31m"), "{unread}");

@@ -119,6 +119,9 @@ pub async fn begin(
             let reason = "another commit of the same app is under way";
             return Ok(Step::wait(reason, Pace::After(APP_BUSY_PAUSE)));
         }
+        Err(error @ StartError::OtherToken) => {
+            return Ok(Step::wait(error.to_string(), Pace::After(Duration::ZERO)));
+        }
         Err(StartError::Store(error)) => return Err(error.into()),
     };
     // An earlier attempt that seemed to have had no effect may have had it late: then its replica is

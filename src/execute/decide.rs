@@ -259,6 +259,14 @@ pub fn raised(before: Fees, present: Fees, caps: RelayerCaps) -> Result<Fees, Wh
     Err(Why::NoRoom(gwei(caps.max_fee)))
 }
 
+/// What to offer for a transaction that frees the nonce of one that is in no block. Where the caps
+/// leave no room it is offered all they allow: nodes that still know the other refuse it, and those
+/// that have forgotten it, which is when the nonce would be stuck for good, take it.
+pub fn freed(before: Fees, present: Fees, caps: RelayerCaps) -> Fees {
+    raised(before, present, caps)
+        .unwrap_or(Fees { max: caps.max_fee, tip: present.tip.min(caps.max_fee) })
+}
+
 /// How much gas to give: a quarter more than nodes and simulation found, and never less than a Safe
 /// needs that spends its nonce when its calls run out of gas.
 pub fn gas_limit(

@@ -33,13 +33,24 @@ pub async fn tend(
     {
         return settle(relayer, one, deep).await;
     }
-    if chain.account_nonce(one.relayer, at).await? > one.relayer_nonce {
+    let next = chain.account_nonce(one.relayer, at).await?;
+    if next > one.relayer_nonce {
         // It is in a block, and only depth is missing.
+        return Ok(false);
+    }
+    let said = relayer.store.relayer_said(one.proposal).await?;
+    // Whether there is room takes a simulation to say, and stays the same for a while.
+    let is_rested = said.is_none_or(|said| relayer.now - said.looked_at >= RESEND_AFTER);
+    if next < one.relayer_nonce {
+        if is_rested {
+            close_gap(relayer, one, next).await?;
+        }
         return Ok(false);
     }
     let Some(last) = one.transactions.last() else { return Ok(false) };
     let is_wanted = is_wanted(relayer, one, at).await?;
     if relayer.now - last.signed_at >= REPLACE_AFTER
+        && is_rested
         && one.relayer == relayer.address()
         && replace(relayer, one, last, is_wanted, at).await?
     {
@@ -50,6 +61,30 @@ pub async fn tend(
         send(relayer, one.request, last).await?;
     }
     Ok(false)
+}
+
+/// A reorganisation deeper than the policy took what used an earlier nonce of the account, and
+/// nothing after it can happen before that does again: the same bytes are sent.
+async fn close_gap(relayer: Relayer<'_>, one: &Try, nonce: u64) -> Result<(), ExecuteError> {
+    let (store, now) = (relayer.store, relayer.now);
+    let stored = store.signed_with(one.chain, one.relayer, nonce).await?;
+    let words = if stored.is_some() {
+        format!(
+            "nonce {nonce} of the relayer's account is unused again: what used it is sent again"
+        )
+    } else {
+        format!(
+            "nonce {nonce} of the relayer's account is unused, and nothing here was signed with it: \
+             send any transaction from that account with this nonce"
+        )
+    };
+    store.relayer_says(one.proposal, Some(&words), now, now).await?;
+    if let Some(raw) = stored
+        && let Err(refusal) = relayer.chain.broadcast(&raw).await
+    {
+        tracing::debug!(nonce, %refusal, "no endpoint took it this time");
+    }
+    Ok(())
 }
 
 /// Whether it is still to be executed: a person may have withdrawn the request, or the chain may have
@@ -122,9 +157,9 @@ async fn cancel(
     let Estimate::Gas(gas) = chain.estimate(one.relayer, one.relayer, &Bytes::new()).await? else {
         return Ok(Err(Why::NodeRefuses(at.number)));
     };
-    let fees = decide::price(base_fee, tip, caps)
-        .and_then(|present| decide::raised(before, present, caps));
-    Ok(fees.and_then(|fees| {
+    let present = decide::price(base_fee, tip, caps);
+    Ok(present.and_then(|present| {
+        let fees = decide::freed(before, present, caps);
         let gas_limit = decide::gas_limit(gas, 0, None, caps)?;
         Ok(payment(one, one.relayer, Bytes::new(), gas_limit, fees))
     }))

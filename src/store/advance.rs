@@ -125,7 +125,11 @@ impl Store {
 
 /// Keeps the head where it is to the end of the transaction, and insists that block `at` is still
 /// part of the chain.
-async fn insist_on(tx: &mut PgConnection, chain: ChainId, at: BlockRef) -> Result<(), StoreError> {
+pub(super) async fn insist_on(
+    tx: &mut PgConnection,
+    chain: ChainId,
+    at: BlockRef,
+) -> Result<(), StoreError> {
     let stands = sqlx::query_scalar!(
         r#"select (h.number - $4 >= $2)
             or exists (select 1 from chain_blocks b
@@ -142,8 +146,8 @@ async fn insist_on(tx: &mut PgConnection, chain: ChainId, at: BlockRef) -> Resul
     if stands == Some(true) { Ok(()) } else { Err(StoreError::ChainMoved) }
 }
 
-/// Lets a request become registered by what the follower saw, unless it has written that itself
-/// meanwhile.
+/// Lets a request become registered by what the follower saw, on a block that was insisted on, unless
+/// it has written that itself meanwhile.
 pub(super) async fn register_seen(
     tx: &mut PgConnection,
     lease: &Lease,
@@ -151,7 +155,6 @@ pub(super) async fn register_seen(
     seen: &Seen,
     now: Time,
 ) -> Result<(), StoreError> {
-    insist_on(tx, request.chain, seen.at).await?;
     let is_written = sqlx::query_scalar!(
         r#"select registered_at is not null as "is!" from requests where id = $1 for update"#,
         request.id.0

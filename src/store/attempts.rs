@@ -8,7 +8,8 @@ pub use answer::{Answer, Then, UsedBefore};
 
 use super::{
     During, Store, StoreError,
-    advance::{Seen, register_seen},
+    advance::{Seen, insist_on, register_seen},
+    commit_tokens::token_to_use,
     inconsistent,
     journal::Actor,
     lease::{Lease, hold_lease},
@@ -24,7 +25,6 @@ use crate::{
         event::Event,
         ids::{ReplicaId, RequestId, TxHash},
     },
-    vault::Sealed,
 };
 
 /// An attempt to commit.
@@ -87,6 +87,10 @@ pub enum StartError {
     /// commit may have made it. That covers each source CVM too, by whatever name it goes.
     #[error("another commit of the same app is under way")]
     AppBusy,
+    /// A newer preparation came while the token was open, and the old one is not kept: a commit with
+    /// it could arrive after one with the new token.
+    #[error("the commit token was replaced meanwhile")]
+    OtherToken,
 }
 
 impl Store {
@@ -103,7 +107,12 @@ impl Store {
     ) -> Result<Attempt, StartError> {
         let mut tx = self.begin().await?;
         if let Some(seen) = registered {
-            register_seen(&mut tx, lease, request, seen, now).await?;
+            insist_on(&mut tx, request.chain, seen.at).await?;
+        }
+        hold_lease(&mut tx, lease, now).await?;
+        let next = token_to_use(&mut tx, request.id).await?.map(|(preparation, _)| preparation);
+        if next != Some(intent.preparation) {
+            return Err(StartError::OtherToken);
         }
         let id = Uuid::now_v7();
         let Intent { preparation, transaction, .. } = *intent;
@@ -128,6 +137,10 @@ impl Store {
         .during("write the intent to commit")?;
         if inserted.rows_affected() == 0 {
             return Err(StartError::AppBusy);
+        }
+        // After the place of the app is taken: who waits for that must not hold the journal.
+        if let Some(seen) = registered {
+            register_seen(&mut tx, lease, request, seen, now).await?;
         }
         let evidence =
             transaction.map_or_else(|| "already-registered".to_owned(), |t| t.to_string());
@@ -294,27 +307,6 @@ impl Store {
             .filter(|instance| claimed.iter().any(|known| known == instance.as_str()))
             .cloned()
             .collect())
-    }
-
-    /// The sealed token to commit with, and its preparation: one whose commit may still be on its
-    /// way before the live one.
-    ///
-    /// Each token makes one replica at most. As long as a request uses one token after the other,
-    /// each until Phala Cloud itself calls it dead, a commit that arrives late can do no harm.
-    pub async fn sealed_token(
-        &self,
-        request: RequestId,
-    ) -> Result<Option<(Uuid, Sealed)>, StoreError> {
-        let row = sqlx::query!(
-            r#"select id, token_sealed as "token_sealed!" from preparations
-               where request_id = $1 and token_sealed is not null
-               order by ended_at is null, received_at, id limit 1"#,
-            request.0
-        )
-        .fetch_optional(&self.pool)
-        .await
-        .during("read the sealed token")?;
-        Ok(row.map(|row| (row.id, Sealed::from_bytes(row.token_sealed))))
     }
 
     /// Whether it was an earlier commit that used the token which Phala Cloud now calls dead.

@@ -51,6 +51,14 @@ pub async fn hold_lease(tx: &mut PgConnection, lease: &Lease, now: Time) -> Resu
     Err(StoreError::LeaseLost)
 }
 
+async fn lock_turns(tx: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended('turns to commit', 0))")
+        .fetch_one(tx)
+        .await
+        .during("give turns to commit")
+        .map(|_| ())
+}
+
 /// More requests than all workers of all instances hold at the same time.
 const LEASED_MAX: i64 = 100;
 
@@ -110,7 +118,8 @@ impl Store {
 
     /// Commits of one app take turns, from a fresh token to the outcome: whose a new instance is can
     /// only be told when no other commit may have made it, and a token that is about to be used is
-    /// voided by another preparation of its source. Turns are given one after the other, so that
+    /// voided by another preparation of its source. An executed request that somebody holds counts,
+    /// since it may be about to be committed at once. Turns are given one after the other, so that
     /// each sees the one before.
     async fn claim_commit(
         &self,
@@ -131,15 +140,12 @@ impl Store {
             return Ok(None);
         }
         let mut tx = self.begin().await?;
-        sqlx::query!("select pg_advisory_xact_lock(hashtextextended('turns to commit', 0))")
-            .fetch_one(&mut *tx)
-            .await
-            .during("give turns to commit")?;
+        lock_turns(&mut tx).await?;
         let claimed = sqlx::query_scalar!(
             "with busy as materialized (
                 select distinct chain_id, app from requests
-                where status in ('registered', 'committing')
-                  and (lease_until > $3 and status = 'registered'
+                where status in ('executed', 'registered', 'committing')
+                  and (lease_until > $3 and status <> 'committing'
                     or attention is null and status = 'committing')
              )
              update requests
@@ -165,7 +171,7 @@ impl Store {
     }
 
     /// Claims a request that is about to be registered, to be committed at once, unless somebody
-    /// works on it or another one of its app has its turn first.
+    /// works on it, or any other one has its turn first: of its app, or because it is due.
     pub async fn claim_at_once(
         &self,
         id: RequestId,
@@ -173,6 +179,8 @@ impl Store {
         until: Time,
     ) -> Result<Option<(Lease, Request)>, StoreError> {
         let token = Uuid::new_v4();
+        let mut tx = self.begin().await?;
+        lock_turns(&mut tx).await?;
         let claimed = sqlx::query_scalar!(
             "update requests
              set lease_token = $2, lease_until = $3, next_try_at = $3, attempts = attempts + 1
@@ -182,9 +190,14 @@ impl Store {
                   and (r.lease_until is null or r.lease_until <= $4)
                   and not exists (
                     select 1 from requests o
-                    where o.chain_id = r.chain_id and o.app = r.app
+                    where o.chain_id = r.chain_id and o.app = r.app and o.id <> r.id
                       and (o.status = 'registered'
+                        or o.status = 'executed' and o.lease_until > $4
                         or o.status = 'committing' and o.attention is null))
+                  and not exists (
+                    select 1 from requests o
+                    where o.status = 'registered' and o.next_try_at <= $4
+                      and (o.lease_until is null or o.lease_until <= $4))
                 for update skip locked
              )
              returning id",
@@ -193,9 +206,10 @@ impl Store {
             until,
             now,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *tx)
         .await
         .during("claim a request to commit at once")?;
+        super::commit(tx).await?;
         if claimed.is_none() {
             return Ok(None);
         }

@@ -4,6 +4,7 @@ pub mod advance;
 pub mod apps;
 pub mod attempts;
 pub mod chain;
+mod commit_tokens;
 mod dependents;
 pub mod foreign_queue;
 pub mod history;

@@ -9,7 +9,7 @@ use super::{
     journal::Actor,
     lease::{Lease, hold_lease},
     one_row,
-    requests::{get_locked, record},
+    requests::{get_locked, record, wake_one},
     signed, unsigned,
     watched::watch_changed,
 };
@@ -269,6 +269,10 @@ impl Store {
             let actor = Actor::owner(*owner);
             request = record(&mut tx, proposal.request, None, &actor, &event, now).await?;
             added = true;
+        }
+        if signatures.iter().any(|(_, part)| matches!(part, Part::Contract { .. })) {
+            // Who looks at it now says when the contract is asked again.
+            wake_one(&mut tx, proposal.request, now).await?;
         }
         super::commit(tx).await?;
         let request = Box::new(request);

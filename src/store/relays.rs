@@ -5,7 +5,7 @@
 
 mod tries;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, Bytes};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -164,6 +164,27 @@ impl Store {
         .await
         .during("note that a transaction was sent")?;
         one_row("noting that a transaction was sent", &result)
+    }
+
+    /// What was signed with a nonce of the account: what used it, or else the last.
+    pub async fn signed_with(
+        &self,
+        chain: ChainId,
+        relayer: Address,
+        nonce: u64,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let raw = sqlx::query_scalar!(
+            "select s.raw from relay_transactions s join relay_tries t on t.id = s.try_id
+             where t.chain_id = $1 and t.relayer = $2 and t.relayer_nonce = $3
+             order by coalesce(s.hash = t.tx_hash, false) desc, s.number desc limit 1",
+            signed(chain.get()),
+            relayer.as_slice(),
+            signed(nonce),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("look for what was signed with a nonce")?;
+        Ok(raw.map(Bytes::from))
     }
 
     /// Ends a try. False when another instance has ended it.

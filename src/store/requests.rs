@@ -73,7 +73,7 @@ pub async fn record(
     }
     let before = get(tx, id).await?;
     let takes_back = matches!(event, Event::Withdrawn { .. } | Event::Rejected { .. });
-    if takes_back && may_have_acted(tx, id).await? {
+    if takes_back && before.facts.replica.is_none() && may_have_acted(tx, id).await? {
         return Err(StoreError::CommitOnItsWay);
     }
     let facts = before.facts.apply(event, at)?;
@@ -185,6 +185,23 @@ async fn write_facts(
     .await
     .during("write the facts of a request")?;
     one_row("writing the facts of a request", &result)
+}
+
+/// Makes a request due.
+pub(super) async fn wake_one(
+    tx: &mut PgConnection,
+    id: RequestId,
+    now: Time,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update requests set next_try_at = least(next_try_at, $2) where id = $1",
+        id.0,
+        now
+    )
+    .execute(tx)
+    .await
+    .during("wake a request")
+    .map(|_| ())
 }
 
 /// Tells every instance, once the transaction commits, that a request changed.

@@ -383,3 +383,72 @@ async fn what_waits_behind_another_transaction_of_the_safe_is_executed_in_its_tu
     assert_eq!(paid_for(&world).await, 2);
     running.stop().await;
 }
+
+/// Lets blocks and time pass until something holds.
+async fn in_time(world: &World, what: &str, holds: impl AsyncFn() -> bool) {
+    eventually(what, async || {
+        world.clock.pass(TimeDelta::seconds(20));
+        world.mine(1).await;
+        holds().await.then_some(())
+    })
+    .await;
+}
+
+async fn second_signed(world: &World, api: &Api) -> String {
+    let id = api.submit(&world.submission_on(&world.prepare_on(7).await, 7)).await;
+    api.proposal(&id).await;
+    for owner in 0..2 {
+        world.sign_by(api, &id, owner).await;
+    }
+    id
+}
+
+#[tokio::test]
+async fn a_nonce_whose_transaction_is_forgotten_at_the_cap_is_freed() {
+    let mut world = world().await;
+    world.settings.chains[0].relayer.max_fee = 4 * GWEI;
+    let running = world.start().await;
+    let api = &running.api;
+    // Dear, but within the cap: what is offered leaves no room for more.
+    next_base_fee(&world, 2 * GWEI + GWEI / 2).await;
+    let id = in_the_pool(&world, api).await;
+    let shown = api.request(&id).await["relayer"].clone();
+    let sent = &shown["tries"][0]["transactions"][0];
+    assert!(sent["max_fee"].as_u64().unwrap() * 9 / 8 > 4 * GWEI, "{shown}");
+    // Somebody withdraws it, and the nodes forget it, as their pools do.
+    let reason = json!({ "reason": "not wanted" });
+    assert_eq!(api.post(&format!("/v1/requests/{id}/withdraw"), &reason).await.status, 200);
+    let hash = sent["hash"].as_str().unwrap().to_owned();
+    let _: Value = world.town.chain.rpc.raw("anvil_dropTransaction", (hash,)).await.unwrap();
+    world.town.chain.rpc.mine_at_once(true).await.unwrap();
+    // Gas is cheap again.
+    next_base_fee(&world, GWEI / 10).await;
+    in_time(&world, "the nonce to be used", async || paid_for(&world).await == 1).await;
+    let other = second_signed(&world, api).await;
+    let status = async || api.request(&other).await["status"].clone();
+    in_time(&world, "the next one to run", async || status().await == "running").await;
+    assert_eq!(paid_for(&world).await, 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_deep_reorganisation_took_is_sent_again_below_an_open_try() {
+    let world = world().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let first = signed(&world, api).await;
+    runs(&world, &running, &first).await;
+    let shown = ends(&world, api, &first, &["executed"]).await;
+    let block = shown["tries"][0]["block"].as_u64().unwrap();
+    world.town.chain.rpc.mine_at_once(false).await.unwrap();
+    second_signed(&world, api).await;
+    eventually("a second in the pool", async || {
+        (nonce(&world, "pending").await == 2).then_some(())
+    })
+    .await;
+    let head: U256 = world.town.chain.rpc.raw("eth_blockNumber", ()).await.unwrap();
+    world.town.chain.rpc.reorg(head.to::<u64>() - block + 1).await.unwrap();
+    world.town.chain.rpc.mine_at_once(true).await.unwrap();
+    in_time(&world, "the first nonce to be used again", async || paid_for(&world).await > 0).await;
+    running.stop().await;
+}

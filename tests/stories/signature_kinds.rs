@@ -21,7 +21,7 @@ use countersign::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{Api, DEPTH, World, process::cli};
+use crate::world::{Api, DEPTH, World, eventually, process::cli};
 
 sol! {
     function addOwnerWithThreshold(address owner, uint256 _threshold) external;
@@ -334,6 +334,34 @@ async fn a_contract_that_takes_its_signature_back_ends_the_offer_within_minutes(
     api.wait_for_reason(&id, "anyone may execute").await;
     world.town.chain.rpc.set_code(honest, &hex!("60006000fd").into()).await.unwrap();
     // Such a block wakes nobody.
+    world.mine(1).await;
+    world.clock.pass(TimeDelta::minutes(4));
+    let replaced = api.last_told(&id, "proposal_replaced").await;
+    assert!(replaced["reason"].as_str().unwrap().contains("takes its signature back"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_contract_whose_signature_is_the_first_is_asked_again_within_minutes() {
+    let world = world_of(SafeVersion::V1_4_1).await;
+    let honest = Address::repeat_byte(0xe1);
+    let code = Bytes::from(ANSWERS_SOMEBODY.to_vec());
+    world.town.chain.rpc.set_code(honest, &code).await.unwrap();
+    become_owner(&world, honest).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.proposal(&id).await;
+    api.wait_for_reason(&id, "0 of 2 signatures").await;
+    let part = Part::Contract { owner: honest, data: Bytes::new() };
+    assert_eq!(give(api, &id, &part).await.0, 201);
+    let soon = "select (lease_until is null and next_try_at < now() + interval '1 hour')::text
+        from requests";
+    eventually("the contract to be asked again soon", async || {
+        (world.database.text(soon).await == "true").then_some(())
+    })
+    .await;
+    world.town.chain.rpc.set_code(honest, &hex!("60006000fd").into()).await.unwrap();
     world.mine(1).await;
     world.clock.pass(TimeDelta::minutes(4));
     let replaced = api.last_told(&id, "proposal_replaced").await;

@@ -58,6 +58,15 @@ async fn the_first_attempt_is_the_first_one_made_whatever_the_clocks_say() {
     retry(api, &id, "there is room again").await;
     api.wait_for(&id, "running").await;
     assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
+    // By now it is known what became of both.
+    let withdraw = format!("/v1/requests/{id}/withdraw");
+    let answer = api.post(&withdraw, &json!({ "reason": "too late" })).await;
+    assert_eq!(answer.status, 409, "{}", answer.text);
+    assert!(
+        answer.text.contains("a request that is running cannot be withdrawn"),
+        "{}",
+        answer.text
+    );
     running.stop().await;
 }
 

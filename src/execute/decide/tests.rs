@@ -313,6 +313,9 @@ fn a_replacement_costs_an_eighth_more_and_no_more_than_the_cap() {
     assert_eq!(raised(fees(888, 10), now, CAPS), Ok(fees(1_000, 12)));
     for before in [fees(889, 10), fees(1_000, 0), fees(u64::MAX, u64::MAX)] {
         assert!(matches!(raised(before, now, CAPS), Err(Why::NoRoom(_))), "{before:?}");
+        // A nonce is freed all the same, within the caps.
+        let all = freed(before, now, CAPS);
+        assert_eq!((all.max, all.tip <= all.max), (CAPS.max_fee, true), "{before:?}");
     }
 }
 
