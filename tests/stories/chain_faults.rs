@@ -211,6 +211,7 @@ async fn what_is_taken_back_before_the_commit_is_not_committed() {
     assert!(retracted["reason"].as_str().unwrap().contains("no longer allows"), "{retracted}");
     api.wait_for(&id, "proposed").await;
     assert_eq!(world.town.cloud.commit_log().len(), 0);
+    api.wait_to_be_woken(&id, "a signature").await;
     // It is put to the owners again, and they may well allow it again.
     world.sign(api, &id).await;
     world.execute(api, &id).await;
