@@ -86,6 +86,7 @@ pub struct Service {
     pub webhooks: Webhooks,
     /// Safe's mailboxes, of the chains that have one.
     pub mailboxes: Vec<Mailbox>,
+    /// Wakes this instance's workers.
     pub wake: Arc<Wake>,
     /// The account that executes; without it anyone else does.
     pub relayer: Option<RelayerKey>,

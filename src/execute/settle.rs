@@ -145,7 +145,7 @@ async fn again(
     }))
 }
 
-/// An empty transfer of the account to itself, if the caps leave room for a higher fee.
+/// An empty transfer of the account to itself, for as much more as the caps leave room for.
 async fn cancel(
     relayer: Relayer<'_>,
     one: &Try,

@@ -201,7 +201,8 @@ impl Event {
     }
 }
 
-/// What a request waits for that has so many of the signatures it needs.
+/// What a request waits for that has so many of the signatures it needs. The store knows these words:
+/// where they are all that was told, the next signature changes nothing else.
 pub fn waits_for_signatures(given: usize, needed: u32) -> String {
     format!("{given} of {needed} signatures")
 }

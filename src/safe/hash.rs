@@ -72,19 +72,33 @@ pub fn hashes(tx: &SafeTx, chain: ChainId, safe: Address, version: SafeVersion) 
     SafeTxHashes { domain_hash, message_hash, safe_tx_hash: SafeTxHash(keccak256(preimage)) }
 }
 
-/// The document for `eth_signTypedData_v4`.
-///
-/// Every `uint256` of the message is a decimal string. The chain id and the operation are JSON
-/// numbers: both are small, and some wallets compare the chain id with a number.
-#[must_use]
-pub fn eip712_document(tx: &SafeTx, chain: ChainId, safe: Address, version: SafeVersion) -> Value {
-    let field = |name: &str, kind: &str| json!({"name": name, "type": kind});
+/// A field of a type in a document that is to be signed.
+pub(super) fn field(name: &str, kind: &str) -> Value {
+    json!({"name": name, "type": kind})
+}
+
+/// The type and the value of the domain in every document of a Safe.
+pub(super) fn document_domain(
+    chain: ChainId,
+    safe: Address,
+    version: SafeVersion,
+) -> (Vec<Value>, Value) {
     let mut domain_type = vec![field("verifyingContract", "address")];
     let mut domain = json!({"verifyingContract": safe.to_string()});
     if version.domain_has_chain_id() {
         domain_type.insert(0, field("chainId", "uint256"));
         domain["chainId"] = chain.get().into();
     }
+    (domain_type, domain)
+}
+
+/// The document for `eth_signTypedData_v4`.
+///
+/// Every `uint256` of the message is a decimal string. The chain id and the operation are JSON
+/// numbers: both are small, and some wallets compare the chain id with a number.
+#[must_use]
+pub fn eip712_document(tx: &SafeTx, chain: ChainId, safe: Address, version: SafeVersion) -> Value {
+    let (domain_type, domain) = document_domain(chain, safe, version);
     json!({
         "types": {
             "EIP712Domain": domain_type,

@@ -18,6 +18,7 @@ use super::{
     around::{ContractOwner, ContractOwnerKind, NestedSafe},
     contract_signature::{self, can_sign_for, safe_message_hashes},
     exports::builder_link,
+    hash::{document_domain, field},
     network,
     tx::Safe,
 };
@@ -208,13 +209,7 @@ fn safe_message(
 }
 
 fn document(message: &Bytes, chain: ChainId, safe: Address, version: SafeVersion) -> Value {
-    let field = |name: &str, kind: &str| json!({"name": name, "type": kind});
-    let mut domain_type = vec![field("verifyingContract", "address")];
-    let mut domain = json!({"verifyingContract": safe.to_string()});
-    if version.domain_has_chain_id() {
-        domain_type.insert(0, field("chainId", "uint256"));
-        domain["chainId"] = chain.get().into();
-    }
+    let (domain_type, domain) = document_domain(chain, safe, version);
     json!({
         "types": { "EIP712Domain": domain_type, "SafeMessage": [field("message", "bytes")] },
         "primaryType": "SafeMessage",

@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 use chrono::TimeDelta;
 
-use super::{During, Store, StoreError, signed, unsigned};
+use super::{During, Store, StoreError, hash_of, signed, unsigned};
 use crate::{
     clock::Time,
     owner::nonce::ForeignQueued,
@@ -101,16 +101,11 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .during("look for what others have waiting at a Safe")?;
-        let read = |hash: &[u8]| B256::try_from(hash).ok().map(SafeTxHash);
         rows.into_iter()
             .map(|row| {
                 Ok(ForeignQueued {
                     nonce: unsigned("foreign_queued", "nonce", safe, row.nonce)?,
-                    hash: read(&row.safe_tx_hash).ok_or_else(|| StoreError::Inconsistent {
-                        table: "foreign_queued",
-                        column: "safe_tx_hash",
-                        row: safe.to_string(),
-                    })?,
+                    hash: SafeTxHash(hash_of(&row.safe_tx_hash, "foreign_queued", safe)?),
                     what: row.what,
                 })
             })

@@ -317,13 +317,29 @@ async fn a_contract_is_asked_in_the_name_of_the_safe() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn a_contract_that_takes_its_signature_back_ends_the_offer_within_minutes() {
+/// A world whose Safe has an owner that is a contract, and says that it signed what it is asked about.
+async fn world_with_a_contract() -> (World, Address) {
     let world = world_of(SafeVersion::V1_4_1).await;
     let honest = Address::repeat_byte(0xe1);
     let code = Bytes::from(ANSWERS_SOMEBODY.to_vec());
     world.town.chain.rpc.set_code(honest, &code).await.unwrap();
     become_owner(&world, honest).await;
+    (world, honest)
+}
+
+/// The contract takes its signature back, and some minutes later the proposal is gone.
+async fn assert_gone_when_taken_back(world: &World, api: &Api, id: &str, contract: Address) {
+    world.town.chain.rpc.set_code(contract, &hex!("60006000fd").into()).await.unwrap();
+    // Such a block wakes nobody.
+    world.mine(1).await;
+    world.clock.pass(TimeDelta::minutes(4));
+    let replaced = api.last_told(id, "proposal_replaced").await;
+    assert!(replaced["reason"].as_str().unwrap().contains("takes its signature back"));
+}
+
+#[tokio::test]
+async fn a_contract_that_takes_its_signature_back_ends_the_offer_within_minutes() {
+    let (world, honest) = world_with_a_contract().await;
     let running = world.start().await;
     let api = &running.api;
     let id = api.submit(&world.submission(&world.prepare().await)).await;
@@ -332,22 +348,13 @@ async fn a_contract_that_takes_its_signature_back_ends_the_offer_within_minutes(
     assert_eq!(give(api, &id, &part).await.0, 201);
     world.sign_by(api, &id, 0).await;
     api.wait_for_reason(&id, "anyone may execute").await;
-    world.town.chain.rpc.set_code(honest, &hex!("60006000fd").into()).await.unwrap();
-    // Such a block wakes nobody.
-    world.mine(1).await;
-    world.clock.pass(TimeDelta::minutes(4));
-    let replaced = api.last_told(&id, "proposal_replaced").await;
-    assert!(replaced["reason"].as_str().unwrap().contains("takes its signature back"));
+    assert_gone_when_taken_back(&world, api, &id, honest).await;
     running.stop().await;
 }
 
 #[tokio::test]
 async fn a_contract_whose_signature_is_the_first_is_asked_again_within_minutes() {
-    let world = world_of(SafeVersion::V1_4_1).await;
-    let honest = Address::repeat_byte(0xe1);
-    let code = Bytes::from(ANSWERS_SOMEBODY.to_vec());
-    world.town.chain.rpc.set_code(honest, &code).await.unwrap();
-    become_owner(&world, honest).await;
+    let (world, honest) = world_with_a_contract().await;
     let running = world.start().await;
     let api = &running.api;
     let id = api.submit(&world.submission(&world.prepare().await)).await;
@@ -361,10 +368,6 @@ async fn a_contract_whose_signature_is_the_first_is_asked_again_within_minutes()
         (world.database.text(soon).await == "true").then_some(())
     })
     .await;
-    world.town.chain.rpc.set_code(honest, &hex!("60006000fd").into()).await.unwrap();
-    world.mine(1).await;
-    world.clock.pass(TimeDelta::minutes(4));
-    let replaced = api.last_told(&id, "proposal_replaced").await;
-    assert!(replaced["reason"].as_str().unwrap().contains("takes its signature back"));
+    assert_gone_when_taken_back(&world, api, &id, honest).await;
     running.stop().await;
 }
