@@ -19,6 +19,7 @@ mod stories {
     mod approval;
     mod at_once;
     mod audit;
+    mod batches;
     mod chain_faults;
     mod cloud_emulator;
     mod cloud_scene;

@@ -84,6 +84,8 @@ pub struct Subject<'a> {
     pub modules: &'a [Address],
     /// The app, and what is to be allowed.
     pub wanted: Option<(AppId, ComposeHash, DeviceId)>,
+    /// Other apps that something may be added to.
+    pub also: &'a [AppId],
     /// Who executes it with which signatures. Absent: as if enough owners had signed, and the nonce
     /// were the next one.
     pub signed: Option<Signed<'a>>,

@@ -26,6 +26,7 @@ mod page;
 mod payload;
 mod prepare;
 mod print;
+mod propose;
 mod retry;
 pub mod serve;
 mod settle;
@@ -87,6 +88,7 @@ enum Command {
     Show(show::ShowArgs),
     Payload(payload::PayloadArgs),
     Verify(Box<verify::VerifyArgs>),
+    Propose(propose::ProposeArgs),
     Confirm(confirm::ConfirmArgs),
     Delegate(Box<delegate::DelegateArgs>),
     Withdraw(end::EndArgs),
@@ -130,6 +132,7 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
         Command::Show(args) => show::run(&args, globals).await,
         Command::Payload(args) => payload::run(&args, globals).await,
         Command::Verify(args) => verify::run(*args, globals).await,
+        Command::Propose(args) => propose::run(&args, globals).await,
         Command::Confirm(args) => confirm::run(&args, globals).await,
         Command::Delegate(args) => delegate::run(*args).await,
         Command::Withdraw(args) => end::run("withdraw", &args, globals).await,

@@ -3,7 +3,7 @@
 //! The service's word is not taken for it: words and hashes are made here, from the fields, and a
 //! difference is a warning.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use alloy::primitives::{Address, B256};
 use anyhow::{Context, Result, bail};
@@ -23,7 +23,7 @@ use super::{
     },
 };
 use crate::{
-    dstack::Write,
+    dstack::{Addition, Write},
     owner::Call,
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
     safe::{
@@ -76,6 +76,8 @@ struct Only {
 struct Proposal {
     chain_id: ChainId,
     owner: Address,
+    /// Those that it is for.
+    requests: Vec<Wanted>,
     calls: Vec<DecodedCall>,
     warnings: Vec<Warning>,
     safe_version: Option<SafeVersion>,
@@ -101,9 +103,17 @@ struct Confirmation {
 /// What a request asks for.
 #[derive(Deserialize)]
 struct Wanted {
+    id: RequestId,
     app: AppId,
     compose_hash: ComposeHash,
     device_id: DeviceId,
+}
+
+impl Wanted {
+    fn additions(&self) -> [Addition; 2] {
+        [Write::AddComposeHash(self.compose_hash), Write::AddDevice(self.device_id)]
+            .map(|write| Addition { app: self.app, write })
+    }
 }
 
 /// The Safe transaction as this machine sees it.
@@ -176,8 +186,10 @@ fn alone(only: &Only, proposal: &Proposal, seen: &Seen) -> Result<Answer> {
 fn look(proposal: &Proposal, wanted: &Wanted) -> Option<Seen> {
     let (tx, version) = proposal.safe_tx.clone().zip(proposal.safe_version)?;
     let hashes = safe::hashes(&tx, proposal.chain_id, proposal.owner, version);
-    let writes = [Write::AddComposeHash(wanted.compose_hash), Write::AddDevice(wanted.device_id)];
-    let expected = Expected { safe: proposal.owner, app: Some(wanted.app), writes: Some(&writes) };
+    let additions: BTreeSet<Addition> =
+        proposal.requests.iter().chain([wanted]).flat_map(Wanted::additions).collect();
+    let additions: Vec<Addition> = additions.into_iter().collect();
+    let expected = Expected { safe: proposal.owner, app: None, additions: Some(&additions) };
     let decoded = safe::decode(&tx, &expected);
     // What is allowed already need not be added.
     let fresh = decoded.warnings.iter().filter(|warning| {
@@ -251,6 +263,10 @@ fn page(
         ("App", text(request, "/app").into()),
         ("Owner", format!("{} ({})", proposal.owner, text(given, "/route")).into()),
     ];
+    let id = text(request, "/id");
+    let others =
+        proposal.requests.iter().map(|one| one.id.to_string()).filter(|other| *other != id);
+    facts.extend(others.map(|other| ("Also for request", other.into())));
     facts.extend(seen.map(|seen| ("Safe version", seen.version.to_string().into())));
     let page = Page::default().title("What the owner is asked to approve").facts(facts);
     let page = with_calls(page, seen.map_or(&proposal.calls, |seen| &seen.calls));
@@ -267,7 +283,11 @@ fn page(
     if !given["execution"].is_null() && text(request, "/status") == "approved" {
         let gas = given["execution"]["gas_limit"].as_u64();
         let gas = gas.map_or_else(String::new, |gas| format!(" with a gas limit of {gas}"));
-        let how = format!("anyone may now send it to the Safe{gas}: see `execution` in --json");
+        let when = match request.pointer("/nonce/is_next").and_then(Value::as_bool) {
+            Some(false) => "once its nonce is the Safe's next, anyone may",
+            _ => "anyone may now",
+        };
+        let how = format!("{when} send it to the Safe{gas}: see `execution` in --json");
         page = page.line(Cell::toned(how, Tone::Good));
     }
     page
@@ -296,7 +316,7 @@ mod tests {
         let device = |byte| Write::AddDevice(DeviceId(B256::repeat_byte(byte)));
         let [wanted, other] = [0xbb, 0xcc].map(|byte| Call::of_write(app, &device(byte)));
         let tx = SafeTx::new(wanted.clone(), Operation::Call, U256::ZERO);
-        let shown = decode(&tx, &Expected { safe, app: Some(app), writes: None }).calls;
+        let shown = decode(&tx, &Expected { safe, app: Some(app), additions: None }).calls;
         let file = |chain, safe, calls: &[Call]| {
             let (name, description, created_at_ms) = ("", "", 1);
             BatchFile { chain, safe, name, description, created_at_ms, calls }.to_json()

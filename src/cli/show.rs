@@ -147,11 +147,30 @@ pub fn page_of(request: &Value, title: &str) -> Page {
             facts.push((name, text(request, place).into()));
         }
     }
+    facts.extend(nonce(&request["nonce"]));
     facts.extend(mailbox(&request["safe_service"]));
     if request["relayer"].is_object() {
         facts.push(("Relayer", text(request, "/relayer/state").into()));
     }
     Page::default().title(title).facts(facts)
+}
+
+/// The nonce of its transaction, and what to know of it.
+fn nonce(told: &Value) -> Vec<(&'static str, Cell)> {
+    if !told.is_object() {
+        return vec![];
+    }
+    let chosen = if told["choice"] == "pinned" { ", chosen by a person" } else { "" };
+    let place = if told["is_next"] == Value::Bool(true) {
+        "the Safe's next".to_owned()
+    } else {
+        format!("the Safe is at {}", text(told, "/next"))
+    };
+    let mut facts = vec![("Nonce", format!("{}{chosen}: {place}", text(told, "/nonce")).into())];
+    let warnings = told["warnings"].as_array().into_iter().flatten();
+    let warned = |one| ("Beware", Cell::toned(text(one, "/text"), Tone::Waiting));
+    facts.extend(warnings.map(warned));
+    facts
 }
 
 /// How the proposal stands in Safe's mailbox, where there is one.

@@ -25,7 +25,7 @@ use url::Url;
 use super::{Globals, print::Answer};
 use crate::{
     compose::Compose,
-    request::ids::{AppId, ComposeHash, DeviceId},
+    request::ids::{AppId, ComposeHash, DeviceId, RequestId},
 };
 use compare::{Given, app_and_calls, compare};
 use mailbox::MailboxArgs;
@@ -103,6 +103,10 @@ struct WantedArgs {
     /// The device that is to be allowed.
     #[arg(long, value_name = "HASH", conflicts_with = "offline")]
     device_id: Option<DeviceId>,
+    /// Another request that the same transaction is to approve, as you have looked at it; once for
+    /// each.
+    #[arg(long, value_name = "ID", conflicts_with = "offline")]
+    with: Vec<RequestId>,
     /// The app-compose document that the compose hash must be of.
     #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     compose: Option<PathBuf>,
@@ -120,6 +124,7 @@ impl WantedArgs {
             compose_hash: self.compose_hash,
             device: self.device_id,
             compose: compose.transpose()?,
+            with: self.with.clone(),
         })
     }
 }

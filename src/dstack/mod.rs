@@ -23,7 +23,7 @@ pub mod write;
 
 pub use event::{MalformedEvent, PolicyEvent};
 pub use read::{Read, UnreadableAnswer};
-pub use write::Write;
+pub use write::{Addition, Write};
 
 /// Which DstackApp interface a contract answers to.
 #[derive(

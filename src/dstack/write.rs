@@ -9,7 +9,7 @@ use alloy::{
 use serde::{Deserialize, Serialize};
 
 use super::abi::DstackApp;
-use crate::request::ids::{ComposeHash, DeviceId};
+use crate::request::ids::{AppId, ComposeHash, DeviceId};
 
 /// One addition to the allowlist of an app.
 #[derive(
@@ -98,6 +98,20 @@ impl fmt::Display for Write {
     }
 }
 
+/// A change, and the app it is made to. A transaction of a Safe may make changes to several apps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Addition {
+    pub app: AppId,
+    #[serde(flatten)]
+    pub write: Write,
+}
+
+impl fmt::Display for Addition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on app {}", self.write, self.app)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +128,24 @@ mod tests {
             assert_eq!(serde_json::from_str::<Write>(&json).unwrap(), write);
         }
         assert_eq!(device.to_string(), format!("allow device 0x{}", "bb".repeat(32)));
+    }
+
+    #[test]
+    fn an_addition_is_stored_as_one_flat_object() {
+        let write = Write::AddDevice(DeviceId(B256::repeat_byte(0xbb)));
+        let addition = Addition { app: AppId([0x11; 20].into()), write };
+        let json = serde_json::to_value(addition).unwrap();
+        assert_eq!(json["kind"], "add_device");
+        assert_eq!(json["value"], format!("0x{}", "bb".repeat(32)));
+        // In either spelling: rows of before were written in lower case.
+        for app in ["0x1111111111111111111111111111111111111111", json["app"].as_str().unwrap()] {
+            let mut row = json.clone();
+            row["app"] = app.into();
+            assert_eq!(serde_json::from_value::<Addition>(row).unwrap(), addition);
+        }
+        assert!(
+            addition.to_string().ends_with("on app 0x1111111111111111111111111111111111111111")
+        );
     }
 
     #[test]

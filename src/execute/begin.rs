@@ -43,11 +43,13 @@ pub async fn begin(
             store.relayer_says(proposal.id, None, now + LOOK_AGAIN, now).await?;
             send_first(relayer, &request, &proposal, &ready, at).await
         }
-        Ok(Err(why)) => say(relayer, &proposal, &why.to_string(), |said| why.pause(said)).await,
+        Ok(Err(why)) => {
+            say(relayer, &request, &proposal, &why.to_string(), |said| why.pause(said)).await
+        }
         Err(error) => {
             // Others have their turn before it is tried again.
             let words = format!("it cannot be decided now: {}", in_words(&error));
-            say(relayer, &proposal, &words, |said| said.clamp(RETRY.0, RETRY.1)).await?;
+            say(relayer, &request, &proposal, &words, |said| said.clamp(RETRY.0, RETRY.1)).await?;
             Err(error)
         }
     }
@@ -63,6 +65,7 @@ fn in_words(error: &dyn std::error::Error) -> String {
 
 async fn say(
     relayer: Relayer<'_>,
+    request: &Request,
     proposal: &Proposal,
     words: &str,
     pause: impl FnOnce(TimeDelta) -> TimeDelta,
@@ -71,7 +74,7 @@ async fn say(
     let said = store.relayer_said(proposal.id).await?;
     let before = said.filter(|said| said.says.as_deref() == Some(words));
     if before.is_none() {
-        tracing::info!(request.id = %proposal.request, why = words, "is not executed yet");
+        tracing::info!(request.id = %request.id, why = words, "is not executed yet");
     }
     let said_for = before.map_or(TimeDelta::zero(), |said| now - said.since);
     store.relayer_says(proposal.id, Some(words), now + pause(said_for), now).await?;

@@ -11,7 +11,7 @@ use crate::{
     },
     clock::Time,
     config::RelayerCaps,
-    dstack::Write,
+    dstack::{Addition, Write},
     request::{Request, ids::TxHash},
     safe::{
         self,
@@ -125,16 +125,17 @@ impl Why {
 /// What is asked of a proposal before it is worth a simulation.
 #[derive(Debug, Clone, Copy)]
 pub struct Content<'a> {
-    pub request: &'a Request,
+    /// Those it was made for.
+    pub requests: &'a [Request],
     pub proposal: &'a Proposal,
     pub safe: &'a SafeProposal,
 }
 
 impl Content<'_> {
-    /// Whether it is exactly what was proposed for this request, and nothing that a reviewer would
+    /// Whether it is exactly what was proposed for these requests, and nothing that a reviewer would
     /// have to look at.
     pub fn is_ours(self) -> Result<(), Why> {
-        let Self { request, proposal, safe: content } = self;
+        let Self { requests, proposal, safe: content } = self;
         let hashes = safe::hashes(&content.tx, proposal.chain, proposal.owner, content.version);
         if hashes != content.hashes || content.tx.nonce != U256::from(content.nonce) {
             return Err(Why::HashDiffers);
@@ -142,15 +143,20 @@ impl Content<'_> {
         if !content.tx.gas_fields_are_zero() {
             return Err(Why::Refund);
         }
-        let asked = [Write::AddComposeHash(request.compose), Write::AddDevice(request.device)];
-        if proposal.writes.is_empty() || !proposal.writes.iter().all(|it| asked.contains(it)) {
+        let is_asked = |one: &Addition| {
+            requests.iter().any(|request| {
+                let asked = match one.write {
+                    Write::AddComposeHash(compose) => compose == request.compose,
+                    Write::AddDevice(device) => device == request.device,
+                };
+                asked && one.app == request.app
+            })
+        };
+        if proposal.additions.is_empty() || !proposal.additions.iter().all(is_asked) {
             return Err(Why::Warned("other writes".into()));
         }
-        let expected = Expected {
-            safe: proposal.owner,
-            app: Some(request.app),
-            writes: Some(&proposal.writes),
-        };
+        let additions = Some(proposal.additions.as_slice());
+        let expected = Expected { safe: proposal.owner, app: None, additions };
         let decoded = decode(&content.tx, &expected);
         match proposal.warnings.iter().chain(&decoded.warnings).next() {
             Some(warning) => Err(Why::Warned(warning.text.clone())),

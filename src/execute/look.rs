@@ -37,7 +37,8 @@ pub async fn look(
     let Relayer { store, chain, now, .. } = relayer;
     let (caps, payer) = (relayer.caps(), relayer.address());
     let Some(safe) = &proposal.safe else { return Ok(Err(Why::OtherSafe)) };
-    let content = Content { request, proposal, safe };
+    let requests = store.requests_of(proposal.id).await?;
+    let content = Content { requests: &requests, proposal, safe };
     let tries = store.tries(request.id).await?;
     let of_this: Vec<_> = tries.into_iter().filter(|it| it.proposal == proposal.id).collect();
     let first = content.is_ours().and_then(|()| content.may_be_tried(&of_this, now));
@@ -66,11 +67,13 @@ pub async fn look(
     };
     let signatures = pack(&good)?;
     let modules = chain.extensions(&state, at).await?.modules;
+    let others: Vec<_> = proposal.additions.iter().map(|addition| addition.app).collect();
     let subject = Subject {
         safe: &state,
         tx: &safe.tx,
         modules: &modules,
         wanted: Some((request.app, request.compose, request.device)),
+        also: &others,
         signed: Some(Signed { executor: payer, signatures: &signatures }),
     };
     let simulation = chain.simulate(subject, at).await?;
@@ -83,7 +86,7 @@ pub async fn look(
         Estimate::Reverts => return Ok(Err(Why::NodeRefuses(at.number))),
     };
     let parts: Vec<Part> = good.into_iter().map(|(_, part)| part).collect();
-    let least = least_gas(safe.version, proposal.writes.len(), &parts);
+    let least = least_gas(safe.version, proposal.additions.len(), &parts);
     let balance = chain.balance(payer, at).await?;
     let nonce = chain.account_nonce(payer, at).await?;
     Ok(decide::gas_limit(estimated, simulation.gas_used, least, caps).and_then(|gas_limit| {

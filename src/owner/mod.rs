@@ -9,7 +9,10 @@ use std::{fmt, str::FromStr};
 use alloy::primitives::{Address, Bytes, U256};
 use serde::{Deserialize, Serialize};
 
-use crate::{dstack::Write, request::ids::AppId};
+use crate::{
+    dstack::{Addition, Write},
+    request::ids::AppId,
+};
 
 mod acted;
 pub mod nonce;
@@ -38,6 +41,12 @@ impl Call {
     #[must_use]
     pub fn of_write(app: AppId, write: &Write) -> Self {
         Self { to: app.0, value: U256::ZERO, data: write.calldata() }
+    }
+}
+
+impl From<&Addition> for Call {
+    fn from(addition: &Addition) -> Self {
+        Self::of_write(addition.app, &addition.write)
     }
 }
 

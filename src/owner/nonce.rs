@@ -7,6 +7,8 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::request::ids::SafeTxHash;
 
 /// How far beyond the nonce of the chain a foreign transaction is still respected: the farthest that
@@ -15,12 +17,15 @@ use crate::request::ids::SafeTxHash;
 pub const AHEAD_MAX: u64 = 32;
 
 /// How a nonce was chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum NonceChoice {
     /// The first one that nothing known here has.
     NextFree,
     /// The same, moved by what waits in Safe's mailbox.
     AfterQueue,
+    /// By a person.
+    Pinned,
 }
 
 impl NonceChoice {
@@ -28,6 +33,7 @@ impl NonceChoice {
         match self {
             Self::NextFree => "next_free",
             Self::AfterQueue => "after_queue",
+            Self::Pinned => "pinned",
         }
     }
 }
@@ -47,7 +53,7 @@ impl FromStr for NonceChoice {
     type Err = UnknownChoice;
 
     fn from_str(name: &str) -> Result<Self, UnknownChoice> {
-        [Self::NextFree, Self::AfterQueue]
+        [Self::NextFree, Self::AfterQueue, Self::Pinned]
             .into_iter()
             .find(|choice| choice.name() == name)
             .ok_or(UnknownChoice)
@@ -55,7 +61,7 @@ impl FromStr for NonceChoice {
 }
 
 /// A transaction that somebody else has waiting at the Safe.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ForeignQueued {
     pub nonce: u64,
     pub hash: SafeTxHash,
@@ -83,48 +89,154 @@ fn first_free(next: u64, taken: &[u64]) -> u64 {
     (next..u64::MAX).find(|nonce| !taken.contains(nonce)).unwrap_or(u64::MAX)
 }
 
-/// What stands before a nonce, in words; none when it is the Safe's next. `ours` are the nonces of
-/// what is open here.
-pub fn comes_first(
+/// The nonce for a new proposal: the one that a person chose, as long as it is not used up, or else the
+/// next free one.
+pub fn choose(
     next: u64,
-    nonce: u64,
+    pinned: Option<u64>,
     ours: &[u64],
     foreign: &[ForeignQueued],
-) -> Option<String> {
-    let last = nonce.checked_sub(1).filter(|last| *last >= next)?;
-    let mut known = vec![];
-    let mut missing = vec![];
-    // Beyond the bound nothing foreign is respected, and a list would not be read.
-    for before in next..=last.min(next.saturating_add(AHEAD_MAX)) {
-        let theirs = foreign.iter().find(|queued| queued.nonce == before);
-        if ours.contains(&before) {
-            known.push(format!("{before} is another proposal here"));
-        } else if let Some(theirs) = theirs {
-            known.push(format!("{before} is {} in Safe's mailbox, {}", theirs.what, theirs.hash));
-        } else {
-            missing.push(before.to_string());
-        }
+) -> (u64, NonceChoice) {
+    match pinned.filter(|pinned| *pinned >= next) {
+        Some(pinned) => (pinned, NonceChoice::Pinned),
+        None => next_free(next, ours, foreign),
     }
-    let range = if last == next {
-        format!("nonce {next} comes first")
-    } else {
-        format!("nonces {next} to {last} come first")
-    };
-    let mut words = vec![format!("{range}, and nothing executes before that")];
-    words.extend(known);
-    if !missing.is_empty() {
-        words.push(format!("nothing is known that uses {}", missing.join(", ")));
-    }
-    Some(words.join("; "))
 }
 
-/// That another transaction has this nonce too, in words.
-pub fn collides(nonce: u64, foreign: &[ForeignQueued]) -> Option<String> {
-    let other = foreign.iter().find(|queued| queued.nonce == nonce)?;
-    Some(format!(
-        "{} in Safe's mailbox has nonce {nonce} too, {}: only one of the two can be executed",
-        other.what, other.hash
-    ))
+/// What is known to stand around the nonce of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Queue {
+    pub nonce: u64,
+    pub choice: NonceChoice,
+    /// The Safe's next nonce.
+    pub next: u64,
+    /// What comes first, lowest nonce first. Of a long way the beginning.
+    pub earlier: Vec<Earlier>,
+    /// Others that have the same nonce.
+    pub rivals: Vec<ForeignQueued>,
+}
+
+/// A nonce that comes first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Earlier {
+    pub nonce: u64,
+    pub used_by: UsedBy,
+}
+
+/// What is known to use a nonce.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UsedBy {
+    /// Another proposal here.
+    Proposal,
+    /// A transaction in Safe's mailbox that an owner signed.
+    Mailbox(ForeignQueued),
+    /// Nothing that is known.
+    Nothing,
+}
+
+/// Something about a nonce that signers should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct NonceWarning {
+    pub code: NonceWarningCode,
+    pub text: String,
+}
+
+/// Stable names of what is warned of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NonceWarningCode {
+    /// Known transactions come first.
+    Queued,
+    /// A nonce comes first that nothing known uses.
+    Gap,
+    /// Another transaction has the same nonce.
+    Collision,
+}
+
+/// What stands around a nonce. `ours` are the nonces of what is open here.
+pub fn look(
+    next: u64,
+    (nonce, choice): (u64, NonceChoice),
+    ours: &[u64],
+    foreign: &[ForeignQueued],
+) -> Queue {
+    let used_by = |nonce| {
+        let theirs = || foreign.iter().find(|queued| queued.nonce == nonce);
+        match (ours.contains(&nonce), theirs()) {
+            (true, _) => UsedBy::Proposal,
+            (false, Some(theirs)) => UsedBy::Mailbox(theirs.clone()),
+            (false, None) => UsedBy::Nothing,
+        }
+    };
+    // Beyond the bound nothing foreign is respected, and a list would not be read.
+    let near = next..nonce.min(next.saturating_add(AHEAD_MAX + 1));
+    let earlier = near.map(|nonce| Earlier { nonce, used_by: used_by(nonce) }).collect();
+    let rivals = foreign.iter().filter(|queued| queued.nonce == nonce).cloned().collect();
+    Queue { nonce, choice, next, earlier, rivals }
+}
+
+impl Queue {
+    /// Whether the Safe takes it next.
+    pub fn is_next(&self) -> bool {
+        self.nonce <= self.next
+    }
+
+    /// What comes first, in words; none when it is the Safe's next.
+    pub fn comes_first(&self) -> Option<String> {
+        let last = self.nonce.checked_sub(1).filter(|last| *last >= self.next)?;
+        let range = match self.next {
+            next if next == last => format!("nonce {next} comes first"),
+            next => format!("nonces {next} to {last} come first"),
+        };
+        let mut words = vec![format!("{range}, and nothing executes before that")];
+        words.extend(self.known());
+        words.extend(self.gap());
+        Some(words.join("; "))
+    }
+
+    fn known(&self) -> Vec<String> {
+        let known = self.earlier.iter().filter_map(|Earlier { nonce, used_by }| match used_by {
+            UsedBy::Proposal => Some(format!("{nonce} is another proposal here")),
+            UsedBy::Mailbox(theirs) => {
+                Some(format!("{nonce} is {} in Safe's mailbox, {}", theirs.what, theirs.hash))
+            }
+            UsedBy::Nothing => None,
+        });
+        known.collect()
+    }
+
+    fn gap(&self) -> Option<String> {
+        let unused = self.earlier.iter().filter(|one| one.used_by == UsedBy::Nothing);
+        let unused: Vec<String> = unused.map(|one| one.nonce.to_string()).collect();
+        (!unused.is_empty()).then(|| format!("nothing is known that uses {}", unused.join(", ")))
+    }
+
+    /// That another transaction has this nonce too, in words.
+    pub fn rival(&self) -> Option<String> {
+        let other = self.rivals.first()?;
+        Some(format!(
+            "{} in Safe's mailbox has nonce {} too, {}: only one of the two can be executed",
+            other.what, self.nonce, other.hash
+        ))
+    }
+
+    /// Everything about it that signers should know.
+    pub fn warnings(&self) -> Vec<NonceWarning> {
+        use NonceWarningCode::{Collision, Gap, Queued};
+        let known = self.known();
+        let queued = (!known.is_empty()).then(|| {
+            let known = known.join("; ");
+            format!("it can be executed once what comes first has been: {known}")
+        });
+        let gap = self.gap().map(|gap| {
+            format!("{gap}: until something does, nothing from there on can be executed")
+        });
+        let told = [(Queued, queued), (Gap, gap), (Collision, self.rival())];
+        told.into_iter()
+            .filter_map(|(code, text)| Some(NonceWarning { code, text: text? }))
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -180,7 +292,8 @@ mod tests {
             (5, 9, vec![5, 9], vec![7], Some("nonces 5 to 8 come first|7 is a call|uses 6, 8")),
             (0, u64::MAX, vec![], vec![], Some("nonces 0 to 18446744073709551614 come first")),
         ] {
-            let said = comes_first(next, nonce, &ours, &foreign(&theirs));
+            let at = (nonce, NonceChoice::NextFree);
+            let said = look(next, at, &ours, &foreign(&theirs)).comes_first();
             assert_eq!(said.is_some(), words.is_some(), "{next} {nonce}: {said:?}");
             for part in words.unwrap_or_default().split('|') {
                 assert!(said.as_deref().unwrap_or_default().contains(part), "{part}: {said:?}");
@@ -191,14 +304,52 @@ mod tests {
 
     #[test]
     fn a_rival_at_the_same_nonce_is_told() {
-        let said = collides(5, &foreign(&[4, 5])).unwrap();
+        let rival = |theirs| look(5, (5, NonceChoice::NextFree), &[5], &foreign(theirs)).rival();
+        let said = rival(&[4, 5]).unwrap();
         assert!(said.contains("nonce 5 too") && said.contains("only one of the two"), "{said}");
-        assert_eq!(collides(5, &foreign(&[4, 6])), None);
+        assert_eq!(rival(&[4, 6]), None);
+    }
+
+    #[test]
+    fn what_a_person_chose_is_taken_until_it_is_used_up() {
+        for (next, pinned, chosen) in [
+            (5, Some(5), (5, NonceChoice::Pinned)),
+            // Also where something stands already, and behind a gap: that is what is chosen.
+            (5, Some(6), (6, NonceChoice::Pinned)),
+            (5, Some(900), (900, NonceChoice::Pinned)),
+            (5, Some(4), (7, NonceChoice::AfterQueue)),
+            (5, None, (7, NonceChoice::AfterQueue)),
+        ] {
+            assert_eq!(choose(next, pinned, &[5], &foreign(&[6])), chosen, "{pinned:?}");
+        }
+    }
+
+    #[test]
+    fn gaps_collisions_and_queues_are_warned_of_each_by_its_name() {
+        use NonceWarningCode::{Collision, Gap, Queued};
+        for (next, nonce, ours, theirs, codes) in [
+            (5, 5, vec![5], vec![], vec![]),
+            (5, 5, vec![5], vec![5], vec![Collision]),
+            (5, 6, vec![5, 6], vec![], vec![Queued]),
+            (5, 6, vec![6], vec![5], vec![Queued]),
+            (5, 6, vec![6], vec![], vec![Gap]),
+            (5, 8, vec![8], vec![6, 8], vec![Queued, Gap, Collision]),
+            (0, u64::MAX, vec![], vec![], vec![Gap]),
+            // Its nonce is past: nothing comes first.
+            (9, 5, vec![5], vec![], vec![]),
+        ] {
+            let queue = look(next, (nonce, NonceChoice::Pinned), &ours, &foreign(&theirs));
+            let told: Vec<_> = queue.warnings().iter().map(|warning| warning.code).collect();
+            assert_eq!(told, codes, "{next} {nonce} {ours:?} {theirs:?}");
+            assert_eq!(queue.is_next(), nonce <= next);
+            let stored = serde_json::to_value(&queue).unwrap();
+            assert_eq!(serde_json::from_value::<Queue>(stored).unwrap(), queue);
+        }
     }
 
     #[test]
     fn a_choice_is_stored_by_name() {
-        for choice in [NonceChoice::NextFree, NonceChoice::AfterQueue] {
+        for choice in [NonceChoice::NextFree, NonceChoice::AfterQueue, NonceChoice::Pinned] {
             assert_eq!(choice.name().parse(), Ok(choice));
         }
         assert_eq!("guessed".parse::<NonceChoice>(), Err(UnknownChoice));

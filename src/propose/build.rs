@@ -1,12 +1,14 @@
 //! From missing writes to the owner's transaction.
 
+use std::collections::BTreeSet;
+
 use alloy::primitives::{Address, U256};
 use uuid::Uuid;
 
 use crate::{
     chain::{Chain, ChainError, ContractKind, OwnerKind, SafeState},
     clock::Time,
-    dstack::Write,
+    dstack::Addition,
     owner::{self, Call, Route, nonce},
     request::{
         Request,
@@ -16,12 +18,13 @@ use crate::{
         step::Step,
     },
     safe::{
-        self, SafeTx,
+        self,
         decode::{Expected, Warning, decode},
         deployments::{self, Set},
     },
     store::{
         Store, StoreError,
+        batches::Batch,
         journal::Actor,
         lease::Lease,
         proposals::{Proposal, SafeProposal},
@@ -49,7 +52,8 @@ pub enum ProposeError {
     Zksync(String),
 }
 
-/// Builds and stores the proposal for what is missing at block `at`.
+/// Builds and stores the proposal for what is missing at block `at`, for a request and those that a
+/// person wants proposed together with it.
 pub async fn propose(
     store: &Store,
     chain: &Chain,
@@ -60,16 +64,28 @@ pub async fn propose(
     now: Time,
 ) -> Result<Step, ProposeError> {
     let actor = Actor::service("propose");
-    let writes = missing_writes(allowed, request.compose, request.device);
     let owner = chain.owner(request.app, at).await?;
     let kind = chain.owner_kind(owner, at).await?;
+    let Batch { id: batch, nonce: pinned, others } = store.batch(request.id).await?;
+    let mut requests = vec![request.id];
+    let mut additions = missing(request, allowed);
+    for other in &others {
+        let theirs = chain.allowed(other.app, other.compose, other.device, at).await?;
+        // What needs nothing any more, or is somebody else's by now, goes its own way.
+        if !theirs.is_complete() && chain.owner(other.app, at).await? == owner {
+            requests.push(other.id);
+            additions.extend(missing(other, theirs));
+        }
+    }
+    // What several need is added once.
+    let mut seen = BTreeSet::new();
+    additions.retain(|addition| seen.insert(*addition));
     let mut proposal = Proposal {
         id: Uuid::now_v7(),
-        request: request.id,
         route: route(&kind),
         chain: request.chain,
         owner,
-        writes,
+        additions,
         warnings: vec![],
         safe: None,
         created_at: now,
@@ -77,7 +93,7 @@ pub async fn propose(
     match &kind {
         OwnerKind::Safe(state) if proposal.route.builds_transaction() => {
             let (safe, warnings) =
-                safe_proposal(store, chain, request, state, &proposal.writes, (at, now)).await?;
+                safe_proposal(store, chain, state, &proposal.additions, pinned, (at, now)).await?;
             proposal.safe = Some(safe);
             proposal.warnings = warnings;
         }
@@ -88,10 +104,19 @@ pub async fn propose(
             store.record(request.id, Some(lease), &actor, &event, now).await?;
             return Ok(Step::Changed);
         }
-        _ => {}
+        // Nothing but a Safe makes several additions at once: each is handed its own.
+        _ => {
+            requests.truncate(1);
+            proposal.additions = missing(request, allowed);
+        }
     }
-    store.propose(lease, &proposal, &actor).await?;
+    store.propose(lease, &proposal, &requests, batch, &actor).await?;
     Ok(Step::Changed)
+}
+
+fn missing(request: &Request, allowed: Allowed) -> Vec<Addition> {
+    let writes = missing_writes(allowed, request.compose, request.device);
+    writes.into_iter().map(|write| Addition { app: request.app, write }).collect()
 }
 
 /// How an owner of this kind acts.
@@ -108,24 +133,25 @@ pub fn route(kind: &OwnerKind) -> Route {
 async fn safe_proposal(
     store: &Store,
     chain: &Chain,
-    request: &Request,
     state: &SafeState,
-    writes: &[Write],
+    additions: &[Addition],
+    pinned: Option<u64>,
     (at, now): (BlockRef, Time),
 ) -> Result<(SafeProposal, Vec<Warning>), ProposeError> {
     let singleton = deployments::find_singleton(state.singleton);
     if singleton.is_some_and(|known| known.set == Set::Zksync) {
         return Err(ProposeError::Zksync(chain.id().label()));
     }
-    let calls: Vec<Call> = writes.iter().map(|write| Call::of_write(request.app, write)).collect();
+    let calls: Vec<Call> = additions.iter().map(Call::from).collect();
     let multi_send =
         if calls.len() > 1 { multi_send(chain, state, at).await? } else { Address::ZERO };
-    let ours = store.queued_nonces(request.chain, state.address, state.nonce).await?;
-    let foreign = store.foreign_queue(request.chain, state.address, state.nonce, now).await?;
-    let (nonce, nonce_choice) = nonce::next_free(state.nonce, &ours, &foreign);
+    let ours = store.queued_nonces(chain.id(), state.address, state.nonce).await?;
+    let foreign = store.foreign_queue(chain.id(), state.address, state.nonce, now).await?;
+    let (nonce, nonce_choice) = nonce::choose(state.nonce, pinned, &ours, &foreign);
     let tx = owner::safe::propose(&calls, multi_send, U256::from(nonce))?;
-    let hashes = safe::hashes(&tx, request.chain, state.address, state.version);
-    let mut warnings = warnings(&tx, request, state, writes);
+    let hashes = safe::hashes(&tx, chain.id(), state.address, state.version);
+    let expected = Expected { safe: state.address, app: None, additions: Some(additions) };
+    let mut warnings = decode(&tx, &expected).warnings;
     warnings.extend(singleton_warning(state));
     let proposal = SafeProposal {
         version: state.version,
@@ -136,13 +162,9 @@ async fn safe_proposal(
         owners: state.owners.clone(),
         hashes,
         around: Some(chain.around(state, at).await?),
+        queue: Some(nonce::look(state.nonce, (nonce, nonce_choice), &ours, &foreign)),
     };
     Ok((proposal, warnings))
-}
-
-fn warnings(tx: &SafeTx, request: &Request, state: &SafeState, writes: &[Write]) -> Vec<Warning> {
-    let expected = Expected { safe: state.address, app: Some(request.app), writes: Some(writes) };
-    decode(tx, &expected).warnings
 }
 
 /// The Safe's code is the published one, its own and that of its singleton, or a signer must know.

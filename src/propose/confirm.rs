@@ -13,7 +13,8 @@ use crate::{
     },
     store::{
         Store, StoreError,
-        proposals::{Confirmed, Proposal, SafeProposal},
+        confirmations::Confirmed,
+        proposals::{Proposal, SafeProposal},
     },
 };
 
@@ -113,7 +114,7 @@ pub async fn confirm(
         };
         given.push((owner.map_err(in_part)?, part.clone()));
     }
-    match store.confirm(&proposal, state.threshold, &state.owners, &given, now).await? {
+    match store.confirm(request.id, &proposal, state.threshold, &state.owners, &given, now).await? {
         Confirmed::Added(request) => Ok(Confirmation { request: *request, added: true }),
         Confirmed::Known(request) => Ok(Confirmation { request: *request, added: false }),
         Confirmed::Replaced => Err(ConfirmError::Replaced),

@@ -6,7 +6,7 @@ use super::queue::what_it_is;
 use crate::{
     safe::signature::SignatureKind,
     safe_service::{Execution, MailTransaction},
-    store::proposals::Confirmation,
+    store::confirmations::Confirmation,
 };
 
 /// Whose nonce it is about.

@@ -31,8 +31,9 @@ use crate::{
     },
     store::{
         Store, StoreError,
+        confirmations::Confirmation,
         mailings::Mailing,
-        proposals::{Confirmation, Proposal, SafeProposal},
+        proposals::{Proposal, SafeProposal},
     },
 };
 

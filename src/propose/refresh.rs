@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     chain::{Chain, OwnerKind},
     clock::Time,
+    dstack::{Addition, Write},
     owner::nonce::{self, ForeignQueued, NonceChoice, is_respected},
     request::{
         Request,
@@ -17,9 +18,10 @@ use crate::{
     safe::packed::Part,
     store::{
         Store, StoreError,
+        confirmations::Confirmation,
         journal::Actor,
         lease::Lease,
-        proposals::{Confirmation, Proposal, SafeProposal},
+        proposals::{Proposal, SafeProposal},
     },
 };
 
@@ -39,7 +41,12 @@ pub async fn refresh(
     now: Time,
 ) -> Result<Step, ProposeError> {
     let Some(proposal) = store.proposal(request.id).await? else {
-        return Ok(Step::wait("the proposal is being replaced", Pace::Backoff));
+        // It was replaced while the chain showed the entries of this request, and does not any more.
+        if let Some(proposal) = request.facts.proposal {
+            let event = Event::ProposalReplaced { proposal, reason: "it was given up".into() };
+            store.record(request.id, Some(lease), &Actor::service("propose"), &event, now).await?;
+        }
+        return Ok(Step::Changed);
     };
     match standing(store, chain, (request, lease), &proposal, at, allowed, now).await? {
         Standing::Changed => Ok(Step::Changed),
@@ -85,7 +92,9 @@ async fn standing(
     }
     // Adding again what somebody else added meanwhile changes nothing, and keeps the signatures.
     let missing = missing_writes(allowed, request.compose, request.device);
-    if !missing.iter().all(|write| proposal.writes.contains(write)) {
+    let is_in =
+        |write: &Write| proposal.additions.contains(&Addition { app: request.app, write: *write });
+    if !missing.iter().all(is_in) {
         return unfit("what is missing on chain has changed".into());
     }
     let Some(safe) = &proposal.safe else {
@@ -115,17 +124,20 @@ async fn standing(
     }
     // Signers are shown who needs no signature of theirs, and what nested owners sign, as it is now.
     let around = chain.around(&state, at).await?;
-    if !safe.around.as_ref().is_some_and(|known| known.says_the_same(&around)) {
-        store.note_around(lease, proposal.id, &around, now).await?;
+    let queue = nonce::look(state.nonce, (safe.nonce, safe.nonce_choice), &ours, &foreign);
+    let is_known = safe.queue.as_ref() == Some(&queue)
+        && safe.around.as_ref().is_some_and(|known| known.says_the_same(&around));
+    if !is_known {
+        store.note_standing(lease, proposal.id, &around, &queue, now).await?;
     }
-    let told = standing_signatures::look(store, chain, proposal, safe, &state, at, now).await?;
+    let of = (request.id, proposal);
+    let told = standing_signatures::look(store, chain, of, safe, &state, at, now).await?;
     match told {
         standing_signatures::Told::Nothing => {}
         standing_signatures::Told::Approvals => return Ok(Standing::Changed),
         standing_signatures::Told::Gone(why) => return unfit(why),
     }
-    let comes_first = nonce::comes_first(state.nonce, safe.nonce, &ours, &foreign);
-    let rival = nonce::collides(safe.nonce, &foreign);
+    let (comes_first, rival) = (queue.comes_first(), queue.rival());
     let told = |words: String| match &rival {
         Some(rival) => format!("{words}; {rival}"),
         None => words,
@@ -168,6 +180,7 @@ async fn is_behind_nothing(
         return Ok(false);
     }
     Ok(match safe.nonce_choice {
+        NonceChoice::Pinned => false,
         NonceChoice::NextFree => true,
         NonceChoice::AfterQueue => store.confirmations(proposal.id).await?.is_empty(),
     })

@@ -7,11 +7,12 @@ use super::build::ProposeError;
 use crate::{
     chain::{Chain, SafeState},
     clock::Time,
-    request::facts::BlockRef,
+    request::{facts::BlockRef, ids::RequestId},
     safe::packed::Part,
     store::{
         Store,
-        proposals::{Confirmation, Confirmed, Proposal, SafeProposal},
+        confirmations::{Confirmation, Confirmed},
+        proposals::{Proposal, SafeProposal},
     },
 };
 
@@ -30,7 +31,7 @@ pub enum Told {
 pub async fn look(
     store: &Store,
     chain: &Chain,
-    proposal: &Proposal,
+    (request, proposal): (RequestId, &Proposal),
     safe: &SafeProposal,
     state: &SafeState,
     at: BlockRef,
@@ -65,7 +66,8 @@ pub async fn look(
     if news.is_empty() {
         return Ok(Told::Nothing);
     }
-    let confirmed = store.confirm(proposal, state.threshold, &state.owners, &news, now).await?;
+    let confirmed =
+        store.confirm(request, proposal, state.threshold, &state.owners, &news, now).await?;
     Ok(if matches!(confirmed, Confirmed::Added(_)) { Told::Approvals } else { Told::Nothing })
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     facts::{BlockRef, End, EndKind, Execution, Facts, Registration, Replica},
-    ids::{ReplicaId, SafeTxHash, TxHash},
+    ids::{ReplicaId, RequestId, SafeTxHash, TxHash},
     status::{Status, status},
 };
 use crate::clock::Time;
@@ -30,6 +30,13 @@ pub enum Event {
     /// A prepare of something else for the same source and node voided the token.
     TokenSuperseded {
         by: Uuid,
+    },
+    /// A person says how it is to be put to its owner: in one transaction with others, at a nonce of
+    /// the Safe, or both; with neither, alone and at the next free one.
+    Arranged {
+        with: Vec<RequestId>,
+        nonce: Option<u64>,
+        reason: String,
     },
     /// The owner's transaction was built and stands ready.
     Proposed {
@@ -136,6 +143,7 @@ impl Event {
             Self::Opened { .. } => "opened",
             Self::Renewed { .. } => "renewed",
             Self::TokenSuperseded { .. } => "token_superseded",
+            Self::Arranged { .. } => "arranged",
             Self::Proposed { .. } => "proposed",
             Self::ProposalReplaced { .. } => "proposal_replaced",
             Self::Confirmed { .. } => "confirmed",
@@ -165,7 +173,7 @@ impl Event {
             Self::Renewed { .. } | Self::TokenSuperseded { .. } => {
                 from.is_before_commit() || from == Committing
             }
-            Self::Proposed { .. } => from == Prepared,
+            Self::Arranged { .. } | Self::Proposed { .. } => from == Prepared,
             Self::ProposalReplaced { .. } | Self::Confirmed { .. } => {
                 matches!(from, Proposed | Approved)
             }
@@ -187,9 +195,10 @@ impl Event {
 }
 
 impl Event {
-    /// Whether an outcome is that of the open attempt, and a person's word was asked for.
+    /// Whether it is about the present proposal or the open attempt, and a person's word was asked for.
     fn is_about_this(&self, facts: &Facts) -> bool {
         match self {
+            Self::ProposalReplaced { proposal, .. } => facts.proposal == Some(*proposal),
             Self::CommitRefused { attempt, .. } | Self::Committed { attempt, .. } => {
                 facts.attempt == Some(*attempt)
             }
@@ -245,7 +254,8 @@ impl Facts {
             }
             Event::Settled { replica: None, .. } => next.attempt = None,
             Event::Running { .. } => next.running_at = Some(at),
-            Event::AttentionNeeded { .. }
+            Event::Arranged { .. }
+            | Event::AttentionNeeded { .. }
             | Event::Retried { .. }
             | Event::Rejected { .. }
             | Event::Withdrawn { .. }

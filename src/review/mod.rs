@@ -1,5 +1,9 @@
-//! What people say about a request: refuse it, take it back, have it tried now, or tell how an
-//! unclear commit ended.
+//! What people say about a request: refuse it, take it back, have it tried now, have it proposed in
+//! another way, or tell how an unclear commit ended.
+
+mod arrange;
+
+pub use arrange::{ArrangeError, TOGETHER_MAX, arrange};
 
 use uuid::Uuid;
 

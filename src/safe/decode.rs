@@ -1,8 +1,10 @@
 //! What a Safe transaction says, in plain words, and everything about it that is not expected.
 //!
-//! A signer expects one thing: exactly the wanted additions on one app, nothing else, by a plain
+//! A signer expects one thing: exactly the wanted additions, nothing else, by a plain
 //! call or through MultiSendCallOnly. Whatever differs is a warning, and none is too small: the
 //! transactions that emptied other Safes differed in one field.
+
+use std::collections::BTreeSet;
 
 use alloy::primitives::{Address, Bytes, U256};
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use super::{
     multisend::{self, MultiSendError},
 };
 use crate::{
-    dstack::Write,
+    dstack::{Addition, Write},
     owner::{Call, text},
     request::ids::AppId,
 };
@@ -24,11 +26,11 @@ use crate::{
 pub struct Expected<'a> {
     /// The Safe that would execute it.
     pub safe: Address,
-    /// The app it should change. `None` when nobody said: then it is the first contract that
-    /// something is added to, and everything must go there.
+    /// The app it should change. `None` when nobody said, and no additions either: then it is the
+    /// first contract that something is added to, and everything must go there.
     pub app: Option<AppId>,
-    /// The additions it should make, in any order. `None` when nobody said.
-    pub writes: Option<&'a [Write]>,
+    /// The additions it should make, in any order, to that app or others. `None` when nobody said.
+    pub additions: Option<&'a [Addition]>,
 }
 
 /// A transaction in words.
@@ -151,25 +153,27 @@ impl Warning {
 /// be read is shown as such, with a warning.
 #[must_use]
 pub fn decode(tx: &SafeTx, expected: &Expected<'_>) -> Decoded {
-    let mut review = Review { safe: expected.safe, app: expected.app, warnings: Vec::new() };
+    let of_additions = expected.additions.iter().copied().flatten().map(|addition| addition.app);
+    let apps = expected.app.into_iter().chain(of_additions).collect();
+    let mut review = Review { safe: expected.safe, apps, warnings: Vec::new() };
     review.fields(tx);
     let calls = review.calls_of(tx);
-    if review.app.is_none() {
+    if review.apps.is_empty() {
         let adds = calls.iter().find(|(_, call)| Write::from_calldata(&call.data).is_some());
-        review.app = adds.map(|(_, call)| AppId(call.to));
+        review.apps.extend(adds.map(|(_, call)| AppId(call.to)));
     }
-    let mut writes = Vec::new();
+    let mut made = Vec::new();
     let calls = calls
         .into_iter()
-        .map(|(operation, call)| review.call(operation, call, &mut writes))
+        .map(|(operation, call)| review.call(operation, call, &mut made))
         .collect();
-    review.writes(&writes, expected.writes);
+    review.additions(&made, expected.additions);
     Decoded { calls, warnings: review.warnings }
 }
 
 struct Review {
     safe: Address,
-    app: Option<AppId>,
+    apps: BTreeSet<AppId>,
     warnings: Vec<Warning>,
 }
 
@@ -232,14 +236,14 @@ impl Review {
     fn contract(&self, to: Address) -> Option<Contract> {
         if to == self.safe {
             Some(Contract::ThisSafe)
-        } else if self.app == Some(AppId(to)) {
+        } else if self.apps.contains(&AppId(to)) {
             Some(Contract::App)
         } else {
             find_multi_send_call_only(to).map(|_| Contract::MultiSendCallOnly)
         }
     }
 
-    fn call(&mut self, operation: Operation, call: Call, writes: &mut Vec<Write>) -> DecodedCall {
+    fn call(&mut self, operation: Operation, call: Call, made: &mut Vec<Addition>) -> DecodedCall {
         let contract = self.contract(call.to);
         let known = match contract {
             Some(Contract::ThisSafe) => find_safe_function(&call.data),
@@ -256,7 +260,9 @@ impl Review {
         if operation == Operation::Call {
             let write = Write::from_calldata(&call.data);
             match (contract, write) {
-                (Some(Contract::App), Some(write)) => writes.push(write),
+                (Some(Contract::App), Some(write)) => {
+                    made.push(Addition { app: AppId(call.to), write });
+                }
                 (Some(Contract::App), None) => {
                     self.app_function(&words, known, arguments.is_some());
                 }
@@ -318,18 +324,28 @@ impl Review {
     }
 
     /// Compares the additions made with those wanted.
-    fn writes(&mut self, made: &[Write], wanted: Option<&[Write]>) {
-        for (index, write) in made.iter().enumerate() {
-            if made[..index].contains(write) {
-                self.warn(WarningCode::DuplicateWrite, format!("{write}: a second time"));
-            } else if wanted.is_some_and(|wanted| !wanted.contains(write)) {
-                self.warn(WarningCode::UnexpectedWrite, format!("{write}: nobody asked for this"));
+    fn additions(&mut self, made: &[Addition], wanted: Option<&[Addition]>) {
+        let is_several = self.apps.len() > 1;
+        let mut warn = |code, addition: &Addition, what| {
+            let words = addition_in_words(addition, is_several);
+            self.warn(code, format!("{words}: {what}"));
+        };
+        for (index, one) in made.iter().enumerate() {
+            if made[..index].contains(one) {
+                warn(WarningCode::DuplicateWrite, one, "a second time");
+            } else if wanted.is_some_and(|wanted| !wanted.contains(one)) {
+                warn(WarningCode::UnexpectedWrite, one, "nobody asked for this");
             }
         }
-        for write in wanted.unwrap_or_default().iter().filter(|write| !made.contains(write)) {
-            self.warn(WarningCode::MissingWrite, format!("{write}: not in this transaction"));
+        for one in wanted.unwrap_or_default().iter().filter(|one| !made.contains(one)) {
+            warn(WarningCode::MissingWrite, one, "not in this transaction");
         }
     }
+}
+
+/// An addition as warnings name it: with its app where there are several.
+pub fn addition_in_words(addition: &Addition, is_several: bool) -> String {
+    if is_several { addition.to_string() } else { addition.write.to_string() }
 }
 
 /// One line for people, naming the function with its arguments in full.

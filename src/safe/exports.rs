@@ -109,7 +109,7 @@ fn summary(
     version: SafeVersion,
     hashes: &SafeTxHashes,
 ) -> String {
-    let decoded = decode(tx, &Expected { safe, app: None, writes: None });
+    let decoded = decode(tx, &Expected { safe, app: None, additions: None });
     let operation = match tx.operation {
         Operation::Call => "0 (call)",
         Operation::DelegateCall => "1 (delegate call)",

@@ -131,9 +131,11 @@ impl Store {
                 array(
                     select executed_tx where executed_tx is not null
                     union
-                    select e.tx_hash from proposals p join safe_executions e
+                    select e.tx_hash from proposal_requests m
+                    join proposals p on p.id = m.proposal_id
+                    join safe_executions e
                         on e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash
-                    where p.request_id = r.id and e.safe = p.owner and e.success
+                    where m.request_id = r.id and e.safe = p.owner and e.success
                 ) as "transactions!",
                 case when status in ('committed', 'running') then replica_id end as replica
              from requests r

@@ -3,7 +3,9 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, one_row};
+use super::{
+    During, Store, StoreError, batches::lock_waiting, journal::Actor, one_row, requests::record,
+};
 use crate::{
     clock::Time,
     planted::{Bug, planted},
@@ -14,14 +16,16 @@ use crate::{
 pub(super) async fn follow_event(
     tx: &mut PgConnection,
     id: RequestId,
+    actor: &Actor,
     event: &Event,
     at: Time,
 ) -> Result<(), StoreError> {
     end_attempt(tx, id, event, at).await?;
     if let Event::ProposalReplaced { proposal, reason } = event {
-        replace_proposal(tx, *proposal, reason, at).await?;
+        replace_proposal(tx, *proposal, actor, reason, at).await?;
     }
     if event.ends() {
+        leave_proposal(tx, id, actor, at).await?;
         retire_proposal(tx, id, "the request ended", true, at).await?;
         wake_queue(tx, id, at).await?;
     }
@@ -116,26 +120,53 @@ async fn settle_attempt(
     one_row("settling a commit attempt", &result)
 }
 
+/// A proposal is replaced once, for all the requests that wait for it.
 async fn replace_proposal(
     tx: &mut PgConnection,
     proposal: Uuid,
+    actor: &Actor,
     reason: &str,
     at: Time,
 ) -> Result<(), StoreError> {
-    let result = sqlx::query!(
+    sqlx::query!(
         "update proposals set replaced_at = $2, replaced_reason = $3
          where id = $1 and replaced_at is null",
         proposal,
         at,
         reason
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .await
     .during("replace a proposal")?;
-    one_row("replacing a proposal", &result)
+    let event = Event::ProposalReplaced { proposal, reason: reason.to_owned() };
+    // The first of them does the same for the next, and does not wait for it any more then.
+    if let Some(other) = lock_waiting(tx, proposal).await?.first() {
+        Box::pin(record(tx, RequestId(*other), None, actor, &event, at)).await?;
+    }
+    Ok(())
 }
 
-/// Frees the nonce of a proposal: always, or only when it was not executed.
+/// What was to be approved together with a request that ended is proposed anew, without it.
+async fn leave_proposal(
+    tx: &mut PgConnection,
+    id: RequestId,
+    actor: &Actor,
+    at: Time,
+) -> Result<(), StoreError> {
+    let proposal = sqlx::query_scalar!("select proposal_id from requests where id = $1", id.0)
+        .fetch_one(&mut *tx)
+        .await
+        .during("look for the proposal of a request")?;
+    let Some(proposal) = proposal else { return Ok(()) };
+    if lock_waiting(tx, proposal).await?.is_empty() {
+        return Ok(());
+    }
+    let reason = format!("request {id}, which it was for as well, has ended");
+    replace_proposal(tx, proposal, actor, &reason, at).await
+}
+
+/// Frees the nonce of a proposal that no other request holds on to: always, or only when it was not
+/// executed.
 async fn retire_proposal(
     tx: &mut PgConnection,
     id: RequestId,
@@ -145,9 +176,12 @@ async fn retire_proposal(
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "update proposals p set replaced_at = $2, replaced_reason = $3
-         where request_id = $1 and replaced_at is null
+         where id = (select proposal_id from requests where id = $1) and replaced_at is null
            and ($4 or (safe_tx is not null and not exists (select 1 from safe_executions e
-                where e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash)))",
+                where e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash)))
+           and not exists (select 1 from proposal_requests m join requests r on r.id = m.request_id
+                where m.proposal_id = p.id and r.id <> $1 and r.proposal_id = p.id
+                  and r.ended_as is null and r.committed_at is null)",
         id.0,
         at,
         why,
@@ -167,7 +201,8 @@ async fn wake_queue(tx: &mut PgConnection, id: RequestId, now: Time) -> Result<(
          where id in (
             select r.id from requests r
             join proposals q on q.id = r.proposal_id and q.replaced_at is null
-            join proposals p on p.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner
+            join proposals p on p.id = (select proposal_id from requests where id = $1)
+                and p.chain_id = q.chain_id and p.owner = q.owner
             where r.id <> $1 and r.status in ('proposed', 'approved')
             for update of r skip locked
          )",
@@ -196,7 +231,8 @@ impl Store {
         let queued = sqlx::query_scalar!(
             "select r.id from requests r
              join proposals q on q.id = r.proposal_id and q.replaced_at is null
-             join proposals p on p.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner
+             join proposals p on p.id = (select proposal_id from requests where id = $1)
+                and p.chain_id = q.chain_id and p.owner = q.owner
              where r.id <> $1 and r.status in ('proposed', 'approved') and r.next_try_at > $2",
             id.0,
             now

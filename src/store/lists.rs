@@ -22,7 +22,7 @@ impl Store {
     ) -> Result<HashMap<RequestId, Signatures>, StoreError> {
         let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
-            r#"select p.request_id, p.threshold as "threshold!",
+            r#"select r.id, p.threshold as "threshold!",
                 (select count(*) from confirmations c
                  where c.proposal_id = p.id and c.owner = any(p.owners)) as "given!"
              from requests r join proposals p on p.id = r.proposal_id
@@ -34,12 +34,12 @@ impl Store {
         .during("count signatures")?;
         rows.into_iter()
             .map(|row| {
-                let number = |column, value| unsigned("proposals", column, row.request_id, value);
+                let number = |column, value| unsigned("proposals", column, row.id, value);
                 let signatures = Signatures {
                     given: number("given", row.given)?,
                     threshold: number("threshold", row.threshold.into())?,
                 };
-                Ok((RequestId(row.request_id), signatures))
+                Ok((RequestId(row.id), signatures))
             })
             .collect()
     }

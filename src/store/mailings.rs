@@ -94,7 +94,11 @@ impl Store {
                   order by m.next_try_at limit 1 for update of m skip locked
                )
                returning proposal_id, posted_at, quiet_since, attempts, problem, wakes,
-                  (select p.request_id from proposals p where p.id = proposal_id) as "request!""#,
+                  (select r.id from requests r join proposal_requests m on m.request_id = r.id
+                   where m.proposal_id = mailings.proposal_id
+                     and r.proposal_id = mailings.proposal_id
+                     and r.status in ('proposed', 'approved')
+                   order by r.id limit 1) as "request!""#,
             signed(chain.get()),
             now,
             again_at,

@@ -3,8 +3,10 @@
 pub mod advance;
 pub mod apps;
 pub mod attempts;
+pub mod batches;
 pub mod chain;
 mod commit_tokens;
+pub mod confirmations;
 mod dependents;
 pub mod foreign_queue;
 pub mod history;
@@ -70,6 +72,8 @@ pub enum StoreError {
     Touched { operation: &'static str, found: u64 },
     #[error("nonce {0} of the Safe was given to another proposal at the same moment")]
     NonceTaken(u64),
+    #[error("the requests that are proposed together changed at the same moment")]
+    BatchChanged,
     #[error("another worker has taken over this request")]
     LeaseLost,
     /// What was read rests on a block that the follower does not stand on, or no longer.

@@ -1,4 +1,4 @@
-//! Proposals and the confirmations given to them.
+//! Proposals: what is put to owners, exactly as it was first shown, and for which requests.
 
 use alloy::primitives::{Address, B256};
 use sqlx::{PgConnection, types::Json};
@@ -6,23 +6,29 @@ use uuid::Uuid;
 
 use super::{
     During, Store, StoreError,
+    batches::insist_on_batch,
     journal::Actor,
     lease::{Lease, hold_lease},
     one_row,
-    requests::{get_locked, record, wake_one},
+    requests::record,
     signed, unsigned,
     watched::watch_changed,
 };
 use crate::{
     clock::Time,
-    dstack::Write,
-    owner::{Route, nonce::NonceChoice},
+    dstack::Addition,
+    owner::{
+        Route,
+        nonce::{NonceChoice, Queue},
+    },
     request::{
-        Request,
         event::Event,
         ids::{ChainId, RequestId, SafeTxHash},
     },
-    safe::{Around, SafeTx, SafeTxHashes, SafeVersion, decode::Warning, packed::Part},
+    safe::{
+        Around, SafeTx, SafeTxHashes, SafeVersion,
+        decode::{Warning, addition_in_words},
+    },
 };
 
 /// The Safe transaction of a proposal, with what its owners sign.
@@ -38,47 +44,38 @@ pub struct SafeProposal {
     pub hashes: SafeTxHashes,
     /// Who else acts for the Safe, and which of its owners are contracts, when it was last looked at.
     pub around: Option<Around>,
+    /// What comes before its nonce and what else has it, when it was last looked at.
+    pub queue: Option<Queue>,
 }
 
 /// What is put to the owner of an app, exactly as it was first shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     pub id: Uuid,
-    pub request: RequestId,
     pub route: Route,
     pub chain: ChainId,
     pub owner: Address,
-    pub writes: Vec<Write>,
+    pub additions: Vec<Addition>,
     pub warnings: Vec<Warning>,
     pub safe: Option<SafeProposal>,
     pub created_at: Time,
 }
 
-/// An owner's signature over a proposal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Confirmation {
-    pub owner: Address,
-    pub signature: Part,
-    pub received_at: Time,
-}
-
-/// What became of a confirmation.
-#[derive(Debug)]
-pub enum Confirmed {
-    Added(Box<Request>),
-    /// These owners' signatures were here before.
-    Known(Box<Request>),
-    /// The proposal has been replaced meanwhile.
-    Replaced,
+impl Proposal {
+    /// Whether its additions are to more than one app.
+    pub fn is_for_several_apps(&self) -> bool {
+        let mut apps = self.additions.iter().map(|addition| addition.app);
+        let first = apps.next();
+        apps.any(|app| Some(app) != first)
+    }
 }
 
 struct Row {
     id: Uuid,
-    request_id: Uuid,
     route: String,
     chain_id: i64,
     owner: Vec<u8>,
-    calls: Json<Vec<Write>>,
+    calls: Json<Vec<Addition>>,
     warnings: Json<Vec<Warning>>,
     safe_version: Option<String>,
     safe_tx: Option<Json<SafeTx>>,
@@ -90,6 +87,7 @@ struct Row {
     message_hash: Option<Vec<u8>>,
     safe_tx_hash: Option<Vec<u8>>,
     around: Option<Json<Around>>,
+    queue: Option<Json<Queue>>,
     created_at: Time,
 }
 
@@ -125,6 +123,7 @@ impl Row {
                 safe_tx_hash: SafeTxHash(self.hash(self.safe_tx_hash.as_ref(), "safe_tx_hash")?),
             },
             around: self.around.clone().map(|Json(around)| around),
+            queue: self.queue.clone().map(|Json(queue)| queue),
         }))
     }
 
@@ -133,11 +132,10 @@ impl Row {
         Ok(Proposal {
             safe: self.safe()?,
             id: self.id,
-            request: RequestId(self.request_id),
             route: self.route.parse().map_err(|_| inconsistent("route", self.id))?,
             chain: ChainId::new(chain).map_err(|_| inconsistent("chain_id", self.id))?,
             owner: self.owner.as_slice().try_into().map_err(|_| inconsistent("owner", self.id))?,
-            writes: self.calls.0,
+            additions: self.calls.0,
             warnings: self.warnings.0,
             created_at: self.created_at,
         })
@@ -145,42 +143,53 @@ impl Row {
 }
 
 impl Store {
-    /// Stores a proposal and moves its request to `proposed`, in one transaction.
+    /// Stores a proposal and moves the requests it is for to `proposed`, in one transaction. The
+    /// lease is on one of them; all must still wait to be proposed in this way.
     pub async fn propose(
         &self,
         lease: &Lease,
         proposal: &Proposal,
+        requests: &[RequestId],
+        batch: Option<Uuid>,
         actor: &Actor,
-    ) -> Result<Request, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         if let Some(safe) = &proposal.safe {
             reserve_nonce(&mut tx, proposal, safe.nonce).await?;
         }
+        let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
+        insist_on_batch(&mut tx, batch, &ids).await?;
         insert(&mut tx, proposal).await?;
+        link(&mut tx, proposal.id, &ids).await?;
         let safe = proposal.safe.as_ref();
+        let is_several = proposal.is_for_several_apps();
+        let calls = proposal.additions.iter().map(|one| addition_in_words(one, is_several));
         let event = Event::Proposed {
             proposal: proposal.id,
             route: proposal.route.to_string(),
             nonce: safe.map(|safe| safe.nonce),
             safe_tx_hash: safe.map(|safe| safe.hashes.safe_tx_hash),
-            calls: proposal.writes.iter().map(ToString::to_string).collect(),
+            calls: calls.collect(),
         };
-        let at = proposal.created_at;
-        let request = record(&mut tx, proposal.request, Some(lease), actor, &event, at).await?;
-        super::commit(tx).await?;
-        Ok(request)
+        for id in requests {
+            let lease = Some(lease).filter(|lease| lease.request == *id);
+            record(&mut tx, *id, lease, actor, &event, proposal.created_at).await?;
+        }
+        super::commit(tx).await
     }
 
     /// The live proposal of a request.
     pub async fn proposal(&self, request: RequestId) -> Result<Option<Proposal>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            r#"select id, request_id, route, chain_id, owner,
-                calls as "calls: Json<Vec<Write>>", warnings as "warnings: Json<Vec<Warning>>",
+            r#"select id, route, chain_id, owner,
+                calls as "calls: Json<Vec<Addition>>", warnings as "warnings: Json<Vec<Warning>>",
                 safe_version, safe_tx as "safe_tx: Json<SafeTx>", nonce, nonce_choice, threshold,
                 owners as "owners: Vec<Vec<u8>>",
-                domain_hash, message_hash, safe_tx_hash, around as "around: Json<Around>", created_at
-            from proposals where request_id = $1 and replaced_at is null"#,
+                domain_hash, message_hash, safe_tx_hash, around as "around: Json<Around>",
+                queue as "queue: Json<Queue>", created_at
+            from proposals where id = (select proposal_id from requests where id = $1)
+               and replaced_at is null"#,
             request.0
         )
         .fetch_optional(&self.pool)
@@ -189,25 +198,28 @@ impl Store {
         row.map(Row::into_proposal).transpose()
     }
 
-    /// Notes who stands around the Safe of a proposal now. It is shown to signers, and decides nothing.
-    pub async fn note_around(
+    /// Notes who stands around the Safe of a proposal now, and what comes before its nonce. It is shown
+    /// to signers, and decides nothing.
+    pub async fn note_standing(
         &self,
         lease: &Lease,
         proposal: Uuid,
         around: &Around,
+        queue: &Queue,
         now: Time,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         hold_lease(&mut tx, lease, now).await?;
         let noted = sqlx::query!(
-            "update proposals set around = $2 where id = $1 and safe_tx is not null",
+            "update proposals set around = $2, queue = $3 where id = $1 and safe_tx is not null",
             proposal,
             Json(around) as _,
+            Json(queue) as _,
         )
         .execute(&mut *tx)
         .await
-        .during("note who stands around a Safe")?;
-        one_row("note who stands around a Safe", &noted)?;
+        .during("note how a proposal stands")?;
+        one_row("note how a proposal stands", &noted)?;
         super::commit(tx).await
     }
 
@@ -233,73 +245,6 @@ impl Store {
         let read = |nonce| unsigned("proposals", "nonce", safe, nonce);
         nonces.into_iter().map(read).collect()
     }
-
-    pub async fn confirmations(&self, proposal: Uuid) -> Result<Vec<Confirmation>, StoreError> {
-        let mut connection = self.pool.acquire().await.during("connect")?;
-        confirmations(&mut connection, proposal).await
-    }
-
-    /// Adds checked signatures to a proposal that is still live; with the last one needed, the
-    /// request becomes `approved`. Only signatures of `owners`, the present ones, count.
-    pub async fn confirm(
-        &self,
-        proposal: &Proposal,
-        threshold: u32,
-        owners: &[Address],
-        signatures: &[(Address, Part)],
-        now: Time,
-    ) -> Result<Confirmed, StoreError> {
-        let mut tx = self.begin().await?;
-        let mut request = get_locked(&mut tx, proposal.request).await?;
-        if request.facts.proposal != Some(proposal.id) {
-            return Ok(Confirmed::Replaced);
-        }
-        let mut added = false;
-        for (owner, signature) in signatures {
-            if !insert_confirmation(&mut tx, proposal.id, *owner, signature, now).await? {
-                continue;
-            }
-            let given = confirmations(&mut tx, proposal.id).await?;
-            let count = given.iter().filter(|one| owners.contains(&one.owner)).count();
-            let event = Event::Confirmed {
-                owner: owner.to_string(),
-                confirmations: u32::try_from(count).unwrap_or(u32::MAX),
-                threshold,
-            };
-            let actor = Actor::owner(*owner);
-            request = record(&mut tx, proposal.request, None, &actor, &event, now).await?;
-            added = true;
-        }
-        if signatures.iter().any(|(_, part)| matches!(part, Part::Contract { .. })) {
-            // Who looks at it now says when the contract is asked again.
-            wake_one(&mut tx, proposal.request, now).await?;
-        }
-        super::commit(tx).await?;
-        let request = Box::new(request);
-        Ok(if added { Confirmed::Added(request) } else { Confirmed::Known(request) })
-    }
-}
-
-/// Whether it was not here before.
-async fn insert_confirmation(
-    tx: &mut PgConnection,
-    proposal: Uuid,
-    owner: Address,
-    signature: &Part,
-    now: Time,
-) -> Result<bool, StoreError> {
-    let added = sqlx::query!(
-        "insert into confirmations (proposal_id, owner, signature, received_at)
-             values ($1, $2, $3, $4) on conflict do nothing",
-        proposal,
-        owner.as_slice(),
-        &signature.to_bytes()[..],
-        now,
-    )
-    .execute(tx)
-    .await
-    .during("store a confirmation")?;
-    Ok(added.rows_affected() > 0)
 }
 
 /// Makes sure that a nonce is put to the owners of a Safe once at a time. Requests that no longer
@@ -320,7 +265,7 @@ async fn reserve_nonce(
     let taken = sqlx::query!(
         "select p.id from proposals p join requests r on r.proposal_id = p.id
          where p.chain_id = $1 and p.owner = $2 and p.nonce = $3 and p.replaced_at is null
-           and r.status in ('proposed', 'approved')",
+           and r.status in ('proposed', 'approved') limit 1",
         signed(proposal.chain.get()),
         proposal.owner.as_slice(),
         signed(nonce),
@@ -331,51 +276,21 @@ async fn reserve_nonce(
     taken.map_or(Ok(()), |_| Err(StoreError::NonceTaken(nonce)))
 }
 
-async fn confirmations(
-    connection: &mut PgConnection,
-    proposal: Uuid,
-) -> Result<Vec<Confirmation>, StoreError> {
-    let rows = sqlx::query!(
-        "select owner, signature, received_at from confirmations
-         where proposal_id = $1 order by received_at, owner",
-        proposal
-    )
-    .fetch_all(connection)
-    .await
-    .during("read confirmations")?;
-    rows.into_iter()
-        .map(|row| {
-            let inconsistent = |column| StoreError::Inconsistent {
-                table: "confirmations",
-                column,
-                row: proposal.to_string(),
-            };
-            Ok(Confirmation {
-                owner: row.owner.as_slice().try_into().map_err(|_| inconsistent("owner"))?,
-                signature: Part::from_bytes(&row.signature)
-                    .map_err(|_| inconsistent("signature"))?,
-                received_at: row.received_at,
-            })
-        })
-        .collect()
-}
-
 async fn insert(tx: &mut PgConnection, proposal: &Proposal) -> Result<(), StoreError> {
     let safe = proposal.safe.as_ref();
     let owners: Option<Vec<Vec<u8>>> =
         safe.map(|safe| safe.owners.iter().map(|owner| owner.to_vec()).collect());
     sqlx::query!(
-        "insert into proposals (id, request_id, route, chain_id, owner, calls, warnings,
+        "insert into proposals (id, route, chain_id, owner, calls, warnings,
             safe_version, safe_tx, nonce, threshold, owners, domain_hash, message_hash,
-            safe_tx_hash, around, created_at, nonce_choice)
+            safe_tx_hash, around, created_at, nonce_choice, queue)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
             $18)",
         proposal.id,
-        proposal.request.0,
         proposal.route.name(),
         signed(proposal.chain.get()),
         proposal.owner.as_slice(),
-        Json(&proposal.writes) as _,
+        Json(&proposal.additions) as _,
         Json(&proposal.warnings) as _,
         safe.map(|safe| safe.version.number()),
         safe.map(|safe| Json(&safe.tx)) as _,
@@ -388,9 +303,22 @@ async fn insert(tx: &mut PgConnection, proposal: &Proposal) -> Result<(), StoreE
         safe.and_then(|safe| safe.around.as_ref()).map(Json) as _,
         proposal.created_at,
         safe.map_or(NonceChoice::NextFree, |safe| safe.nonce_choice).name(),
+        safe.and_then(|safe| safe.queue.as_ref()).map(Json) as _,
     )
     .execute(&mut *tx)
     .await
     .during("store a proposal")?;
     watch_changed(tx, proposal.chain).await
+}
+
+async fn link(tx: &mut PgConnection, proposal: Uuid, requests: &[Uuid]) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into proposal_requests (proposal_id, request_id) select $1, unnest($2::uuid[])",
+        proposal,
+        requests,
+    )
+    .execute(tx)
+    .await
+    .during("note what a proposal is for")
+    .map(|_| ())
 }

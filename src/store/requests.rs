@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{
     CHANGES, During, Store, StoreError,
     attempts::may_have_acted,
+    batches::lock_with_siblings,
     dependents::follow_event,
     journal::{self, Actor},
     lease::{Lease, hold_lease},
@@ -66,6 +67,10 @@ pub async fn record(
     event: &Event,
     at: Time,
 ) -> Result<Request, StoreError> {
+    if event.ends() || matches!(event, Event::ProposalReplaced { .. }) {
+        // It happens to those as well that are proposed together with it.
+        lock_with_siblings(tx, &[id.0]).await?;
+    }
     match lease {
         Some(lease) if lease.request == id => hold_lease(tx, lease, at).await?,
         Some(_) => return Err(StoreError::LeaseLost),
@@ -78,7 +83,7 @@ pub async fn record(
     }
     let facts = before.facts.apply(event, at)?;
     write_facts(tx, id, &facts, Work::after(lease, event), at).await?;
-    follow_event(tx, id, event, at).await?;
+    follow_event(tx, id, actor, event, at).await?;
     if !(planted(Bug::JournalLeftOut) && matches!(event, Event::Retracted { .. })) {
         journal::append(tx, id, actor, event, at).await?;
     }

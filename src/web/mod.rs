@@ -9,6 +9,7 @@ pub mod mailbox;
 pub mod pages;
 pub mod probes;
 pub mod problem;
+pub mod queue;
 pub mod relayer;
 mod router;
 pub mod standing;

@@ -14,7 +14,7 @@ use crate::{
     flow::chain_of,
     intake::{AcceptError, FieldProblem},
     propose::ConfirmError,
-    review::ReviewError,
+    review::{ArrangeError, ReviewError},
     store::StoreError,
 };
 
@@ -149,6 +149,27 @@ impl From<ReviewError> for Problem {
             | ReviewError::NotApproved(_)) => {
                 Self { code: "not-the-replica", ..Self::of_field("replica", error.to_string()) }
             }
+        }
+    }
+}
+
+impl From<ArrangeError> for Problem {
+    fn from(error: ArrangeError) -> Self {
+        let text = error.to_string();
+        match error {
+            ArrangeError::Review(error) => error.into(),
+            ArrangeError::Chain(error) => error.into(),
+            ArrangeError::Requests | ArrangeError::OtherChain(_) => {
+                Self::of_field("requests", text)
+            }
+            ArrangeError::OtherOwner { .. } => {
+                Self { code: "another-owner", ..Self::of_field("requests", text) }
+            }
+            ArrangeError::NoSafe(_) => Self::new(StatusCode::CONFLICT, "not-a-safe", text),
+            ArrangeError::Used { .. } => {
+                Self { code: "nonce-used", ..Self::of_field("nonce", text) }
+            }
+            ArrangeError::Taken(_) => Self { code: "nonce-taken", ..Self::of_field("nonce", text) },
         }
     }
 }

@@ -58,6 +58,7 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(api::review::reject))
         .routes(routes!(api::review::retry))
         .routes(routes!(api::review::settle))
+        .routes(routes!(api::review::arrange))
         .routes(routes!(api::proposals::show))
         .routes(routes!(api::proposals::safe_batch))
         .routes(routes!(api::proposals::approval_batch))

@@ -13,7 +13,7 @@ use alloy::{
 };
 use alloy_signer_local::PrivateKeySigner;
 use countersign::{
-    dstack::Write,
+    dstack::{Addition, Write},
     owner::{Call, safe::propose},
     request::ids::{AppId, ChainId, ComposeHash, DeviceId},
     safe::{
@@ -194,7 +194,9 @@ fn only_the_one_with_safe_tx_gas_is_warned_of() {
     for (_, safe, multi_send) in SAFES {
         for scene in &SCENES {
             let (tx, writes) = (scene.transaction(multi_send), scene.writes());
-            let expected = Expected { safe, app: Some(APP), writes: Some(&writes) };
+            let wanted: Vec<Addition> =
+                writes.iter().map(|write| Addition { app: APP, write: *write }).collect();
+            let expected = Expected { safe, app: Some(APP), additions: Some(&wanted) };
             let decoded = decode::decode(&tx, &expected);
             let codes: Vec<WarningCode> = decoded.warnings.iter().map(|w| w.code).collect();
             let gas = if scene.safe_tx_gas > 0 { vec![WarningCode::SafeTxGas] } else { vec![] };

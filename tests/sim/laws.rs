@@ -298,8 +298,11 @@ fn ends_hold(
         let made = made_by(cloud, owners, request.id);
         let is_justified = match code {
             "boot-differs" => {
+                // Of whose making the noted one is, is for I2 to say.
+                let noted = request.facts.replica.as_ref();
+                let noted = noted.and_then(|noted| cloud.instance(noted.id.as_str()));
                 let B256Pair { compose, device } = B256Pair::of(request);
-                made.iter().any(|made| runs(made) != (compose, device))
+                made.iter().copied().chain(noted).any(|made| runs(made) != (compose, device))
             }
             "preparation-differs" => {
                 let is_like = |token: &&crate::cloud::Token| {

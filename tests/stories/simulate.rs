@@ -69,7 +69,7 @@ async fn simulate_over(
     };
     let modules = honest.extensions(&safe, at).await.unwrap().modules;
     let wanted = Some((scene.app, COMPOSE, DEVICE));
-    let subject = Subject { safe: &safe, tx, modules: &modules, wanted, signed: None };
+    let subject = Subject { safe: &safe, tx, modules: &modules, wanted, also: &[], signed: None };
     chains.get(scene.chain_id).unwrap().simulate(subject, at).await
 }
 

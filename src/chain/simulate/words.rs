@@ -1,6 +1,6 @@
 //! What came of a run, in words. What is not known here is shown raw, and is not expected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::{
     primitives::{Address, B256, Log, U256, b256, keccak256},
@@ -85,6 +85,8 @@ pub fn in_words(
     after: Option<Answers>,
 ) -> Simulation {
     let (run, app) = (known.run, known.app());
+    let also = known.subject.also.iter().map(|app| app.0);
+    let apps: BTreeSet<Address> = app.into_iter().chain(also).collect();
     let outcome = known.outcome();
     let failure = (outcome != Outcome::Succeeds).then(|| known.failure());
     Simulation {
@@ -95,11 +97,11 @@ pub fn in_words(
         failure,
         gas_used: run.gas_used,
         spends_nonce: known.spends_nonce(),
-        events: run.logs.iter().map(|log| known.event(log, app)).collect(),
+        events: run.logs.iter().map(|log| known.event(log, &apps)).collect(),
         changes: known
             .differences
             .iter()
-            .map(|((of, place), difference)| known.change(*of, *place, *difference, app))
+            .map(|((of, place), difference)| known.change(*of, *place, *difference, &apps))
             .collect(),
         extensions: known.extensions(),
         before,
@@ -161,7 +163,7 @@ impl Known<'_> {
         if run.success || outer == inner { refused } else { format!("{refused} ({outer})") }
     }
 
-    fn event(&self, log: &Log, app: Option<Address>) -> Event {
+    fn event(&self, log: &Log, apps: &BTreeSet<Address>) -> Event {
         let (by, safe) = (log.address, self.subject.safe.address);
         let topics = log.topics();
         let (words, expected) = if let Some(event) = policy_event(log) {
@@ -173,7 +175,7 @@ impl Known<'_> {
                 }
                 _ => false,
             };
-            (policy_words(&event), adds && Some(by) == app)
+            (policy_words(&event), adds && apps.contains(&by))
         } else if let Ok(Some(event)) = SafeEvent::decode(topics, &log.data.data) {
             let success = matches!(event, SafeEvent::ExecutionSuccess(_));
             let words = if success { "execution success" } else { "execution failure" };
@@ -194,7 +196,7 @@ impl Known<'_> {
         of: Address,
         place: Place,
         (before, after): Difference,
-        app: Option<Address>,
+        apps: &BTreeSet<Address>,
     ) -> Change {
         let safe = self.subject.safe.address;
         let (place, (words, expected)) = match place {
@@ -206,7 +208,7 @@ impl Known<'_> {
             Place::Slot(slot) => {
                 let said = if of == safe {
                     self.of_safe(slot, before, after)
-                } else if Some(of) == app {
+                } else if apps.contains(&of) {
                     self.of_app(slot, before, after)
                 } else {
                     None

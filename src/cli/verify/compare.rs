@@ -1,36 +1,40 @@
 //! Holds what is shown against what the chain says and what follows from the fields alone. Pure.
 
-use alloy::primitives::{Address, Bytes, U256};
+use alloy::primitives::{Address, Bytes};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    said::{Claimed, Said},
+    said::{Claimed, Other, Said, Wanted},
     seen::{Foreseen, Seen},
 };
 use crate::{
     clock::Time,
     compose::Compose,
-    dstack::Write,
-    owner::{self, Call, nonce::NonceChoice},
+    dstack::{Addition, Write},
+    owner::{Call, nonce::NonceChoice},
     propose::{route, singleton_warning},
-    request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
+    request::ids::{AppId, ComposeHash, DeviceId, RequestId},
     safe::{
         self, Expected, NestedOwner, SafeTx, SafeTxHashes, SafeVersion,
-        decode::{Decoded, DecodedCall, Warning, WarningCode},
-        deployments::multi_send_call_only,
+        decode::{DecodedCall, Warning},
         packed::Part,
     },
-    store::proposals::{Confirmation, Proposal, SafeProposal},
-    web::api::proposals::ProposalView,
+    store::{
+        confirmations::Confirmation,
+        proposals::{Proposal, SafeProposal},
+    },
+    web::api::proposals::{ForRequest, ProposalView},
 };
 
 mod checks;
 mod differences;
+mod expected;
 mod owners;
 
 pub use differences::Difference;
+use expected::decoded;
 use owners::{around, nested_owners};
 
 /// What the signer knows from elsewhere.
@@ -40,6 +44,8 @@ pub struct Given {
     pub compose_hash: Option<ComposeHash>,
     pub device: Option<DeviceId>,
     pub compose: Option<Compose>,
+    /// Requests that are to be approved together.
+    pub with: Vec<RequestId>,
 }
 
 /// What came of a check.
@@ -123,7 +129,7 @@ impl Report {
 pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report> {
     let Claimed { chain, owner, safe_tx, .. } = &said.claimed;
     let (app, calls) = app_and_calls(said, given)?;
-    let writes: Vec<Write> = calls.iter().filter_map(adds).collect();
+    let additions: Vec<Addition> = calls.iter().filter_map(addition).collect();
     let version = version(said, seen);
     let hashes = safe_tx.as_ref().map(|tx| safe::hashes(tx, *chain, *owner, version));
     let expected = said.wanted.map(|wanted| wanted.app).or(given.app).or(app);
@@ -146,11 +152,11 @@ pub fn compare(said: &Said, seen: Option<&Seen>, given: &Given) -> Result<Report
         foreseen: seen.and_then(|seen| seen.foreseen.clone()),
     };
     let signers = hashes.map(|hashes| signers(said, hashes)).transpose()?.unwrap_or_default();
-    if let (Some(shown), Some(app)) = (&said.shown, app) {
-        let here = here(said, seen, app, writes.clone(), hashes, &signers)?;
+    if let (Some(shown), Some(_)) = (&said.shown, app) {
+        let here = here(said, seen, additions.clone(), hashes, &signers)?;
         (report.differences, report.unknown_fields) = differences::find(shown, &here);
     }
-    report.checks = checks::all(said, seen, given, &report, &signers, &writes, app);
+    report.checks = checks::all(said, seen, given, &report, &signers, &additions, app);
     let is_bad = report.checks.iter().any(|check| check.verdict == Verdict::Bad);
     report.matches = report.differences.is_empty() && !is_bad;
     Ok(report)
@@ -162,18 +168,18 @@ pub fn app_and_calls(said: &Said, given: &Given) -> Result<(Option<AppId>, Vec<C
     let Claimed { owner, safe_tx, .. } = &said.claimed;
     let app = said.wanted.map(|wanted| wanted.app);
     let calls = calls(said, safe_tx.as_ref(), *owner, app)?;
-    let first = calls.iter().find_map(|call| adds(call).map(|_| AppId(call.to)));
+    let first = calls.iter().find_map(|call| addition(call).map(|one| one.app));
     Ok((app.or(first).or(given.app), calls))
 }
 
-fn adds(call: &Call) -> Option<Write> {
-    Write::from_calldata(&call.data)
+fn addition(call: &Call) -> Option<Addition> {
+    Write::from_calldata(&call.data).map(|write| Addition { app: AppId(call.to), write })
 }
 
 /// The calls that would be made: those of the transaction, or the bare ones of another owner.
 fn calls(said: &Said, tx: Option<&SafeTx>, safe: Address, app: Option<AppId>) -> Result<Vec<Call>> {
     if let Some(tx) = tx {
-        let decoded = safe::decode(tx, &Expected { safe, app, writes: None });
+        let decoded = safe::decode(tx, &Expected { safe, app, additions: None });
         let call = |one: DecodedCall| Call { to: one.to, value: one.value, data: one.data };
         return Ok(decoded.calls.into_iter().map(call).collect());
     }
@@ -189,97 +195,6 @@ fn calls(said: &Said, tx: Option<&SafeTx>, safe: Address, app: Option<AppId>) ->
 fn version(said: &Said, seen: Option<&Seen>) -> SafeVersion {
     let read = seen.and_then(Seen::safe).map(|safe| safe.version);
     read.or(said.claimed.version).unwrap_or(SafeVersion::V1_3_0)
-}
-
-/// The transaction in words, with everything about it that is not what was asked for.
-fn decoded(
-    said: &Said,
-    seen: Option<&Seen>,
-    given: &Given,
-    tx: Option<&SafeTx>,
-    app: Option<AppId>,
-    calls: &[Call],
-) -> Decoded {
-    let safe = said.claimed.owner;
-    let compose = said.wanted.map(|wanted| wanted.compose_hash).or(given.compose_hash);
-    let device = said.wanted.map(|wanted| wanted.device_id).or(given.device);
-    let wanted: Option<Vec<Write>> = compose
-        .zip(device)
-        .map(|(compose, device)| vec![Write::AddComposeHash(compose), Write::AddDevice(device)]);
-    let expected = Expected { safe, app, writes: wanted.as_deref() };
-    let mut decoded = match tx {
-        Some(tx) => safe::decode(tx, &expected),
-        None => decode_bare(calls, &expected),
-    };
-    // What is allowed already need not be added.
-    let allowed = seen.and_then(|seen| seen.allowed);
-    let is_there = |write: &Write| {
-        allowed.is_none_or(|allowed| match write {
-            Write::AddComposeHash(_) => allowed.compose,
-            Write::AddDevice(_) => allowed.device(),
-        })
-    };
-    let there: Vec<String> =
-        wanted.iter().flatten().filter(|write| is_there(write)).map(missing).collect();
-    decoded.warnings.retain(|one| {
-        one.code != WarningCode::MissingWrite
-            || !there.iter().any(|missing| one.text.starts_with(missing.as_str()))
-    });
-    if wanted.is_none() {
-        decoded.warnings.extend(not_named(calls, given));
-    }
-    decoded.warnings.extend(seen.and_then(Seen::safe).and_then(singleton_warning));
-    decoded
-}
-
-/// Where no request says what is wanted: what the signer named admits that alone, and of each kind a
-/// replica needs one addition at most.
-fn not_named(calls: &[Call], given: &Given) -> Vec<Warning> {
-    let (mut composes, mut devices, mut warnings) = (0, 0, vec![]);
-    for write in calls.iter().filter_map(adds) {
-        let is_named = match write {
-            Write::AddComposeHash(compose) => {
-                composes += 1;
-                let of_file = |file: &Compose| file.forms().matching(compose).is_some();
-                given.compose_hash.is_none_or(|named| named == compose)
-                    && given.compose.as_ref().is_none_or(of_file)
-            }
-            Write::AddDevice(device) => {
-                devices += 1;
-                given.device.is_none_or(|named| named == device)
-            }
-        };
-        if !is_named {
-            let text = format!("{write}: you named another one");
-            warnings.push(Warning { code: WarningCode::UnexpectedWrite, text });
-        }
-    }
-    for (count, what) in [(composes, "compose hash"), (devices, "device")] {
-        if count > 1 {
-            let text = format!("more than one {what} would be allowed: a replica needs one");
-            warnings.push(Warning { code: WarningCode::UnexpectedWrite, text });
-        }
-    }
-    warnings
-}
-
-/// Bare calls are looked at as a Safe would make them, through whichever batch contract.
-fn decode_bare(calls: &[Call], expected: &Expected<'_>) -> Decoded {
-    let multi_send = multi_send_call_only(SafeVersion::V1_4_1, ChainId::ETHEREUM);
-    let address = multi_send.first().map(|one| one.address).unwrap_or_default();
-    match owner::safe::propose(calls, address, U256::ZERO) {
-        Ok(tx) => safe::decode(&tx, expected),
-        Err(error) => {
-            let bare = ProposalView::bare(calls, expected.safe, expected.app);
-            let warning = Warning { code: WarningCode::UnreadableBatch, text: error.to_string() };
-            Decoded { calls: bare.calls, warnings: vec![warning] }
-        }
-    }
-}
-
-/// How a warning begins that this is not in the transaction.
-fn missing(write: &Write) -> String {
-    format!("{write}: ")
 }
 
 /// A signature that is shown, and who made it.
@@ -335,8 +250,7 @@ pub fn shown_parts(said: &Said) -> Result<Vec<Part>> {
 fn here(
     said: &Said,
     seen: Option<&Seen>,
-    app: AppId,
-    writes: Vec<Write>,
+    additions: Vec<Addition>,
     hashes: Option<SafeTxHashes>,
     signers: &[Signer],
 ) -> Result<Value> {
@@ -360,17 +274,17 @@ fn here(
                 },
                 hashes,
                 around: around(seen, shown)?,
+                queue: None,
             })
         }
         _ => None,
     };
     let proposal = Proposal {
         id: uuid::Uuid::nil(),
-        request: RequestId(uuid::Uuid::nil()),
         route: seen.map_or(said.claimed.route, |seen| route(&seen.kind)),
         chain: *chain,
         owner: seen.and_then(|seen| seen.app_owner).unwrap_or(*owner),
-        writes,
+        additions,
         warnings: seen.and_then(Seen::safe).and_then(singleton_warning).into_iter().collect(),
         safe,
         // Nobody can check when the service says that something happened.
@@ -384,7 +298,23 @@ fn here(
             received_at: one.received_at,
         })
         .collect();
-    Ok(serde_json::to_value(ProposalView::of(&proposal, &confirmations, app))?)
+    let requests = match said.request.zip(said.wanted) {
+        Some((id, wanted)) => {
+            let mut all: Vec<Other> = said.with.clone();
+            all.push(Other { id, wanted });
+            all.sort_by_key(|one| one.id);
+            all.into_iter().map(ForRequest::from).collect()
+        }
+        None => Vec::deserialize(&shown["requests"]).context("the requests do not read")?,
+    };
+    Ok(serde_json::to_value(ProposalView::of(&proposal, &confirmations, requests))?)
+}
+
+impl From<Other> for ForRequest {
+    fn from(Other { id, wanted }: Other) -> Self {
+        let Wanted { app, compose_hash, device_id } = wanted;
+        Self { id, app, compose_hash, device_id }
+    }
 }
 
 #[cfg(all(test, feature = "devnet"))]

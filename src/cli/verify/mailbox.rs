@@ -73,7 +73,9 @@ impl WalletLink {
         let others = service.at_nonce(&account, nonce, hash).await?;
         Ok(Said {
             by: service.root().origin().ascii_serialization(),
+            request: None,
             wanted: None,
+            with: vec![],
             claimed: Claimed {
                 route: Route::Safe,
                 chain,

@@ -121,7 +121,7 @@ impl TxArgs {
 pub fn run(args: &TxArgs, app: Option<AppId>) -> Answer {
     let tx = args.tx();
     let hashes = safe::hashes(&tx, args.chain_id, args.safe, args.safe_version);
-    let expected = Expected { safe: args.safe, app, writes: None };
+    let expected = Expected { safe: args.safe, app, additions: None };
     let decoded = safe::decode(&tx, &expected);
     let facts = vec![
         ("Chain", args.chain_id.label().into()),

@@ -30,6 +30,14 @@ pub struct Wanted {
     pub device_id: DeviceId,
 }
 
+/// Another request that the same transaction is said to be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Other {
+    pub id: RequestId,
+    #[serde(flatten)]
+    pub wanted: Wanted,
+}
+
 /// The part of a proposal that the rest follows from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Claimed {
@@ -48,7 +56,11 @@ pub struct Said {
     /// Who or what shows it, for people.
     pub by: String,
     /// Absent in a file.
+    pub request: Option<RequestId>,
+    /// Absent in a file.
     pub wanted: Option<Wanted>,
+    /// Those that are to be approved together with the request.
+    pub with: Vec<Other>,
     pub claimed: Claimed,
     /// All that is shown of the proposal, to be compared field by field; absent in a document that
     /// only names the transaction.
@@ -112,6 +124,8 @@ impl Said {
         }
         Ok(Self {
             by: client.place(),
+            request: Some(id),
+            with: others(&shown, id)?,
             wanted: Some(Wanted::deserialize(&request).context("the request does not read")?),
             claimed: Claimed::deserialize(&shown).context("the proposal does not read")?,
             shown: Some(shown),
@@ -159,10 +173,30 @@ impl Said {
     fn of_claim(by: &str, claimed: Claimed, shown: Option<Value>) -> Self {
         let (signatures, refused, same_nonce) = (vec![], vec![], vec![]);
         let by = by.to_owned();
-        let (wanted, batch) = (None, None);
+        let (request, wanted, with, batch) = (None, None, vec![], None);
         let asked = None;
-        Self { by, wanted, claimed, shown, batch, signatures, refused, asked, same_nonce }
+        Self {
+            by,
+            request,
+            wanted,
+            with,
+            claimed,
+            shown,
+            batch,
+            signatures,
+            refused,
+            asked,
+            same_nonce,
+        }
     }
+}
+
+/// The requests that a proposal is said to be for, without the one that was asked about.
+pub fn others(shown: &Value, asked: RequestId) -> Result<Vec<Other>> {
+    let mut said = Vec::<Other>::deserialize(&shown["requests"])
+        .context("the requests of the proposal do not read")?;
+    said.retain(|one| one.id != asked);
+    Ok(said)
 }
 
 /// The service and the request that a page or an address of the API is about.

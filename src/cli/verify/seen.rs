@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     compare::shown_parts,
-    said::{Claimed, Said},
+    said::{Claimed, Other, Said, Wanted},
 };
 use crate::{
     chain::{
@@ -39,10 +39,20 @@ pub struct Seen {
     pub delegate_code: Option<B256>,
     /// What the app allows already.
     pub allowed: Option<Allowed>,
+    /// The same for what is to be approved with it.
+    pub others: Vec<SeenOther>,
     /// Owners who are shown to have signed without a key, and of whom the chain says the same.
     pub proven: Vec<Address>,
     /// What a Safe's transaction would do.
     pub foreseen: Option<Foreseen>,
+}
+
+/// What the chain says of another request.
+#[derive(Debug, Clone)]
+pub struct SeenOther {
+    pub wanted: Wanted,
+    pub app_owner: Address,
+    pub allowed: Option<Allowed>,
 }
 
 /// What came of a simulation.
@@ -84,6 +94,13 @@ impl Seen {
             }
             None => None,
         };
+        let mut others = vec![];
+        for Other { wanted, .. } in &said.with {
+            let Wanted { app, compose_hash, device_id } = *wanted;
+            let allowed = Some(chain.allowed(app, compose_hash, device_id, at).await?);
+            let app_owner = chain.owner(app, at).await?;
+            others.push(SeenOther { wanted: *wanted, app_owner, allowed });
+        }
         let delegate = safe_tx.as_ref().filter(|tx| tx.operation == Operation::DelegateCall);
         let delegate_code = match delegate {
             Some(tx) => Some(chain.code_hash(tx.to, at).await?),
@@ -100,8 +117,9 @@ impl Seen {
                     proven.extend(prove(chain, safe, &hashes, part, at).await?);
                 }
                 let wanted = said.wanted.map(|one| (one.app, one.compose_hash, one.device_id));
+                let also: Vec<AppId> = said.with.iter().map(|one| one.wanted.app).collect();
                 let modules = found.extensions.as_ref().map_or(&[][..], |known| &known.modules);
-                let subject = Subject { safe, tx, modules, wanted, signed: None };
+                let subject = Subject { safe, tx, modules, wanted, also: &also, signed: None };
                 foreseen = Some(match chain.simulate(subject, at).await {
                     Ok(simulation) => Foreseen::Simulated(Box::new(simulation)),
                     Err(error) => Foreseen::NotSimulated { problem: error.to_string() },
@@ -117,6 +135,7 @@ impl Seen {
             own_hash,
             delegate_code,
             allowed,
+            others,
             proven,
             foreseen,
         })

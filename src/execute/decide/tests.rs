@@ -5,7 +5,12 @@ use super::*;
 use crate::{
     chain::simulate::{Answers, Change},
     owner::{Account, Call, Route, nonce::NonceChoice},
-    request::{facts::BlockRef, ids::BlockHash, ids::ChainId, samples, status::Status},
+    request::{
+        facts::BlockRef,
+        ids::{AppId, BlockHash, ChainId},
+        samples,
+        status::Status,
+    },
     safe::{Operation, SafeTx, SafeVersion, decode::Warning},
 };
 
@@ -30,11 +35,10 @@ fn proposal() -> Proposal {
     let hashes = safe::hashes(&tx, ChainId::BASE, SAFE, version);
     Proposal {
         id: Uuid::from_u128(9),
-        request: request.id,
         route: Route::Safe,
         chain: ChainId::BASE,
         owner: SAFE,
-        writes: vec![write],
+        additions: vec![Addition { app: request.app, write }],
         warnings: vec![],
         safe: Some(SafeProposal {
             version,
@@ -45,6 +49,7 @@ fn proposal() -> Proposal {
             owners: vec![],
             hashes,
             around: None,
+            queue: None,
         }),
         created_at: request.created_at,
     }
@@ -61,7 +66,7 @@ fn changed(change: impl FnOnce(&mut Proposal)) -> Proposal {
 
 fn is_ours(proposal: &Proposal) -> Result<(), Why> {
     let safe = proposal.safe.as_ref().unwrap();
-    Content { request: &request(), proposal, safe }.is_ours()
+    Content { requests: &[request()], proposal, safe }.is_ours()
 }
 
 fn tx(proposal: &mut Proposal) -> &mut SafeTx {
@@ -92,8 +97,9 @@ fn exactly_what_was_proposed_for_this_request_is_executed_and_nothing_else() {
         |it| tx(it).operation = Operation::DelegateCall,
         |it| tx(it).data = Bytes::from_static(&[1, 2, 3, 4]),
         |it| tx(it).data = foreign().calldata(),
-        |it| it.writes = vec![],
-        |it| it.writes = vec![foreign()],
+        |it| it.additions = vec![],
+        |it| it.additions[0].write = foreign(),
+        |it| it.additions[0].app = AppId(Address::repeat_byte(0x66)),
         |it| it.warnings = vec![Warning::unknown_singleton(SAFE)],
     ] {
         let refused = is_ours(&changed(change));
@@ -103,7 +109,7 @@ fn exactly_what_was_proposed_for_this_request_is_executed_and_nothing_else() {
     other.device.0 = B256::repeat_byte(0xcc);
     let proposal = proposal();
     let safe = proposal.safe.as_ref().unwrap();
-    let refused = Content { request: &other, proposal: &proposal, safe }.is_ours();
+    let refused = Content { requests: &[other], proposal: &proposal, safe }.is_ours();
     assert!(matches!(refused, Err(Why::Warned(_))), "it is another request's");
 }
 
@@ -138,8 +144,8 @@ fn tried(fate: Option<Fate>, minutes_ago: i64) -> Try {
 #[test]
 fn what_came_to_nothing_is_not_repeated_blindly() {
     let (request, proposal) = (request(), proposal());
-    let content =
-        Content { request: &request, proposal: &proposal, safe: proposal.safe.as_ref().unwrap() };
+    let safe = proposal.safe.as_ref().unwrap();
+    let content = Content { requests: std::slice::from_ref(&request), proposal: &proposal, safe };
     let may = |tries: &[Try]| content.may_be_tried(tries, request.created_at);
     let reverted = |minutes| tried(Some(Fate::Reverted), minutes);
     assert_eq!(may(&[]), Ok(()));
@@ -171,8 +177,8 @@ fn state() -> SafeState {
 #[test]
 fn the_safe_must_take_it_next_with_the_signatures_that_hold_now() {
     let (request, proposal) = (request(), proposal());
-    let content =
-        Content { request: &request, proposal: &proposal, safe: proposal.safe.as_ref().unwrap() };
+    let safe = proposal.safe.as_ref().unwrap();
+    let content = Content { requests: &[request], proposal: &proposal, safe };
     let due = |good, change: fn(&mut SafeState)| {
         let mut state = state();
         change(&mut state);

@@ -18,8 +18,11 @@ const APP: AppId = AppId(Address::repeat_byte(0x11));
 const OTHER: Address = Address::repeat_byte(0x22);
 const COMPOSE: Write = Write::AddComposeHash(ComposeHash(B256::repeat_byte(0xaa)));
 const DEVICE: Write = Write::AddDevice(DeviceId(B256::repeat_byte(0xbb)));
-const EXPECTED: Expected<'_> =
-    Expected { safe: SAFE, app: Some(APP), writes: Some(&[COMPOSE, DEVICE]) };
+const EXPECTED: Expected<'_> = Expected {
+    safe: SAFE,
+    app: Some(APP),
+    additions: Some(&[Addition { app: APP, write: COMPOSE }, Addition { app: APP, write: DEVICE }]),
+};
 
 fn to_app(data: impl Into<Bytes>) -> Call {
     Call { to: APP.0, value: U256::ZERO, data: data.into() }
@@ -67,13 +70,14 @@ fn exactly_these_adds_on_this_app_is_no_reason_to_warn() {
     let mut reversed = good_calls();
     reversed.reverse();
     assert_eq!(codes(&proposed(&reversed), &EXPECTED), [], "order does not matter");
-    let one = Expected { writes: Some(&[COMPOSE]), ..EXPECTED };
+    let compose = [Addition { app: APP, write: COMPOSE }];
+    let one = Expected { additions: Some(&compose), ..EXPECTED };
     assert_eq!(codes(&proposed(&good_calls()[..1]), &one), []);
 }
 
 #[test]
 fn without_an_expectation_the_calls_must_still_agree_with_each_other() {
-    let nobody_said = Expected { app: None, writes: None, ..EXPECTED };
+    let nobody_said = Expected { app: None, additions: None, ..EXPECTED };
     assert_eq!(codes(&proposed(&good_calls()), &nobody_said), []);
     let mut calls = good_calls();
     calls[1].to = OTHER;
@@ -90,6 +94,28 @@ fn additions_are_compared_with_those_wanted() {
     assert_eq!(codes_with(Call::of_write(APP, &DEVICE)), [W::DuplicateWrite]);
     let swapped = [Call::of_write(APP, &COMPOSE), Call::of_write(APP, &other)];
     assert_eq!(codes(&proposed(&swapped), &EXPECTED), [W::UnexpectedWrite, W::MissingWrite]);
+}
+
+#[test]
+fn additions_to_several_apps_are_each_held_against_the_app_they_are_wanted_on() {
+    let other_app = AppId(OTHER);
+    let on = |app, write| Addition { app, write };
+    let wanted = [on(APP, COMPOSE), on(APP, DEVICE), on(other_app, DEVICE)];
+    let expected = Expected { additions: Some(&wanted), ..EXPECTED };
+    let made = |wanted: &[Addition]| {
+        let calls: Vec<Call> = wanted.iter().map(Call::from).collect();
+        proposed(&calls)
+    };
+    assert_eq!(codes(&made(&wanted), &expected), []);
+    // The same device and compose hash, on the wrong app.
+    let swapped = [on(APP, DEVICE), on(other_app, COMPOSE), on(other_app, DEVICE)];
+    let warned = decode(&made(&swapped), &expected).warnings;
+    let told: Vec<_> =
+        warned.iter().map(|one| (one.code, one.text.contains("on app 0x"))).collect();
+    assert_eq!(told, [(W::UnexpectedWrite, true), (W::MissingWrite, true)]);
+    // An app that nobody named is not one of several.
+    let foreign = [wanted[0], wanted[1], wanted[2], on(AppId(Address::repeat_byte(0x33)), DEVICE)];
+    assert_eq!(codes(&made(&foreign), &expected), [W::OtherTarget]);
 }
 
 #[test]

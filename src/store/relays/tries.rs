@@ -148,12 +148,20 @@ impl Store {
     pub async fn open_tries(&self, chain: ChainId) -> Result<Vec<Try>, StoreError> {
         let rows = sqlx::query_as!(
             TryRow,
-            "select t.id, t.proposal_id, p.request_id, t.chain_id, t.safe,
+            // Of several requests, one that still waits for it.
+            r#"select t.id, t.proposal_id, f.id as request_id, t.chain_id, t.safe,
                 p.nonce as safe_nonce, p.safe_tx_hash, t.relayer,
                 t.relayer_nonce, t.gas_limit, t.simulated_block, t.created_at, t.settled_at,
                 t.outcome, t.tx_hash, t.block_number
              from relay_tries t join proposals p on p.id = t.proposal_id
-             where t.chain_id = $1 and t.settled_at is null order by t.created_at",
+             join lateral (
+                select r.id from proposal_requests m join requests r on r.id = m.request_id
+                where m.proposal_id = p.id
+                order by (r.proposal_id is not distinct from p.id and r.status = 'approved') desc,
+                    r.id
+                limit 1
+             ) f on true
+             where t.chain_id = $1 and t.settled_at is null order by t.created_at"#,
             signed(chain.get()),
         )
         .fetch_all(&self.pool)
@@ -162,16 +170,17 @@ impl Store {
         self.with_transactions(rows).await
     }
 
-    /// Every try of a request, oldest first.
+    /// Every try to execute what was proposed for a request, oldest first.
     pub async fn tries(&self, request: RequestId) -> Result<Vec<Try>, StoreError> {
         let rows = sqlx::query_as!(
             TryRow,
-            "select t.id, t.proposal_id, p.request_id, t.chain_id, t.safe,
+            "select t.id, t.proposal_id, m.request_id, t.chain_id, t.safe,
                 p.nonce as safe_nonce, p.safe_tx_hash, t.relayer,
                 t.relayer_nonce, t.gas_limit, t.simulated_block, t.created_at, t.settled_at,
                 t.outcome, t.tx_hash, t.block_number
              from relay_tries t join proposals p on p.id = t.proposal_id
-             where p.request_id = $1 order by t.created_at",
+             join proposal_requests m on m.proposal_id = p.id
+             where m.request_id = $1 order by t.created_at",
             request.0,
         )
         .fetch_all(&self.pool)

@@ -17,7 +17,10 @@ use crate::{
     clock::Time,
     owner::{self, Call, Route},
     propose,
-    request::ids::{AppId, ChainId, RequestId, SafeTxHash},
+    request::{
+        Request,
+        ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
+    },
     safe::{
         self, Around, Exports, NestedOwner, SafeTx,
         batch_file::BatchFile,
@@ -25,7 +28,10 @@ use crate::{
         packed::{self, Part, pack},
         signature::SignatureKind,
     },
-    store::proposals::{Confirmation, Proposal, SafeProposal},
+    store::{
+        confirmations::Confirmation,
+        proposals::{Proposal, SafeProposal},
+    },
     web::{WebState, gate::Reader, problem::Problem},
 };
 
@@ -41,7 +47,8 @@ pub struct ConfirmationView {
     pub received_at: Time,
 }
 
-/// What to send to the chain once enough owners have signed. Anyone may.
+/// What to send to the chain once enough owners have signed. Anyone may; until its nonce is the next of
+/// the Safe (`nonce` of the request) it reverts.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ExecutionCall {
     #[schema(value_type = String)]
@@ -53,6 +60,23 @@ pub struct ExecutionCall {
     pub gas_limit: Option<u64>,
 }
 
+/// A request that a proposal is for, and what it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ForRequest {
+    #[schema(value_type = RequestId)]
+    pub id: RequestId,
+    pub app: AppId,
+    pub compose_hash: ComposeHash,
+    pub device_id: DeviceId,
+}
+
+impl From<&Request> for ForRequest {
+    fn from(request: &Request) -> Self {
+        let Request { id, app, compose, device, .. } = *request;
+        Self { id, app, compose_hash: compose, device_id: device }
+    }
+}
+
 /// What is put to the owner of an app.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ProposalView {
@@ -60,6 +84,8 @@ pub struct ProposalView {
     pub chain_id: ChainId,
     #[schema(value_type = String)]
     pub owner: Address,
+    /// The requests that it is for: several, where they were put together into one transaction.
+    pub requests: Vec<ForRequest>,
     /// Each call in words.
     pub calls: Vec<DecodedCall>,
     pub warnings: Vec<Warning>,
@@ -96,21 +122,17 @@ pub struct ProposalView {
 
 impl ProposalView {
     /// Puts a stored proposal into words. The hashes are computed again from the stored fields.
-    pub fn of(proposal: &Proposal, confirmations: &[Confirmation], app: AppId) -> Self {
-        let bare_calls: Vec<Call> =
-            proposal.writes.iter().map(|write| Call::of_write(app, write)).collect();
+    pub fn of(
+        proposal: &Proposal,
+        confirmations: &[Confirmation],
+        requests: Vec<ForRequest>,
+    ) -> Self {
+        let bare_calls: Vec<Call> = proposal.additions.iter().map(Call::from).collect();
         let safe = proposal.safe.as_ref();
-        let decoded = safe.map_or_else(
-            || Self::bare(&bare_calls, proposal.owner, Some(app)),
-            |safe| {
-                let expected = Expected {
-                    safe: proposal.owner,
-                    app: Some(app),
-                    writes: Some(&proposal.writes),
-                };
-                decode(&safe.tx, &expected)
-            },
-        );
+        let additions = Some(proposal.additions.as_slice());
+        let expected = Expected { safe: proposal.owner, app: None, additions };
+        let decoded = safe
+            .map_or_else(|| Self::bare(&bare_calls, expected), |safe| decode(&safe.tx, &expected));
         // What is wrong now, and what was wrong when it was made.
         let mut warnings = decoded.warnings;
         warnings.extend(
@@ -129,6 +151,7 @@ impl ProposalView {
             route: proposal.route,
             chain_id: proposal.chain,
             owner: proposal.owner,
+            requests,
             calls: decoded.calls,
             warnings,
             notes: safe.map(|safe| safe.version.notes()).unwrap_or_default(),
@@ -154,8 +177,7 @@ impl ProposalView {
     }
 
     /// Bare calls in words: each as a transaction of its own.
-    pub fn bare(calls: &[Call], owner: Address, app: Option<AppId>) -> Decoded {
-        let expected = Expected { safe: owner, app, writes: None };
+    pub fn bare(calls: &[Call], expected: Expected<'_>) -> Decoded {
         let calls = calls.iter().flat_map(|call| {
             let nonce = alloy::primitives::U256::ZERO;
             decode(&SafeTx::new(call.clone(), safe::Operation::Call, nonce), &expected).calls
@@ -201,17 +223,18 @@ fn execution(
     Some(ExecutionCall {
         to: proposal.owner,
         data: safe.tx.exec_calldata(&signatures),
-        gas_limit: owner::safe::gas_limit(safe.version, proposal.writes.len(), &parts),
+        gas_limit: owner::safe::gas_limit(safe.version, proposal.additions.len(), &parts),
     })
 }
 
 /// The live proposal of a request, in words and with its confirmations.
 pub async fn view(state: &WebState, id: RequestId) -> Result<Option<ProposalView>, Problem> {
     let store = &state.service.store;
-    let request = store.request(id).await?;
     let Some(proposal) = store.proposal(id).await? else { return Ok(None) };
     let confirmations = store.confirmations(proposal.id).await?;
-    Ok(Some(ProposalView::of(&proposal, &confirmations, request.app)))
+    let requests = store.requests_of(proposal.id).await?;
+    let requests = requests.iter().map(ForRequest::from).collect();
+    Ok(Some(ProposalView::of(&proposal, &confirmations, requests)))
 }
 
 fn none_yet() -> Problem {
@@ -249,10 +272,8 @@ pub async fn safe_batch(
 ) -> Result<Response, Problem> {
     let id = request_id(&id)?;
     let store = &state.service.store;
-    let request = store.request(id).await?;
     let proposal = store.proposal(id).await?.ok_or_else(none_yet)?;
-    let calls: Vec<Call> =
-        proposal.writes.iter().map(|write| Call::of_write(request.app, write)).collect();
+    let calls: Vec<Call> = proposal.additions.iter().map(Call::from).collect();
     let file = BatchFile {
         chain: proposal.chain,
         safe: proposal.owner,

@@ -32,6 +32,7 @@ use crate::{
         gate::{Reader, Writer},
         mailbox::{MailboxView, mailbox},
         problem::Problem,
+        queue::{NonceView, nonce},
         relayer::{RelayerView, relayer},
         standing::Standings,
     },
@@ -108,6 +109,10 @@ pub struct RequestView {
     /// such a service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub safe_service: Option<MailboxView>,
+    /// The place of its proposal among the transactions of the Safe; only when one request is read that
+    /// waits for signatures or its execution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<NonceView>,
     /// What the relayer does about it; only when one request is read, and there is a relayer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relayer: Option<RelayerView>,
@@ -157,6 +162,7 @@ impl From<Request> for RequestView {
             explanation: None,
             candidates: None,
             safe_service: None,
+            nonce: None,
             relayer: None,
             attempts: request.attempts,
             next_try_at: (!status.is_end()).then_some(request.next_try_at),
@@ -364,6 +370,7 @@ pub async fn show(
     let Explained { depth, explanation } = explained(&state.service, &mut request).await?;
     let candidates = candidates(&state, &request).await?;
     let safe_service = mailbox(&state.service, &request).await?;
+    let nonce = nonce(&state.service, &request).await?;
     let relayer = relayer(&state.service, &request).await?;
     let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     timeline.reverse();
@@ -372,6 +379,7 @@ pub async fn show(
         explanation: Some(explanation),
         candidates,
         safe_service,
+        nonce,
         relayer,
         timeline: Some(timeline),
         ..request.into()

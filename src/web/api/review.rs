@@ -1,12 +1,12 @@
-//! `/v1/requests/{id}/…`: what people say about a request. Take it back, refuse it, have it tried
-//! now, or tell how its commit ended.
+//! `/v1/requests/{id}/…` and `/v1/proposals`: what people say about requests. Take one back, refuse it,
+//! have it tried now, tell how its commit ended, or have several proposed together.
 
 use axum::{
     Json,
     body::Bytes,
     extract::{Path, State},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::requests::{RequestView, changed, parse_body, request_id};
@@ -32,6 +32,68 @@ pub struct Settlement {
     #[schema(required)]
     replica: Option<ReplicaId>,
     reason: String,
+}
+
+/// How requests are to be put to their Safe.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
+pub struct Arrangement {
+    /// Those that one transaction is to be for, each once.
+    #[schema(value_type = Vec<RequestId>, min_items = 1, max_items = 20)]
+    requests: Vec<RequestId>,
+    /// The nonce of the Safe to use; the next free one unless given.
+    nonce: Option<u64>,
+    reason: String,
+}
+
+/// Requests that are about to be proposed.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Arranged {
+    pub requests: Vec<RequestView>,
+}
+
+fn requests_in(body: &Value) -> Result<Vec<RequestId>, Problem> {
+    let wrong = || Problem::of_field("requests", "expected a list of ids of requests");
+    let ids = body.get("requests").and_then(Value::as_array).ok_or_else(wrong)?;
+    ids.iter().map(|id| id.as_str().ok_or_else(wrong).and_then(request_id)).collect()
+}
+
+fn nonce_in(body: &Value) -> Result<Option<u64>, Problem> {
+    match body.get("nonce") {
+        None | Some(Value::Null) => Ok(None),
+        // As large as the database keeps.
+        Some(nonce) => match nonce.as_u64().filter(|nonce| i64::try_from(*nonce).is_ok()) {
+            Some(nonce) => Ok(Some(nonce)),
+            None => Err(Problem::of_field("nonce", "expected a nonce of the Safe: 0 to 2^63 - 1")),
+        },
+    }
+}
+
+/// Has requests proposed again: several in one transaction of their Safe, or at a nonce of your choice.
+/// What was proposed for them is replaced, with the signatures over it. One request without a nonce is
+/// proposed alone again. Possible until the entries are on the chain; all of them or none.
+#[utoipa::path(
+    post, path = "/v1/proposals", operation_id = "arrange_requests", tag = "proposals", request_body = Arrangement,
+    responses(
+        (status = 200, description = "They are about to be proposed", body = Arranged), (status = 404, body = Problem),
+        (status = 409, description = "One is past its approval, or the owner is no Safe", body = Problem),
+        (status = 422, description = "They are not of one Safe, or the nonce cannot be had", body = Problem),
+        (status = 503, description = "The chain does not read", body = Problem),
+    ),
+    security(("token" = []))
+)]
+pub async fn arrange(
+    Writer(actor): Writer,
+    State(state): State<WebState>,
+    body: Bytes,
+) -> Result<Json<Arranged>, Problem> {
+    let body = parse_body(&body)?;
+    let (ids, nonce, reason) = (requests_in(&body)?, nonce_in(&body)?, reason_in(&body)?);
+    let service = &state.service;
+    let (store, chains, now) = (&service.store, &service.chains, service.clock.now());
+    let requests = review::arrange(store, chains, &ids, nonce, &reason, &actor, now).await?;
+    let requests = requests.into_iter().map(|request| changed(service, request)).collect();
+    Ok(Json(Arranged { requests }))
 }
 
 fn reason_in(body: &Value) -> Result<String, Problem> {

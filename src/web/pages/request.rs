@@ -35,6 +35,7 @@ use crate::{
         candidates::{Candidates, candidates},
         explained::{Explained, explained},
         mailbox::{MailboxView, mailbox},
+        queue::{NonceView, nonce},
         relayer::{RelayerView, relayer},
     },
 };
@@ -65,6 +66,7 @@ struct RequestPage {
     commands: Vec<String>,
     candidates: Option<Candidates>,
     mailbox: Option<MailboxView>,
+    nonce: Option<NonceView>,
     relayer: Option<RelayerView>,
     created_by: String,
     chain: String,
@@ -103,6 +105,7 @@ struct Known<'a> {
     explanation: Explanation,
     candidates: Option<Candidates>,
     mailbox: Option<MailboxView>,
+    nonce: Option<NonceView>,
     relayer: Option<RelayerView>,
     proposal: Option<ProposalView>,
     ledger: &'a [LedgerEntry],
@@ -125,6 +128,7 @@ impl RequestPage {
             commands,
             candidates: known.candidates,
             mailbox: known.mailbox,
+            nonce: known.nonce,
             relayer: known.relayer,
             created_by: actor(&request.created_by),
             chain: request.chain.label(),
@@ -213,6 +217,7 @@ pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<Stri
         explanation,
         candidates: candidates(&state, &request).await?,
         mailbox: mailbox(service, &request).await?,
+        nonce: nonce(service, &request).await?,
         relayer: relayer(service, &request).await?,
         proposal: proposals::view(&state, id).await?,
         ledger: &service.store.ledger(request.chain, request.app).await?,
@@ -243,6 +248,7 @@ mod tests {
             explanation: explain::explain(request, &Around::only(means), now),
             candidates: None,
             mailbox: None,
+            nonce: None,
             relayer: None,
             proposal: None,
             ledger: &[],
@@ -253,7 +259,8 @@ mod tests {
     }
 
     fn shown(request: Request, proposal: Option<&Proposal>) -> String {
-        let proposal = proposal.map(|proposal| ProposalView::of(proposal, &[], request.app));
+        let proposal =
+            proposal.map(|proposal| ProposalView::of(proposal, &[], vec![(&request).into()]));
         let now = request.expires_at - TimeDelta::days(2);
         let known = Known { proposal, ..known(&request, now) };
         RequestPage::new(request, known, now).render().unwrap()
@@ -334,7 +341,7 @@ mod tests {
             hint: Some("nonce 12 was used by <another>".into()),
             problem: Some("the service answered 503".into()),
         };
-        let proposal = Some(ProposalView::of(&proposal, &[], request.app));
+        let proposal = Some(ProposalView::of(&proposal, &[], vec![(&request).into()]));
         let known = Known { mailbox: Some(mailbox), proposal, ..known(&request, now) };
         let page = RequestPage::new(request, known, now).render().unwrap();
         for part in ["nonce 12 was used by &#60;another&#62;", "answered 503", "Safe{Wallet} too"] {
@@ -366,7 +373,7 @@ mod tests {
             looked_at: Some(now),
             tries: vec![tried],
         };
-        let proposal = Some(ProposalView::of(&samples::proposal(), &[], request.app));
+        let proposal = Some(ProposalView::of(&samples::proposal(), &[], vec![(&request).into()]));
         let known = Known { relayer: Some(relayer), proposal, ..known(&request, now) };
         let page = RequestPage::new(request, known, now).render().unwrap();
         let tx = format!("0x{}", "7e".repeat(32));
@@ -381,7 +388,7 @@ mod tests {
         let mut proposal = samples::proposal();
         (proposal.safe, proposal.route) = (None, Route::Timelock);
         proposal.owner = Address::repeat_byte(0x77);
-        let data = proposal.writes[0].calldata().to_string();
+        let data = proposal.additions[0].write.calldata().to_string();
         let page = shown(samples::request(), Some(&proposal));
         assert!(page.contains(&data) && page.contains("timelock"), "{page}");
         assert!(!page.contains("safeTxHash") && !page.contains("safe-batch.json"), "{page}");

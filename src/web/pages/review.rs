@@ -5,7 +5,10 @@ use alloy::primitives::{Address, B256};
 use super::parts::When;
 use crate::{
     dstack::Write,
-    request::{Request, ids::AppId},
+    request::{
+        Request,
+        ids::{AppId, RequestId},
+    },
     safe::{
         Operation, SafeTx,
         decode::{Contract, DecodedCall},
@@ -13,13 +16,15 @@ use crate::{
         exports::as_on_a_ledger,
         qr::QrCode,
     },
-    web::api::proposals::ProposalView,
+    web::api::proposals::{ForRequest, ProposalView},
 };
 
 /// A proposal as the page of its request shows it.
 pub struct Review {
     pub proposal: ProposalView,
     pub calls: Vec<CallLine>,
+    /// The other requests that it is for.
+    pub others: Vec<ForRequest>,
     pub signatures: Vec<SignatureLine>,
     /// Signatures of owners.
     pub given: usize,
@@ -34,6 +39,8 @@ pub struct CallLine {
     pub value: Option<B256>,
     /// Whether the request asks for this call, and what its argument is.
     pub wanted: bool,
+    /// The other request that asks for it.
+    pub other: Option<RequestId>,
     pub meaning: String,
     pub target: &'static str,
     pub delegates: bool,
@@ -68,8 +75,11 @@ impl Review {
     pub fn new(proposal: ProposalView, request: &Request) -> Self {
         let signatures = signatures(&proposal);
         let given = signatures.iter().filter(|one| one.is_owner && one.signed.is_some()).count();
+        let mut others = proposal.requests.clone();
+        others.retain(|other| other.id != request.id);
+        let line = |call| CallLine::new(call, request, &others);
         Self {
-            calls: proposal.calls.iter().map(|call| CallLine::new(call, request)).collect(),
+            calls: proposal.calls.iter().map(line).collect(),
             transaction: proposal.safe_tx.as_ref().map(|tx| TransactionLine {
                 tx: tx.clone(),
                 operation: match tx.operation {
@@ -82,6 +92,7 @@ impl Review {
                 message_upper: upper(proposal.message_hash),
                 qr: proposal.exports.as_ref().and_then(|exports| QrLine::of(&exports.qr_text)),
             }),
+            others,
             signatures,
             given,
             proposal,
@@ -122,17 +133,33 @@ fn target(to: Address, app: AppId, proposal: &ProposalView) -> &'static str {
 }
 
 impl CallLine {
-    fn new(call: &DecodedCall, request: &Request) -> Self {
+    fn new(call: &DecodedCall, request: &Request, others: &[ForRequest]) -> Self {
         let delegates = call.operation == Operation::DelegateCall;
         let on_app = call.contract == Some(Contract::App) && !delegates;
         let write = Write::from_calldata(&call.data).filter(|_| on_app);
+        let asks = |one: &ForRequest| {
+            one.app.0 == call.to
+                && write.is_some_and(|write| match write {
+                    Write::AddComposeHash(hash) => hash == one.compose_hash,
+                    Write::AddDevice(device) => device == one.device_id,
+                })
+        };
+        let wanted = call.value.is_zero() && asks(&request.into());
+        let other = others.iter().find(|other| !wanted && call.value.is_zero() && asks(other));
         let node = request.node.as_ref().map(|node| format!(", node {node}")).unwrap_or_default();
         let (title, meaning) = match write {
-            Some(Write::AddComposeHash(hash)) if hash == request.compose => {
+            Some(Write::AddComposeHash(_)) if wanted => {
                 ("Allow compose hash".into(), "the compose hash of this request".into())
             }
-            Some(Write::AddDevice(device)) if device == request.device => {
+            Some(Write::AddDevice(_)) if wanted => {
                 ("Allow device".into(), format!("the device of this request{node}"))
+            }
+            Some(write) if other.is_some() => {
+                let what = match write {
+                    Write::AddComposeHash(_) => "compose hash",
+                    Write::AddDevice(_) => "device",
+                };
+                (format!("Allow {what}"), format!("the {what} of request"))
             }
             Some(Write::AddComposeHash(_)) => {
                 ("Allow compose hash".into(), "not the compose hash of this request".into())
@@ -143,11 +170,8 @@ impl CallLine {
             None => (call.words.clone(), "not something this request asks for".into()),
         };
         Self {
-            wanted: call.value.is_zero()
-                && write.is_some_and(|write| match write {
-                    Write::AddComposeHash(hash) => hash == request.compose,
-                    Write::AddDevice(device) => device == request.device,
-                }),
+            wanted,
+            other: other.map(|other| other.id),
             value: write.map(|write| write.value()),
             target: match call.contract {
                 Some(Contract::App) => "the app",
@@ -182,7 +206,7 @@ mod tests {
     use crate::web::pages::samples;
 
     fn review(request: &Request) -> Review {
-        Review::new(ProposalView::of(&samples::proposal(), &[], request.app), request)
+        Review::new(ProposalView::of(&samples::proposal(), &[], vec![request.into()]), request)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use alloy::primitives::{Address, B256, U256};
 use uuid::Uuid;
 
 use crate::{
-    dstack::Write,
+    dstack::{Addition, Write},
     owner::{Call, Route, nonce::NonceChoice},
     request::{
         LivePreparation, Request,
@@ -51,11 +51,10 @@ pub fn proposal() -> Proposal {
     let around = Around { block: 30, extensions, contract_owners: vec![] };
     Proposal {
         id: Uuid::from_u128(9),
-        request: request.id,
         route: Route::Safe,
         chain: request.chain,
         owner,
-        writes: vec![write],
+        additions: vec![Addition { app: request.app, write }],
         warnings: vec![],
         safe: Some(SafeProposal {
             version: SafeVersion::V1_4_1,
@@ -66,6 +65,7 @@ pub fn proposal() -> Proposal {
             owners: vec![Address::repeat_byte(1), Address::repeat_byte(2)],
             hashes,
             around: Some(around),
+            queue: None,
         }),
         created_at: request.created_at,
     }

@@ -1,7 +1,10 @@
 //! Journal entries in words: what happened, and who did it.
 
 use super::parts::When;
-use crate::{request::event::Event, store::journal::Entry};
+use crate::{
+    request::{event::Event, ids::RequestId},
+    store::journal::Entry,
+};
 
 /// One entry as a page shows it.
 pub struct Line {
@@ -63,6 +66,7 @@ fn words(event: &Event) -> String {
         E::TokenSuperseded { by } => format!(
             "Request {by}, a newer prepare for the same source and node, voided the commit token"
         ),
+        E::Arranged { with, nonce, reason } => arranged(with, *nonce, reason),
         E::Proposed { route, nonce, safe_tx_hash, calls, .. } => {
             let hash = safe_tx_hash.map(|hash| format!(", safeTxHash {hash}")).unwrap_or_default();
             let nonce = nonce.map(|nonce| format!(", nonce {nonce}")).unwrap_or_default();
@@ -112,6 +116,16 @@ fn words(event: &Event) -> String {
         E::Failed { code: Some(code), reason } => format!("Failed ({code}): {reason}"),
         E::Failed { code: None, reason } => format!("Failed: {reason}"),
     }
+}
+
+fn arranged(with: &[RequestId], nonce: Option<u64>, reason: &str) -> String {
+    let with: Vec<String> = with.iter().map(ToString::to_string).collect();
+    let together = match with.as_slice() {
+        [] => "alone".to_owned(),
+        _ => format!("together with {}", with.join(", ")),
+    };
+    let nonce = nonce.map(|nonce| format!(", at nonce {nonce}")).unwrap_or_default();
+    format!("To be proposed {together}{nonce}: {reason}")
 }
 
 fn minute(time: crate::clock::Time) -> impl std::fmt::Display {

@@ -46,7 +46,7 @@ fn simulation(nonce: u64, run: &Run, differences: &[(Address, Place, u64, u64)])
     let call = Call { to: APP, value: U256::ZERO, data: Bytes::new() };
     let tx = SafeTx::new(call, Operation::Call, U256::from(nonce));
     let wanted = Some((AppId(APP), ComposeHash(COMPOSE), DeviceId(DEVICE)));
-    let subject = Subject { safe: &safe, tx: &tx, modules: &[], wanted, signed: None };
+    let subject = Subject { safe: &safe, tx: &tx, modules: &[], wanted, also: &[], signed: None };
     let differences = differences
         .iter()
         .map(|(of, place, before, after)| {

@@ -7,8 +7,11 @@ use alloy::primitives::{Address, U256};
 use super::{Check, Given, Report, Signer, Verdict};
 use crate::{
     chain::{OwnerKind, SafeState},
-    cli::verify::{said::Said, seen::Seen},
-    dstack::Write,
+    cli::verify::{
+        said::{Other, Said, Wanted},
+        seen::Seen,
+    },
+    dstack::{Addition, Write},
     request::{ids::AppId, need::Allowed},
     safe::{
         Around, Extensions, SafeTx,
@@ -27,7 +30,7 @@ pub(super) fn all(
     given: &Given,
     report: &Report,
     signers: &[Signer],
-    writes: &[Write],
+    additions: &[Addition],
     app: Option<AppId>,
 ) -> Vec<Check> {
     let mut checks = vec![];
@@ -38,7 +41,7 @@ pub(super) fn all(
             "the chain was not asked: give your own endpoint with --rpc",
         )),
     }
-    known(said, given, writes, app, &mut checks);
+    known(said, given, additions, app, &mut checks);
     if let (Some(asked), Some(hashes)) = (said.asked, report.hashes)
         && asked != hashes.safe_tx_hash
     {
@@ -74,6 +77,17 @@ fn of_chain(
         let good = format!("{owner} owns the app {app}");
         let bad = format!("the app {app} is owned by {app_owner}, not by {owner}");
         checks.push(Check::of(app_owner == owner, good, bad));
+    }
+    for (other, seen) in said.with.iter().zip(&seen.others) {
+        let Other { id, wanted: Wanted { app, compose_hash, device_id } } = other;
+        if seen.app_owner != owner {
+            let words = format!("the app {app} of request {id} is owned by {}", seen.app_owner);
+            checks.push(Check::new(Verdict::Bad, words));
+        }
+        let words = format!(
+            "also for request {id}: app {app}, compose hash {compose_hash}, device {device_id}"
+        );
+        checks.push(Check::new(Verdict::Note, words));
     }
     match (&seen.kind, &said.claimed.safe_tx) {
         (OwnerKind::Safe(safe), Some(tx)) => {
@@ -219,16 +233,17 @@ fn signatures(safe: &SafeState, seen: &Seen, signers: &[Signer]) -> Check {
 fn known(
     said: &Said,
     given: &Given,
-    writes: &[Write],
+    additions: &[Addition],
     app: Option<AppId>,
     checks: &mut Vec<Check>,
 ) {
-    let compose = writes.iter().find_map(|write| match write {
-        Write::AddComposeHash(compose) => Some(*compose),
+    let mut writes = additions.iter().map(|addition| addition.write);
+    let compose = writes.clone().find_map(|write| match write {
+        Write::AddComposeHash(compose) => Some(compose),
         Write::AddDevice(_) => None,
     });
-    let device = writes.iter().find_map(|write| match write {
-        Write::AddDevice(device) => Some(*device),
+    let device = writes.find_map(|write| match write {
+        Write::AddDevice(device) => Some(device),
         Write::AddComposeHash(_) => None,
     });
     let wanted = said.wanted;

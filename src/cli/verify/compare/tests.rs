@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     chain::{OwnerKind, SafeState},
-    cli::verify::said::Wanted,
+    cli::verify::{said, seen::SeenOther},
     owner::{self, Route, nonce::NonceChoice},
     request::{
         facts::BlockRef,
@@ -15,6 +15,7 @@ use crate::{
     safe::{
         Around, Extensions,
         around::{ContractOwner, ContractOwnerKind, NestedSafe},
+        decode::WarningCode,
         deployments::{PROXIES, find_multi_send_call_only, find_singleton},
     },
 };
@@ -24,14 +25,38 @@ const SINGLETON: Address = address!("29fcB43b46531BcA003ddC8FCB67FFE91900C762");
 const MULTI_SEND: Address = address!("9641d764fc13c8B624c04430C7356C1C7C8102e2");
 const APP: AppId = AppId(Address::repeat_byte(0x11));
 const COMPOSE: ComposeHash = ComposeHash(B256::repeat_byte(0xaa));
+const ID: RequestId = RequestId(uuid::Uuid::from_u128(7));
 const DEVICE: DeviceId = DeviceId(B256::repeat_byte(0xbb));
+
+/// A second request, for another app, that the same transaction may be for.
+const OTHER: Other = Other {
+    id: RequestId(uuid::Uuid::from_u128(8)),
+    wanted: Wanted {
+        app: AppId(Address::repeat_byte(0x12)),
+        compose_hash: ComposeHash(B256::repeat_byte(0xac)),
+        device_id: DEVICE,
+    },
+};
 
 fn writes() -> Vec<Write> {
     vec![Write::AddComposeHash(COMPOSE), Write::AddDevice(DEVICE)]
 }
 
+fn additions() -> Vec<Addition> {
+    writes().into_iter().map(|write| Addition { app: APP, write }).collect()
+}
+
+/// Those of both requests.
+fn all_additions() -> Vec<Addition> {
+    additions().into_iter().chain(OTHER.wanted.additions()).collect()
+}
+
 fn tx() -> SafeTx {
-    let calls: Vec<Call> = writes().iter().map(|write| Call::of_write(APP, write)).collect();
+    tx_of(&additions())
+}
+
+fn tx_of(additions: &[Addition]) -> SafeTx {
+    let calls: Vec<Call> = additions.iter().map(Call::from).collect();
     owner::safe::propose(&calls, MULTI_SEND, U256::from(7)).unwrap()
 }
 
@@ -67,36 +92,49 @@ fn around() -> Around {
 
 /// What an honest service shows: a batch that two of three owners have signed, of two needed.
 fn shown() -> Value {
-    let hashes = safe::hashes(&tx(), ChainId::BASE, SAFE, SafeVersion::V1_4_1);
+    shown_of(additions(), &[own()])
+}
+
+fn own() -> Other {
+    let wanted = Wanted { app: APP, compose_hash: COMPOSE, device_id: DEVICE };
+    Other { id: ID, wanted }
+}
+
+fn shown_of(additions: Vec<Addition>, requests: &[Other]) -> Value {
+    let tx = tx_of(&additions);
+    let hashes = safe::hashes(&tx, ChainId::BASE, SAFE, SafeVersion::V1_4_1);
     let owners: Vec<Address> = signers().iter().map(PrivateKeySigner::address).collect();
     let confirmations = [0, 1].map(|place| confirmation(&signers()[place], hashes));
     let proposal = Proposal {
         id: uuid::Uuid::nil(),
-        request: RequestId(uuid::Uuid::nil()),
         route: Route::Safe,
         chain: ChainId::BASE,
         owner: SAFE,
-        writes: writes(),
+        additions,
         warnings: vec![],
         safe: Some(SafeProposal {
             version: SafeVersion::V1_4_1,
-            tx: tx(),
+            tx,
             nonce: 7,
             nonce_choice: NonceChoice::NextFree,
             threshold: 2,
             owners,
             hashes,
             around: Some(around()),
+            queue: None,
         }),
         created_at: Time::default(),
     };
-    serde_json::to_value(ProposalView::of(&proposal, &confirmations, APP)).unwrap()
+    let requests = requests.iter().copied().map(ForRequest::from).collect();
+    serde_json::to_value(ProposalView::of(&proposal, &confirmations, requests)).unwrap()
 }
 
-fn said(shown: &Value) -> Result<Said, serde_json::Error> {
+fn said(shown: &Value) -> Result<Said> {
     Ok(Said {
         by: "a test".into(),
-        wanted: Some(Wanted { app: APP, compose_hash: COMPOSE, device_id: DEVICE }),
+        request: Some(ID),
+        with: said::others(shown, ID)?,
+        wanted: Some(own().wanted),
         claimed: Claimed::deserialize(shown)?,
         shown: Some(shown.clone()),
         batch: None,
@@ -109,7 +147,11 @@ fn said(shown: &Value) -> Result<Said, serde_json::Error> {
 
 /// What the chain says: a Safe with the published code, nothing allowed yet.
 fn seen() -> Seen {
-    let hashes = safe::hashes(&tx(), ChainId::BASE, SAFE, SafeVersion::V1_4_1);
+    seen_of(&tx())
+}
+
+fn seen_of(tx: &SafeTx) -> Seen {
+    let hashes = safe::hashes(tx, ChainId::BASE, SAFE, SafeVersion::V1_4_1);
     Seen {
         block: BlockRef { number: 9, hash: BlockHash(B256::repeat_byte(9)) },
         app_owner: Some(SAFE),
@@ -127,6 +169,7 @@ fn seen() -> Seen {
         own_hash: Some(hashes.safe_tx_hash.0),
         delegate_code: Some(find_multi_send_call_only(MULTI_SEND).unwrap().code_hash),
         allowed: Some(Allowed { compose: false, device_listed: false, any_device: false }),
+        others: vec![],
         proven: vec![],
         foreseen: None,
     }
@@ -241,6 +284,74 @@ fn whatever_single_field_is_changed_is_noticed() {
     assert!(tried > 500, "{tried} changes");
 }
 
+/// What the chain says of both: nothing is allowed yet.
+fn seen_together() -> Seen {
+    let allowed = Some(Allowed { compose: false, device_listed: false, any_device: false });
+    let other = SeenOther { wanted: OTHER.wanted, app_owner: SAFE, allowed };
+    Seen { others: vec![other], ..seen_of(&tx_of(&all_additions())) }
+}
+
+fn report_with(shown: &Value, seen: &Seen, with: &[RequestId]) -> Result<Report> {
+    let mut said = said(shown)?;
+    // The chain is asked about what is said.
+    let mut seen = seen.clone();
+    for (seen, said) in seen.others.iter_mut().zip(&said.with) {
+        seen.wanted = said.wanted;
+    }
+    said.with.truncate(seen.others.len());
+    compare(&said, Some(&seen), &Given { with: with.to_vec(), ..Given::default() })
+}
+
+#[test]
+fn another_request_is_expected_when_the_signer_names_it_and_not_before() {
+    let (honest, seen) = (shown_of(all_additions(), &[own(), OTHER]), seen_together());
+    let report = report_with(&honest, &seen, &[OTHER.id]).unwrap();
+    assert!(report.matches && !report.needs_attention(), "{report:#?}");
+    assert!(report.checks.iter().any(|check| check.words.starts_with("also for request")));
+    for with in [vec![], vec![ID], vec![RequestId(uuid::Uuid::from_u128(9))]] {
+        let report = report_with(&honest, &seen, &with).unwrap();
+        let told: Vec<&str> = report.warnings.iter().map(|one| one.text.as_str()).collect();
+        assert!(told.len() == 1 && told[0].contains(&format!("--with {}", OTHER.id)), "{told:?}");
+        assert!(report.needs_attention());
+    }
+    // More is added than the two ask for, or the app of the other is somebody else's.
+    let mut more = all_additions();
+    more.push(Addition { app: OTHER.wanted.app, write: Write::AddDevice(DeviceId(B256::ZERO)) });
+    let foreign = shown_of(more, &[own(), OTHER]);
+    assert!(report_with(&foreign, &seen, &[OTHER.id]).unwrap().needs_attention());
+    let mut moved = seen.clone();
+    moved.others[0].app_owner = Address::repeat_byte(0x66);
+    assert!(!report_with(&honest, &moved, &[OTHER.id]).unwrap().matches);
+    // What the other needs is there by now, and need not be added.
+    let mut there = seen;
+    there.others[0].allowed =
+        Some(Allowed { compose: true, device_listed: true, any_device: false });
+    there.own_hash = seen_of(&tx()).own_hash;
+    let less = shown_of(additions(), &[own(), OTHER]);
+    assert_eq!(report_with(&less, &there, &[OTHER.id]).unwrap().warnings, []);
+}
+
+#[test]
+fn whatever_single_field_of_a_shared_transaction_is_changed_is_noticed() {
+    let (honest, seen) = (shown_of(all_additions(), &[own(), OTHER]), seen_together());
+    let mut all = vec![];
+    places(String::new(), &honest, &mut all);
+    all.retain(|place| !place.is_empty() && !TOLD_TIMES.iter().any(|told| place.ends_with(told)));
+    for place in all {
+        let value = honest.pointer(&place).unwrap();
+        for other in others(value) {
+            if is_another_order(&place, value, &other) {
+                continue;
+            }
+            let mut changed = honest.clone();
+            *changed.pointer_mut(&place).unwrap() = other.clone();
+            let report = report_with(&changed, &seen, &[OTHER.id]);
+            let noticed = report.map_or(true, |report| report.needs_attention());
+            assert!(noticed, "{place} as {other}");
+        }
+    }
+}
+
 /// A service that lies in all places at once, so that what it shows fits together.
 fn consistent(change: impl FnOnce(&mut SafeTx)) -> Value {
     let mut tx = tx();
@@ -248,7 +359,7 @@ fn consistent(change: impl FnOnce(&mut SafeTx)) -> Value {
     let hashes = safe::hashes(&tx, ChainId::BASE, SAFE, SafeVersion::V1_4_1);
     let mut shown = shown();
     shown["safe_tx"] = json!(tx);
-    let decoded = safe::decode(&tx, &Expected { safe: SAFE, app: Some(APP), writes: None });
+    let decoded = safe::decode(&tx, &Expected { safe: SAFE, app: Some(APP), additions: None });
     shown["calls"] = json!(decoded.calls);
     for (name, hash) in [
         ("domain_hash", hashes.domain_hash),
@@ -323,7 +434,13 @@ fn what_the_chain_says_otherwise_is_told() {
 
 #[test]
 fn what_the_signer_knows_is_held_against_it() {
-    let given = |app, compose_hash, device| Given { app, compose_hash, device, compose: None };
+    let given = |app, compose_hash, device| Given {
+        app,
+        compose_hash,
+        device,
+        compose: None,
+        with: vec![],
+    };
     let other = ComposeHash(B256::ZERO);
     for (given, expected) in [
         (given(Some(APP), Some(COMPOSE), Some(DEVICE)), true),
