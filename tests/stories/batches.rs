@@ -22,15 +22,23 @@ async fn proposed_for(api: &Api, id: &str, count: usize) -> Value {
     .await
 }
 
-/// Two requests for one app, on two nodes.
+/// Two requests for one app, on two nodes, neither of which voids the other's token.
 async fn two(world: &World, api: &Api) -> [String; 2] {
+    world.switch(json!({ "supersede_per_source": false }));
     let first = api.submit(&world.submission(&world.prepare().await)).await;
     api.wait_for(&first, "proposed").await;
-    // A newer prepare of the same source and node would void the first token; this is another node.
     let prepared = world.prepare_on(OTHER_NODE).await;
     let second = api.submit(&world.submission_on(&prepared, OTHER_NODE)).await;
     api.wait_for(&second, "proposed").await;
     [first, second]
+}
+
+/// The same, put to their Safe in one transaction.
+async fn two_together(world: &World, api: &Api) -> ([String; 2], Value) {
+    let ids = two(world, api).await;
+    assert_eq!(propose(api, &[&ids[0], &ids[1]], None).await.status, 200);
+    let together = proposed_for(api, &ids[0], 2).await;
+    (ids, together)
 }
 
 fn hash_of(proposal: &Value) -> &str {
@@ -49,7 +57,6 @@ async fn both_run(world: &World, running: &Running, ids: &[String; 2]) {
 async fn two_requests_are_signed_and_executed_at_once_and_each_runs() {
     for version in [SafeVersion::V1_1_1, SafeVersion::V1_4_1] {
         let world = World::with(|town| town.safe_version = version).await;
-        world.switch(json!({ "supersede_per_source": false }));
         let running = world.start().await;
         let api = &running.api;
         let ids = two(&world, api).await;
@@ -134,13 +141,10 @@ async fn requests_of_two_apps_of_one_safe_share_a_transaction() {
 #[tokio::test]
 async fn with_a_relayer_one_execution_is_for_both() {
     let mut world = World::new().await;
-    world.switch(json!({ "supersede_per_source": false }));
     world.relayer = countersign::devnet::Wallet::funded(7);
     let running = world.start().await;
     let api = &running.api;
-    let ids = two(&world, api).await;
-    assert_eq!(propose(api, &[&ids[0], &ids[1]], None).await.status, 200);
-    proposed_for(api, &ids[0], 2).await;
+    let (ids, _) = two_together(&world, api).await;
     for owner in 0..world.town.chain.threshold {
         world.sign_by(api, &ids[1], owner).await;
     }
@@ -161,12 +165,9 @@ async fn with_a_relayer_one_execution_is_for_both() {
 #[tokio::test]
 async fn what_ends_leaves_the_others_to_be_proposed_without_it() {
     let world = World::new().await;
-    world.switch(json!({ "supersede_per_source": false }));
     let running = world.start().await;
     let api = &running.api;
-    let ids = two(&world, api).await;
-    assert_eq!(propose(api, &[&ids[0], &ids[1]], None).await.status, 200);
-    let together = proposed_for(api, &ids[0], 2).await;
+    let (ids, together) = two_together(&world, api).await;
     world.sign(api, &ids[0]).await;
     let withdrawn = format!("/v1/requests/{}/withdraw", ids[0]);
     assert_eq!(api.post(&withdrawn, &json!({ "reason": "no" })).await.status, 200);
@@ -186,12 +187,9 @@ async fn what_ends_leaves_the_others_to_be_proposed_without_it() {
 #[tokio::test]
 async fn what_is_allowed_by_another_way_goes_on_and_the_rest_keeps_its_signatures() {
     let world = World::new().await;
-    world.switch(json!({ "supersede_per_source": false }));
     let running = world.start().await;
     let api = &running.api;
-    let ids = two(&world, api).await;
-    assert_eq!(propose(api, &[&ids[0], &ids[1]], None).await.status, 200);
-    let together = proposed_for(api, &ids[0], 2).await;
+    let (ids, together) = two_together(&world, api).await;
     world.sign_by(api, &ids[1], 0).await;
     let device: DeviceId =
         api.request(&ids[0]).await["device_id"].as_str().unwrap().parse().unwrap();
@@ -274,7 +272,6 @@ async fn a_pinned_nonce_that_is_used_by_something_else_gives_way_to_the_next_fre
 #[tokio::test]
 async fn what_cannot_be_one_transaction_is_refused_and_changes_nothing() {
     let world = World::new().await;
-    world.switch(json!({ "supersede_per_source": false }));
     let running = world.start().await;
     let api = &running.api;
     let ids = two(&world, api).await;
