@@ -25,6 +25,7 @@ mod stories {
     mod cloud_scene;
     mod commit_faults;
     mod commit_once;
+    mod contract_owners;
     mod crash;
     mod crowd;
     mod delegates;
@@ -41,6 +42,7 @@ mod stories {
     mod kill;
     mod ledger_law;
     mod mailbox;
+    mod mailbox_contracts;
     mod mailbox_emulator;
     mod mailbox_hostile;
     mod mailbox_kit;

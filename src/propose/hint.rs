@@ -70,6 +70,28 @@ impl Said {
     }
 }
 
+/// Most signatures that are not counted of which the reason is told.
+const DOUBTS_TOLD: usize = 3;
+
+/// That signatures in the mailbox are not counted, and why.
+pub(super) fn not_counted(doubts: &[String]) -> Option<String> {
+    let told = doubts.iter().take(DOUBTS_TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let more = doubts.len().saturating_sub(DOUBTS_TOLD);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!doubts.is_empty()).then(|| {
+        format!(
+            "{} of what Safe's mailbox has as signatures is not counted: {told}{more}",
+            doubts.len()
+        )
+    })
+}
+
+/// All hints there are, as one.
+pub(super) fn all_hints<const N: usize>(hints: [Option<String>; N]) -> Option<String> {
+    let all: Vec<String> = hints.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(". "))
+}
+
 /// That signatures are not in the mailbox, and why.
 pub(super) fn left_at_home(given: &[Confirmation]) -> Option<String> {
     let count = given.iter().filter(|one| one.signature.kind() == SignatureKind::EthSign).count();
@@ -156,6 +178,19 @@ mod tests {
         }
         assert_eq!(said(false).hint(Some(&ours), &[]), None);
         assert_eq!(said(false).hint(None, &[]), None, "it is not there yet");
+    }
+
+    #[test]
+    fn what_is_not_counted_is_told_with_reasons_and_beside_the_rest() {
+        assert_eq!(not_counted(&[]), None);
+        let doubts: Vec<String> = (1..=5).map(|number| format!("reason {number}")).collect();
+        let one = not_counted(&doubts[..1]).unwrap();
+        assert!(one.starts_with("1 of what") && one.ends_with("not counted: reason 1"), "{one}");
+        let many = not_counted(&doubts).unwrap();
+        assert!(many.ends_with("reason 1; reason 2; reason 3; and 2 more"), "{many}");
+        assert_eq!(all_hints([None, None]), None);
+        let both = all_hints([Some("one".into()), None, Some("two".into())]);
+        assert_eq!(both.as_deref(), Some("one. two"));
     }
 
     #[test]

@@ -6,17 +6,19 @@
 //!                                        ─► take over its signatures, each checked as by hand
 //!                                        ─► give it ours
 //!                                        ─► what else stands at the nonce: a hint
+//!                                        ─► take over those of contracts, which may be slow to ask
 //! ```
 //!
 //! The mailbox decides nothing. A request goes on without it, and nothing waits for this. It is read
 //! before anything is posted, so that what a crash or a lost answer left is seen.
 
+mod taken;
+
 use alloy::primitives::Address;
 use url::Url;
 
 use super::{
-    confirm::{ConfirmError, confirm},
-    hint::{Said, left_at_home},
+    hint::{Said, all_hints, left_at_home, not_counted},
     queue,
 };
 use crate::{
@@ -24,10 +26,10 @@ use crate::{
     clock::Time,
     owner::nonce::ForeignQueued,
     request::{Request, ids::SafeTxHash},
-    safe::{self, OwnerSignature, packed::Part, signature::SignatureKind},
+    safe::{self, packed::Part, signature::SignatureKind},
     safe_service::{
-        Account, CannotSign, MailTransaction, Origin, Post, ProposerKey, SafeService,
-        SafeServiceError, WhatToDo,
+        Account, CannotSign, Confirmations, MailTransaction, Origin, Post, ProposerKey,
+        SafeService, SafeServiceError, WhatToDo,
     },
     store::{
         Store, StoreError,
@@ -146,13 +148,16 @@ impl Talk<'_> {
             None => None,
         };
         let mut done = Exchanged { is_posted: was_posted, ..Exchanged::default() };
+        let mut doubts = vec![];
         let given = self.store.confirmations(self.proposal.id).await?;
         let known: Vec<Address> = match &ours {
             Some(ours) => {
                 done.is_posted = true;
                 done.has_moved |= !was_posted;
-                done.has_moved |= self.take_over(ours, &given).await?;
-                ours.confirmations.signed.iter().map(|(owner, _)| *owner).collect()
+                done.has_moved |= self.take_over(ours, &given, &mut doubts).await?;
+                let Confirmations { signed, of_contracts, .. } = &ours.confirmations;
+                let by_key = signed.iter().map(|(owner, _)| *owner);
+                by_key.chain(of_contracts.iter().map(|(owner, _)| *owner)).collect()
             }
             // Whoever took it out meant it.
             None if was_posted => vec![],
@@ -172,9 +177,13 @@ impl Talk<'_> {
             Err(MailError::Service(problem)) => done.problem = Some(problem),
             result => result?,
         }
+        if let Some(ours) = &ours {
+            done.has_moved |= self.take_over_contracts(ours, &given, &mut doubts).await?;
+        }
         let is_deleted = was_posted && ours.is_none();
         let said = Said { nonce: self.content.nonce, safe: self.account.safe, is_deleted };
-        done.hint = said.hint(ours.as_ref(), &there).or_else(|| left_at_home(&given));
+        let of_nonce = said.hint(ours.as_ref(), &there);
+        done.hint = all_hints([of_nonce, not_counted(&doubts), left_at_home(&given)]);
         Ok(done)
     }
 
@@ -203,40 +212,6 @@ impl Talk<'_> {
         Ok(())
     }
 
-    /// Takes the mailbox's signatures over, by the same check as those given by hand.
-    async fn take_over(
-        &self,
-        ours: &MailTransaction,
-        given: &[Confirmation],
-    ) -> Result<bool, MailError> {
-        let mut has_moved = false;
-        for refused in &ours.confirmations.refused {
-            tracing::warn!(request.id = %self.request.id, refused, "a signature in Safe's mailbox is not believed");
-        }
-        for (owner, signature) in &ours.confirmations.signed {
-            if given.iter().any(|known| known.owner == *owner) {
-                continue;
-            }
-            let part = [Part::Key(*signature)];
-            match confirm(self.store, self.chain, self.request, &part, self.now).await {
-                Ok(confirmation) => has_moved |= confirmation.added,
-                Err(ConfirmError::Store(StoreError::Illegal(_))) => break,
-                Err(ConfirmError::Store(error)) => return Err(error.into()),
-                Err(ConfirmError::Chain(error)) => return Err(error.into()),
-                Err(
-                    ConfirmError::Replaced
-                    | ConfirmError::NothingToSign(_)
-                    | ConfirmError::NoSafe
-                    | ConfirmError::HashDiffers,
-                ) => break,
-                Err(problem) => {
-                    tracing::debug!(request.id = %self.request.id, %problem, "a signature is not taken over");
-                }
-            }
-        }
-        Ok(has_moved)
-    }
-
     fn origin(&self) -> Origin {
         let id = self.request.id;
         let page = |root: &Url| format!("{}/requests/{id}", root.as_str().trim_end_matches('/'));
@@ -252,9 +227,12 @@ impl Talk<'_> {
     async fn post(&self, given: &[Confirmation]) -> Result<Option<Address>, MailError> {
         let mut senders = vec![];
         if let Some(key) = &self.mailbox.proposer {
-            senders.push((key.address(), key.sign(self.hash())?));
+            senders.push((key.address(), Part::Key(key.sign(self.hash())?)));
         }
-        senders.extend(to_give(given).next());
+        // One by a key says who it is of by itself, so it comes first.
+        let mut ours: Vec<_> = to_give(given).collect();
+        ours.sort_by_key(|(_, part)| !matches!(part, Part::Key(_)));
+        senders.extend(ours.into_iter().next());
         let mut refused = None;
         for (sender, signature) in senders {
             let post = Post {
@@ -300,12 +278,10 @@ impl Talk<'_> {
     }
 }
 
-/// Signatures by a key over the document. The mailbox reads approvals from the chain by itself.
-fn to_give(given: &[Confirmation]) -> impl Iterator<Item = (Address, OwnerSignature)> {
-    given.iter().filter_map(|one| match &one.signature {
-        Part::Key(signature) if signature.kind() == SignatureKind::Eip712 => {
-            Some((one.owner, *signature))
-        }
-        _ => None,
-    })
+/// Signatures by a key over the document, and those of contracts. The mailbox reads approvals from the
+/// chain by itself.
+fn to_give(given: &[Confirmation]) -> impl Iterator<Item = (Address, Part)> {
+    let is_wanted = |kind| matches!(kind, SignatureKind::Eip712 | SignatureKind::ContractSignature);
+    let wanted = given.iter().filter(move |one| is_wanted(one.signature.kind()));
+    wanted.map(|one| (one.owner, one.signature.clone()))
 }

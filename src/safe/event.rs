@@ -53,8 +53,11 @@ pub const RECONFIGURATIONS: &[B256] = &[
     changes::ChangedGuard::SIGNATURE_HASH,
     changes::ChangedFallbackHandler::SIGNATURE_HASH,
     changes::ChangedMasterCopy::SIGNATURE_HASH,
-    changes::ApproveHash::SIGNATURE_HASH,
+    APPROVE_HASH,
 ];
+
+/// First topic of the event that an owner approved a hash; hash and owner are the next two.
+pub const APPROVE_HASH: B256 = changes::ApproveHash::SIGNATURE_HASH;
 
 /// The end of a Safe transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     request::ids::SafeTxHash,
-    safe::{OwnerSignature, signature::SignatureKind},
+    safe::{packed::Part, signature::SignatureKind},
 };
 
 /// An owner's permission for a key to propose.
@@ -41,8 +41,8 @@ fn checksummed<S: serde::Serializer>(
 }
 
 #[derive(Serialize)]
-struct Signed<'a> {
-    signature: &'a OwnerSignature,
+struct Signed {
+    signature: Bytes,
 }
 
 #[derive(Serialize)]
@@ -99,21 +99,23 @@ impl SafeService {
         self.change("propose", Method::POST, &path, &post.body()).await
     }
 
-    /// Adds an owner's signature. The same one again changes nothing.
+    /// Adds an owner's signature. The same one again changes nothing. One of a contract goes out as a
+    /// transaction with one owner takes it: the 65 bytes that name it, then its bytes and their length.
     ///
     /// # Errors
     /// [`SafeServiceError::EthSign`] for one that Safe's web application would choke on.
     pub async fn confirm(
         &self,
         hash: SafeTxHash,
-        signature: &OwnerSignature,
+        signature: &Part,
     ) -> Result<(), SafeServiceError> {
         if signature.kind() == SignatureKind::EthSign {
             return Err(SafeServiceError::EthSign);
         }
         let hash = hash.to_string();
         let path = ["v1", "multisig-transactions", &hash, "confirmations", ""];
-        self.change("confirm", Method::POST, &path, &Signed { signature }).await
+        let signed = Signed { signature: signature.to_bytes() };
+        self.change("confirm", Method::POST, &path, &signed).await
     }
 
     /// Who signed a transaction, checked.

@@ -141,6 +141,10 @@ impl Refusal {
             400 | 422 if self.message.contains("is not an owner or delegate") => {
                 "Register the proposer key as a delegate: `countersign delegate add`"
             }
+            400 | 422 if self.message.contains("is not valid") => {
+                "A signature that was given here counts here and on the chain all the same; in Safe's \
+                 own tools that owner is shown as missing"
+            }
             500..=599 => "The service has trouble of its own: it is tried again",
             _ => return None,
         })

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::read::Account;
 use crate::{
     request::ids::SafeTxHash,
-    safe::{Operation, OwnerSignature, SafeTx, hashes},
+    safe::{Operation, OwnerSignature, SafeTx, hashes, packed::Part},
 };
 
 /// The longest `origin` the service takes.
@@ -49,7 +49,8 @@ pub struct Post {
     pub tx: SafeTx,
     pub hash: SafeTxHash,
     pub sender: Address,
-    pub signature: OwnerSignature,
+    /// The sender's, by a key or by a contract.
+    pub signature: Part,
     pub origin: Origin,
 }
 
@@ -77,7 +78,7 @@ struct Body<'a> {
     contract_transaction_hash: SafeTxHash,
     #[serde(with = "crate::owner::text::address")]
     sender: Address,
-    signature: &'a OwnerSignature,
+    signature: Bytes,
     origin: String,
 }
 
@@ -92,7 +93,7 @@ impl Post {
         origin: Origin,
     ) -> Self {
         let hash = hashes(&tx, account.chain, account.safe, account.version).safe_tx_hash;
-        Self { tx, hash, sender, signature: sign(hash), origin }
+        Self { tx, hash, sender, signature: sign(hash).into(), origin }
     }
 
     pub(super) fn body(&self) -> Value {
@@ -110,7 +111,7 @@ impl Post {
             nonce: self.tx.nonce.saturating_to(),
             contract_transaction_hash: self.hash,
             sender: self.sender,
-            signature: &self.signature,
+            signature: self.signature.to_bytes(),
             origin: self.origin.to_text(),
         };
         serde_json::to_value(body).expect("what is sent has text keys only")

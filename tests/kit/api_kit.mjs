@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers'
 
 const require = createRequire(`${process.env.NODE_MODULES}/here.js`)
 const { default: SafeApiKit } = require('@safe-global/api-kit')
+const { EthSafeSignature, buildSignatureBytes } = require('@safe-global/protocol-kit')
 const { createWalletClient, http } = require('viem')
 const { privateKeyToAccount } = require('viem/accounts')
 
@@ -23,6 +24,11 @@ await kit.proposeTransaction({
 })
 said.transaction = await kit.getTransaction(scene.hash)
 await kit.confirmTransaction(scene.hash, scene.signatures[1])
+// As protocol-kit writes the signature of an owner that is a contract. It leaves the address in it in
+// mixed case, which means nothing there.
+const { owner: contract, data } = scene.contract
+const ofContract = buildSignatureBytes([new EthSafeSignature(contract, data, true)])
+await kit.confirmTransaction(scene.hash, ofContract.toLowerCase())
 said.confirmations = await kit.getTransactionConfirmations(scene.hash)
 said.queue = await kit.getPendingTransactions(scene.safe, { currentNonce: scene.nonce })
 said.next_nonce = await kit.getNextNonce(scene.safe)

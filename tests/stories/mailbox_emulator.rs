@@ -1,10 +1,24 @@
 //! The emulated Transaction Service answers as the real one was seen to: statuses and bodies of
 //! every check, in order.
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::{
+    primitives::{Address, B256, Bytes, U256},
+    sol_types::SolCall,
+};
+use countersign::{
+    devnet::Wallet,
+    safe::{
+        SafeVersion,
+        packed::{Part, pack},
+        tx::Safe,
+    },
+};
 use serde_json::{Value, json};
 
-use super::mailbox_scene::{Mailbox, rejection, stranger};
+use super::{
+    contract_owners::{nested_safe, signed_by_nested},
+    mailbox_scene::{Mailbox, rejection, stranger},
+};
 use crate::world::Api;
 
 /// Sends as any client would, and gives status and body.
@@ -29,7 +43,11 @@ struct Proposing {
 
 impl Proposing {
     async fn new() -> Self {
-        let mailbox = Mailbox::set().await;
+        Self::of(SafeVersion::V1_4_1).await
+    }
+
+    async fn of(version: SafeVersion) -> Self {
+        let mailbox = Mailbox::of(version).await;
         let tx = mailbox.tx().await;
         let hash = mailbox.hash(&tx);
         let owner = mailbox.owner(0);
@@ -240,6 +258,68 @@ async fn confirmations_are_refused_with_400_and_kept_once() {
     let both = format!("{first}{}", &second.to_string()[2..]);
     assert_eq!(post(json!(both)).await.0, 201);
     assert_eq!(send(&scene.mailbox, "GET", &path, None).await.1["count"], 2);
+}
+
+#[tokio::test]
+async fn a_contract_is_asked_whether_it_signed_in_either_way_and_its_bytes_are_kept_alone() {
+    for version in [SafeVersion::V1_4_1, SafeVersion::V1_5_0] {
+        let scene = Proposing::of(version).await;
+        let (chain, key) = (&scene.mailbox.chain, Wallet::funded(7).unwrap());
+        let nested = nested_safe(chain, &key).await;
+        scene.post(&json!({})).await;
+        let path = format!("/v1/multisig-transactions/{}/confirmations/", scene.hash());
+        let post = async |signature: String| {
+            let body = json!({ "signature": signature });
+            send(&scene.mailbox, "POST", &path, Some(&body)).await
+        };
+        let good = signed_by_nested(chain, nested, &key, &scene.mailbox.tx().await);
+        let Part::Contract { data, .. } = &good else { panic!("it is of a contract") };
+        let of = |owner, data: &[u8]| {
+            let data = Bytes::copy_from_slice(data);
+            Part::Contract { owner, data }.to_bytes().to_string()
+        };
+        let not_valid = format!("for owner={nested} is not valid");
+        for (signature, says) in [
+            (of(nested, b""), not_valid.as_str()),
+            (of(nested, &data[..64]), &not_valid),
+            (of(chain.safe, data), "is not an owner. Current owners=['"),
+            (of(chain.owners[1].address(), data), "is not valid"),
+            (of(nested, &[7; 5_000]), "no more than 5000 hexadecimal chars"),
+        ] {
+            let (status, body) = post(signature).await;
+            let text = body["signature"][0].as_str().unwrap_or_else(|| panic!("{body}"));
+            assert!(status == 400 && text.contains(says), "{version}, {says}: {text}");
+        }
+        // Beside that of a key, with more behind it: kept is what stands alone.
+        let second = scene.mailbox.owner(1);
+        let signed = second.sign(scene.hash().parse().unwrap());
+        let both = [(nested, good.clone()), (second.address(), Part::from(signed))];
+        let both = format!("{}00000000", pack(&both).unwrap());
+        assert_eq!(post(both).await.0, 201, "{version}");
+        let kept = send(&scene.mailbox, "GET", &path, None).await.1;
+        let row = kept["results"].as_array().unwrap().iter();
+        let mut row = row.filter(|row| row["signatureType"] == "CONTRACT_SIGNATURE");
+        let row = row.next().unwrap();
+        assert_eq!((&kept["count"], &row["signature"]), (&json!(3), &json!(good.to_bytes())));
+        assert_eq!(row["owner"], json!(nested.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn an_approval_on_chain_is_indexed_as_a_confirmation() {
+    let scene = Proposing::new().await;
+    scene.post(&json!({})).await;
+    let (chain, hash) = (&scene.mailbox.chain, scene.hash().parse::<B256>().unwrap());
+    let approve = Safe::approveHashCall { hashToApprove: hash }.abi_encode();
+    let sent = chain.rpc.send(&chain.owners[2], chain.safe, approve.into()).await.unwrap();
+    let detail = scene.detail().await.1;
+    let row = &detail["confirmations"][1];
+    let marker = Part::ApprovedHash(chain.owners[2].address()).to_bytes();
+    assert_eq!(
+        (&row["signatureType"], &row["signature"]),
+        (&json!("APPROVED_HASH"), &json!(marker))
+    );
+    assert_eq!(row["transactionHash"], json!(sent.transaction_hash));
 }
 
 #[tokio::test]

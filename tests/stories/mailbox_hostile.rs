@@ -92,7 +92,7 @@ async fn a_lost_answer_costs_nothing_but_another_try() {
     let tx = mailbox.tx().await;
     let (client, safe) = (mailbox.client(), mailbox.chain.safe);
     let post = mailbox.post(&tx, mailbox.owner(0));
-    let signature = mailbox.owner(1).sign(post.hash);
+    let signature = mailbox.owner(1).sign(post.hash).into();
     mailbox.switch(json!({ "swallow_next": ["propose", "confirm"] }));
     let lost = client.propose(safe, &post).await.unwrap_err();
     assert!(matches!(lost, SafeServiceError::NoAnswer { .. }), "{lost}");
@@ -190,7 +190,7 @@ async fn a_delegate_proposes_and_takes_back_and_cannot_confirm() {
         [(post.hash, 0)],
         "a delegate's signature is none of an owner"
     );
-    let error = client.confirm(post.hash, &bot.sign(post.hash)).await.unwrap_err();
+    let error = client.confirm(post.hash, &bot.sign(post.hash).into()).await.unwrap_err();
     assert!(error.to_string().contains("is not an owner"), "{error}");
 
     let delete = |signer: &Wallet| {
@@ -219,7 +219,7 @@ async fn eth_sign_signatures_stay_at_home() {
     let signature = OwnerSignature::from_bytes(&bytes).unwrap();
     assert_eq!(signature.recover(hash), Ok(owner.address()));
     let count = mailbox.emulator.requests().len();
-    let error = mailbox.client().confirm(hash, &signature).await.unwrap_err();
+    let error = mailbox.client().confirm(hash, &signature.into()).await.unwrap_err();
     assert!(matches!(error, SafeServiceError::EthSign), "{error}");
     assert_eq!(mailbox.emulator.requests().len(), count);
 }

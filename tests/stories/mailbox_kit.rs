@@ -6,8 +6,9 @@ use std::process::Stdio;
 use alloy::{primitives::Bytes, signers::SignerSync};
 use countersign::clock::Clock;
 use countersign::{
-    devnet::safe_service::WireRequest,
+    devnet::{Wallet, safe_service::WireRequest},
     owner::text::decimal,
+    safe::packed::Part,
     safe_service::{DelegateRequest, Hour, Permission, next_nonce},
 };
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{
     cloud_scene::node_modules,
+    contract_owners::{nested_safe, signed_by_nested},
     mailbox_scene::{Mailbox, origin, stranger},
 };
 
@@ -62,9 +64,13 @@ fn comparable(requests: &[WireRequest]) -> Vec<Value> {
 #[tokio::test]
 async fn our_client_and_api_kit_say_the_same_on_the_wire_and_hear_the_same() {
     let mailbox = Mailbox::set().await;
+    let key = Wallet::funded(7).unwrap();
+    let nested = nested_safe(&mailbox.chain, &key).await;
     let (tx, account) = (mailbox.tx().await, mailbox.account());
     let (hash, owner, delegate) = (mailbox.hash(&tx), mailbox.owner(0), stranger().address());
     let signatures = [0, 1].map(|number| mailbox.owner(number).sign(hash));
+    let of_contract = signed_by_nested(&mailbox.chain, nested, &key, &tx);
+    let Part::Contract { data, .. } = &of_contract else { panic!("it is of a contract") };
     let mut fields = serde_json::Map::new();
     for (name, value) in [
         ("to", json!(tx.to.to_string())),
@@ -85,6 +91,7 @@ async fn our_client_and_api_kit_say_the_same_on_the_wire_and_hear_the_same() {
         "tx": fields, "hash": hash, "sender": owner.address().to_string(),
         "signatures": signatures, "origin": origin().to_text(), "nonce": tx.nonce.to_string(),
         "owner_key": owner.private_key(), "delegate": delegate.to_string(),
+        "contract": { "owner": nested.to_string(), "data": data },
     });
     let theirs = kit(&scene).await;
     let their_requests = mailbox.emulator.requests();
@@ -93,7 +100,8 @@ async fn our_client_and_api_kit_say_the_same_on_the_wire_and_hear_the_same() {
     let client = mailbox.client_of(&fresh, None);
     client.propose(account.safe, &mailbox.post(&tx, owner)).await.unwrap();
     let read = client.transaction(&account, hash).await.unwrap().unwrap();
-    client.confirm(hash, &signatures[1]).await.unwrap();
+    client.confirm(hash, &signatures[1].into()).await.unwrap();
+    client.confirm(hash, &of_contract).await.unwrap();
     let confirmations = client.confirmations(hash).await.unwrap();
     let from: u64 = tx.nonce.to();
     let queue = client.queue(&account, from).await.unwrap();
@@ -115,12 +123,13 @@ async fn our_client_and_api_kit_say_the_same_on_the_wire_and_hear_the_same() {
 
     let (ours, kits) = (comparable(&fresh.requests()), comparable(&their_requests));
     assert_eq!(ours, kits);
-    assert_eq!(ours.len(), 9);
+    assert_eq!(ours.len(), 10);
 
     assert_eq!(read.tx, tx);
     assert_eq!(theirs["transaction"]["safeTxHash"], json!(hash));
     assert_eq!(confirmations.signed.len(), 2);
-    assert_eq!(theirs["confirmations"]["count"], 2);
+    assert_eq!(confirmations.of_contracts, [(nested, data.clone())]);
+    assert_eq!(theirs["confirmations"]["count"], 3);
     assert_eq!(queue.transactions.len(), 1);
     assert_eq!(theirs["queue"]["results"][0]["safeTxHash"], json!(hash));
     let their_nonce = decimal::parse(theirs["next_nonce"].as_str().unwrap()).unwrap();

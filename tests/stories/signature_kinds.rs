@@ -4,7 +4,6 @@
 use alloy::{
     dyn_abi::TypedData,
     primitives::{Address, B256, Bytes, address, hex},
-    sol,
     sol_types::SolCall,
 };
 use chrono::TimeDelta;
@@ -21,11 +20,8 @@ use countersign::{
 };
 use serde_json::{Value, json};
 
+use super::contract_owners::{become_owner, nested_safe};
 use crate::world::{Api, DEPTH, World, eventually, process::cli};
-
-sol! {
-    function addOwnerWithThreshold(address owner, uint256 _threshold) external;
-}
 
 async fn world_of(safe_version: SafeVersion) -> World {
     World::with(|town| town.safe_version = safe_version).await
@@ -171,25 +167,6 @@ async fn several_signatures_at_once_are_taken_together_or_not_at_all() {
     running.stop().await;
 }
 
-/// A Safe of the same version that has one owner, and becomes an owner of the town's Safe.
-async fn nested_safe(world: &World, owner: &Wallet) -> Address {
-    let chain = &world.town.chain;
-    let owners = vec![owner.address()];
-    let nested = chain
-        .release
-        .new_safe(&chain.rpc, &chain.executor, chain.singleton, owners, 1, 77)
-        .await
-        .unwrap();
-    become_owner(world, nested).await;
-    nested
-}
-
-async fn become_owner(world: &World, owner: Address) {
-    let threshold = alloy::primitives::U256::from(world.town.chain.threshold);
-    let add = addOwnerWithThresholdCall { owner, _threshold: threshold }.abi_encode();
-    world.as_the_safe(world.town.chain.safe, add.into()).await;
-}
-
 /// API, page and every command tell the owners of the nested Safe what they sign, and what approves
 /// instead.
 async fn its_owners_are_told(world: &World, api: &Api, id: &str, nested: Address, sign: B256) {
@@ -231,7 +208,7 @@ async fn a_safe_that_owns_the_safe_signs_by_its_own_owners() {
     for version in [SafeVersion::V1_1_1, SafeVersion::V1_4_1, SafeVersion::V1_5_0] {
         let world = world_of(version).await;
         let signer = Wallet::funded(7).unwrap();
-        let nested = nested_safe(&world, &signer).await;
+        let nested = nested_safe(&world.town.chain, &signer).await;
         let running = world.start().await;
         let api = &running.api;
         let id = api.submit(&world.submission(&world.prepare().await)).await;
@@ -275,7 +252,7 @@ async fn a_contract_that_does_not_say_yes_has_not_signed() {
     let world = world_of(SafeVersion::V1_4_1).await;
     for (contract, code, _) in ODD_CONTRACTS {
         world.town.chain.rpc.set_code(contract, &Bytes::from(code)).await.unwrap();
-        become_owner(&world, contract).await;
+        become_owner(&world.town.chain, contract).await;
     }
     let running = world.start().await;
     let api = &running.api;
@@ -303,7 +280,7 @@ async fn a_contract_is_asked_in_the_name_of_the_safe() {
     let (honest, odd) = (Address::repeat_byte(0xe1), Address::repeat_byte(0xe2));
     for (contract, code) in [(honest, &ANSWERS_SOMEBODY[..]), (odd, &ANSWERS_NOBODY[..])] {
         world.town.chain.rpc.set_code(contract, &Bytes::from(code.to_vec())).await.unwrap();
-        become_owner(&world, contract).await;
+        become_owner(&world.town.chain, contract).await;
     }
     let running = world.start().await;
     let api = &running.api;
@@ -323,7 +300,7 @@ async fn world_with_a_contract() -> (World, Address) {
     let honest = Address::repeat_byte(0xe1);
     let code = Bytes::from(ANSWERS_SOMEBODY.to_vec());
     world.town.chain.rpc.set_code(honest, &code).await.unwrap();
-    become_owner(&world, honest).await;
+    become_owner(&world.town.chain, honest).await;
     (world, honest)
 }
 

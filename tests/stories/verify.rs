@@ -8,11 +8,17 @@ use std::{
 
 use alloy::sol_types::SolCall;
 use axum::{Json, Router, extract::State, http::Uri, response::IntoResponse};
-use countersign::safe::tx::Safe;
+use countersign::{
+    devnet::Wallet,
+    safe::{packed::Part, tx::Safe},
+};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use super::mailbox_scene::Mailbox;
+use super::{
+    contract_owners::{nested_safe, signed_by_nested},
+    mailbox_scene::Mailbox,
+};
 use crate::world::{
     Api, World, eventually,
     node::{Manner, Node},
@@ -266,6 +272,24 @@ async fn a_transaction_in_safes_own_mailbox_is_verified_by_its_link() {
     for words in [&hash.to_string(), "1 of 2 signatures", "owns the app"] {
         assert!(told.out.contains(words), "{words}: {told:?}");
     }
+    // An owner that is a contract is asked; what it does not say it signed is none of its signatures.
+    let key = Wallet::funded(7).unwrap();
+    let nested = nested_safe(&mailbox.chain, &key).await;
+    let signature = signed_by_nested(&mailbox.chain, nested, &key, &tx);
+    mailbox.client().confirm(hash, &signature).await.expect("it takes the signature");
+    let told = run(&nobody, &args).await;
+    assert!(told.code == 0 && told.out.contains("2 of 2 signatures"), "{told:?}");
+    let plant = |signature: &Part| {
+        let (owner, signature) = (nested, signature.to_bytes());
+        let kind = "CONTRACT_SIGNATURE";
+        let plant = json!({ "hash": hash, "owner": owner, "signature": signature, "type": kind });
+        mailbox.switch(json!({ "plant": plant }));
+    };
+    plant(&signed_by_nested(&mailbox.chain, nested, mailbox.owner(2), &tx));
+    let told = run(&nobody, &args).await;
+    let words = format!("not those of owners: {nested}");
+    assert!(told.code == 3 && told.out.contains(&words), "{told:?}");
+    plant(&signature);
     for lie in ["wrong_hash", "foreign_signature", "swap_call"] {
         mailbox.switch(json!({ lie: true }));
         let told = run(&nobody, &args).await;

@@ -12,6 +12,7 @@ use countersign::{
         self, BatchFile, OwnerSignature, SafeTx, SafeVersion,
         batch_file::{self, Batch},
         multisend::{self, MAX_CALLS},
+        packed::MAX_BYTES,
         signature::LENGTH,
     },
     safe_service::{self, Account, Confirmations},
@@ -146,6 +147,9 @@ pub fn a_mailbox_is_believed_for_what_it_can_prove(bytes: &[u8]) -> Outcome {
         for (owner, signature) in &given.signed {
             assert_eq!(signature.recover(asked).as_ref(), Ok(owner));
         }
+        let contracts: BTreeSet<_> = given.of_contracts.iter().map(|(owner, _)| owner).collect();
+        assert_eq!(contracts.len(), given.of_contracts.len(), "a contract is asked once");
+        assert!(given.of_contracts.iter().all(|(_, data)| data.len() < MAX_BYTES));
     };
     let mut outcome = Outcome::Refused;
     if let Ok(mail) = safe_service::transaction(&answer, &MAILBOX, asked) {

@@ -213,13 +213,6 @@ struct ShownConfirmation {
 /// Who made the signatures that are shown. Whoever it is said to be is found different elsewhere. An
 /// approval on chain and a contract's signature name their owner, and prove nothing by themselves.
 fn signers(said: &Said, hashes: SafeTxHashes) -> Result<Vec<Signer>> {
-    let Some(shown) = &said.shown else {
-        let signer = |signature: &safe::OwnerSignature| {
-            let owner = signature.recover(hashes.safe_tx_hash)?;
-            Ok(Signer { owner, signature: (*signature).into(), received_at: Time::default() })
-        };
-        return said.signatures.iter().map(signer).collect();
-    };
     let signer = |(signature, received_at): (Part, Time)| {
         let owner = match &signature {
             Part::Key(signature) => signature.recover(hashes.safe_tx_hash)?,
@@ -227,10 +220,14 @@ fn signers(said: &Said, hashes: SafeTxHashes) -> Result<Vec<Signer>> {
         };
         Ok(Signer { owner, signature, received_at })
     };
-    parts(shown)?.into_iter().map(signer).collect()
+    parts(said)?.into_iter().map(signer).collect()
 }
 
-fn parts(shown: &Value) -> Result<Vec<(Part, Time)>> {
+fn parts(said: &Said) -> Result<Vec<(Part, Time)>> {
+    let Some(shown) = &said.shown else {
+        let beside = said.signatures.iter().map(|part| (part.clone(), Time::default()));
+        return Ok(beside.collect());
+    };
     let shown: Vec<ShownConfirmation> =
         Vec::deserialize(&shown["confirmations"]).context("the signatures do not read")?;
     let part = |one: ShownConfirmation| {
@@ -242,8 +239,7 @@ fn parts(shown: &Value) -> Result<Vec<(Part, Time)>> {
 
 /// The signatures that are shown, of whatever kind.
 pub fn shown_parts(said: &Said) -> Result<Vec<Part>> {
-    let parts = said.shown.as_ref().map(parts).transpose()?.unwrap_or_default();
-    Ok(parts.into_iter().map(|(part, _)| part).collect())
+    Ok(parts(said)?.into_iter().map(|(part, _)| part).collect())
 }
 
 /// What the service would show if it saw what this machine sees.

@@ -85,7 +85,7 @@ impl WalletLink {
             },
             shown: None,
             batch: None,
-            signatures: mail.confirmations.signed.into_iter().map(|(_, one)| one).collect(),
+            signatures: mail.confirmations.parts(),
             refused: mail.confirmations.refused,
             asked: Some(hash),
             same_nonce: others.into_iter().map(|one| one.hash).filter(|one| *one != hash).collect(),

@@ -16,7 +16,7 @@ use crate::{
     cli::{Globals, client::Client, print},
     owner::{Call, Route},
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
-    safe::{OwnerSignature, SafeTx, SafeVersion, batch_file, read_eip712},
+    safe::{SafeTx, SafeVersion, batch_file, packed::Part, read_eip712},
 };
 
 /// Longest file that is read.
@@ -68,7 +68,7 @@ pub struct Said {
     /// The calls of a batch file, which names no transaction.
     pub batch: Option<Vec<Call>>,
     /// Signatures that are shown beside a transaction alone.
-    pub signatures: Vec<OwnerSignature>,
+    pub signatures: Vec<Part>,
     /// Signatures that are shown and are none, in words.
     pub refused: Vec<String>,
     /// The transaction that a link names.

@@ -6,13 +6,16 @@ use alloy::{
     rpc::types::Filter,
     sol_types::SolCall,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     clock::Time,
     devnet::{LocalRpcError, Rpc},
     request::ids::SafeTxHash,
-    safe::{Operation, SafeEvent, SafeTx, SafeVersion, tx::Safe},
+    safe::{
+        Operation, SafeEvent, SafeTx, SafeTxHashes, SafeVersion, contract_signature,
+        event::APPROVE_HASH, tx::Safe,
+    },
 };
 
 /// Why the chain told nothing.
@@ -58,6 +61,21 @@ pub(super) struct Execution {
     pub content: Option<(SafeTx, Bytes)>,
 }
 
+/// An owner's approval of a hash as the chain shows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Approval {
+    pub hash: SafeTxHash,
+    pub owner: Address,
+    pub tx_hash: B256,
+}
+
+/// What the logs of a Safe tell, in order.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    pub executions: Vec<Execution>,
+    pub approvals: Vec<Approval>,
+}
+
 #[derive(Clone)]
 pub(super) struct Chain {
     pub rpc: Rpc,
@@ -91,12 +109,43 @@ impl Chain {
         Ok(!self.rpc.ask(safe, &call).await?.is_zero())
     }
 
-    /// Everything a Safe has executed, in order.
-    pub async fn executions(&self, safe: Address) -> Result<Vec<Execution>, Trouble> {
+    /// Whether a contract says that `data` is its signature. It is asked in nobody's name, and in both
+    /// ways, whatever the version of the Safe: what the real service takes here a Safe may refuse, and
+    /// the other way round.
+    pub async fn is_signed(
+        &self,
+        owner: Address,
+        hashes: &SafeTxHashes,
+        data: &Bytes,
+    ) -> Result<bool, Trouble> {
+        for version in [SafeVersion::V1_5_0, SafeVersion::V1_4_1] {
+            let question = contract_signature::question(version, hashes, data);
+            let call = json!({ "to": owner, "data": question });
+            match self.rpc.raw::<_, Bytes>("eth_call", (call, "latest")).await {
+                Ok(answer) if contract_signature::is_yes(version, &answer) => return Ok(true),
+                Ok(_) => {}
+                Err(error) => match Trouble::from(error) {
+                    Trouble::NoNode => return Err(Trouble::NoNode),
+                    // It refuses, or is no contract of this kind.
+                    Trouble::NoSafe => {}
+                },
+            }
+        }
+        Ok(false)
+    }
+
+    /// Everything a Safe has executed, and everything its owners approved on chain.
+    pub async fn told(&self, safe: Address) -> Result<Told, Trouble> {
         let filter = Filter::new().address(safe).from_block(0);
         let logs = self.rpc.provider().get_logs(&filter).await.map_err(|_| Trouble::NoNode)?;
-        let mut executions = vec![];
+        let (mut executions, mut approvals) = (vec![], vec![]);
         for log in logs {
+            let tx_hash = log.transaction_hash.unwrap_or_default();
+            if let [APPROVE_HASH, hash, owner] = log.topics() {
+                let (hash, owner) = (SafeTxHash(*hash), Address::from_word(*owner));
+                approvals.push(Approval { hash, owner, tx_hash });
+                continue;
+            }
             let event = SafeEvent::decode(log.topics(), &log.data().data).ok().flatten();
             let (hash, success) = match event {
                 Some(SafeEvent::ExecutionSuccess(hash)) => (hash, true),
@@ -105,7 +154,6 @@ impl Chain {
             };
             // A Safe executes in the order of its nonces.
             let nonce = executions.len() as u64;
-            let tx_hash = log.transaction_hash.unwrap_or_default();
             let block = log.block_number.unwrap_or_default();
             let tx: Value = self.rpc.raw("eth_getTransactionByHash", (tx_hash,)).await?;
             executions.push(Execution {
@@ -121,7 +169,7 @@ impl Chain {
                 content: content(&tx, safe, nonce),
             });
         }
-        Ok(executions)
+        Ok(Told { executions, approvals })
     }
 
     async fn time_of(&self, block: u64) -> Result<Time, Trouble> {

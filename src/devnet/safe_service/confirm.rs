@@ -19,7 +19,10 @@ use super::{
     state::Confirmation,
     views,
 };
-use crate::request::ids::SafeTxHash;
+use crate::{request::ids::SafeTxHash, safe::hashes};
+
+/// Longest signature of a confirmation, in bytes. A proposal has no such limit.
+const SIGNATURE_BYTES_MAX: usize = 5_000;
 
 fn unknown(hash: &str) -> Refusal {
     Refusal::detail(404, &format!("Multisig transaction with safe-tx-hash={hash} was not found"))
@@ -45,11 +48,11 @@ pub(super) async fn post(
     let body = json_body(&headers, &body)?;
     let mut reader = Reader::of(&body)?;
     reader.demand("signature");
-    let given = reader.signatures("signature");
+    let given = reader.signatures_within("signature", SIGNATURE_BYTES_MAX);
     reader.end(400)?;
     let parsed: SafeTxHash = hash.parse().map_err(|_| unknown(&hash))?;
-    let safe = service.world().mail(parsed).map(|mail| mail.safe);
-    let safe = safe.ok_or_else(|| unknown(&hash))?;
+    let mail = service.world().mail(parsed).map(|mail| (mail.safe, mail.tx.clone()));
+    let (safe, tx) = mail.ok_or_else(|| unknown(&hash))?;
     let now = service.chain.safe(safe).await?;
     service.index(safe).await?;
     let is_executed = service.world().mail(parsed).is_some_and(|mail| mail.execution.is_some());
@@ -58,13 +61,15 @@ pub(super) async fn post(
         return Err(Refusal::signature(&problem));
     }
     let given = given.ok_or_else(|| Refusal::signature("This field may not be null."))?;
-    let signed = signatures::read(&service.chain, safe, parsed, &given).await?;
+    let chain = service.world().config.chain_id;
+    let hashes = hashes(&tx, chain, safe, now.version);
+    let signed = signatures::read(&service.chain, safe, &hashes, &given).await?;
     refuse(&signed, &now.owners)?;
     let mut world = service.world();
     let at = world.now();
     let mail = world.mail(parsed).ok_or_else(|| unknown(&hash))?;
     for Signed { owner, kind, bytes, .. } in signed {
-        mail.confirm(Confirmation { owner, at, signature: bytes, kind });
+        mail.confirm(Confirmation { owner, at, signature: bytes, kind, tx: None });
     }
     mail.trusted = true;
     Ok((StatusCode::CREATED, Json(body)).into_response())
@@ -72,7 +77,7 @@ pub(super) async fn post(
 
 fn refuse(signed: &[Signed], owners: &[Address]) -> Result<(), Refusal> {
     let mut seen: Vec<Address> = vec![];
-    for Signed { owner, is_valid, bytes, .. } in signed {
+    for Signed { owner, is_valid, head, .. } in signed {
         if !owners.contains(owner) {
             return Err(Refusal::signature(&format!(
                 "Signer={owner} is not an owner. Current owners={}",
@@ -80,7 +85,7 @@ fn refuse(signed: &[Signed], owners: &[Address]) -> Result<(), Refusal> {
             )));
         }
         if !is_valid {
-            let problem = format!("Signature={bytes} for owner={owner} is not valid");
+            let problem = format!("Signature={head} for owner={owner} is not valid");
             return Err(Refusal::signature(&problem));
         }
         if seen.contains(owner) {

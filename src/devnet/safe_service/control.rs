@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Service,
     refusal::Refusal,
-    state::{Mail, World},
+    state::{Confirmation, Mail, World},
 };
 use crate::{
     owner::Call,
@@ -106,6 +106,40 @@ pub struct MailboxChange {
     pub delete: Option<SafeTxHash>,
     /// Puts an empty call of the Safe to itself beside a transaction, at the same nonce.
     pub replace: Option<SafeTxHash>,
+    /// Lets an owner have signed, whatever the bytes are: in place of what it gave, if it did.
+    pub plant: Option<Planted>,
+}
+
+/// A confirmation that nobody checked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planted {
+    pub hash: SafeTxHash,
+    pub owner: Address,
+    pub signature: Bytes,
+    #[serde(rename = "type")]
+    pub kind: PlantedKind,
+}
+
+/// As what it is given back.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PlantedKind {
+    Eoa,
+    EthSign,
+    ApprovedHash,
+    ContractSignature,
+}
+
+impl PlantedKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Eoa => "EOA",
+            Self::EthSign => "ETH_SIGN",
+            Self::ApprovedHash => "APPROVED_HASH",
+            Self::ContractSignature => "CONTRACT_SIGNATURE",
+        }
+    }
 }
 
 impl World {
@@ -135,6 +169,17 @@ impl World {
         if let Some(hash) = change.replace {
             self.replace(hash);
         }
+        if let Some(planted) = change.plant {
+            self.plant(planted);
+        }
+    }
+
+    fn plant(&mut self, planted: Planted) {
+        let Planted { hash, owner, signature, kind } = planted;
+        let at = self.now();
+        let Some(mail) = self.mail(hash) else { return };
+        mail.confirmations.retain(|given| given.owner != owner);
+        mail.confirm(Confirmation { owner, at, signature, kind: kind.name(), tx: None });
     }
 
     /// What owners do to reject a transaction.

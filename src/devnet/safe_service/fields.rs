@@ -124,6 +124,17 @@ impl<'a> Reader<'a> {
         if bytes.len() < 65 { self.complain(name, SIGNATURE_DIGITS) } else { Some(bytes) }
     }
 
+    /// The same, of so many bytes at most.
+    pub fn signatures_within(&mut self, name: &str, bytes_max: usize) -> Option<Bytes> {
+        let bytes = self.signatures(name)?;
+        if bytes.len() > bytes_max {
+            let chars = "hexadecimal chars (not counting 0x)";
+            let problem = format!("Ensure this field has no more than {bytes_max} {chars}.");
+            return self.complain(name, &problem);
+        }
+        Some(bytes)
+    }
+
     pub fn text(&mut self, name: &str, chars_max: usize) -> Option<String> {
         let text = self.given(name)?.as_str().unwrap_or_default();
         if text.chars().count() > chars_max {

@@ -5,8 +5,7 @@
 //! recomputes hashes, and refuses what the real one refuses, in its words. What the real one does
 //! now and then, and what a hostile one might do, is a switch at `POST {origin}/_control`.
 //!
-//! Not as the real one: it does not take signatures of contracts, it indexes when it is asked, and
-//! it keeps everything in memory.
+//! Not as the real one: it indexes when it is asked, and keeps everything in memory.
 
 mod chain;
 mod confirm;
@@ -41,7 +40,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-pub use control::{Endpoint, MailboxChange, PlannedFailure};
+pub use control::{Endpoint, MailboxChange, PlannedFailure, Planted, PlantedKind};
 pub use state::WireRequest;
 
 use super::{Rpc, cloud::cut_off};
@@ -165,13 +164,13 @@ impl Service {
         Ok(safe)
     }
 
-    /// Notices what a Safe has executed, unless it is told not to.
+    /// Notices what a Safe has executed and its owners approved on chain, unless it is told not to.
     async fn index(&self, safe: Address) -> Result<(), Refusal> {
         if self.world().switches.stale_index {
             return Ok(());
         }
-        let executions = self.chain.executions(safe).await?;
-        self.world().index(safe, &executions);
+        let told = self.chain.told(safe).await?;
+        self.world().index(safe, &told);
         Ok(())
     }
 }

@@ -33,7 +33,8 @@ pub(super) async fn post(
     refuse_delegatecall(&service, &proposal)?;
     let now = service.chain.safe(safe).await?;
     let chain = service.world().config.chain_id;
-    let computed = hashes(&proposal.tx, chain, safe, now.version).safe_tx_hash;
+    let hashes = hashes(&proposal.tx, chain, safe, now.version);
+    let computed = hashes.safe_tx_hash;
     if computed != proposal.hash {
         return Err(Refusal::object(&format!(
             "Contract-transaction-hash={computed} does not match provided contract-tx-hash={}",
@@ -45,7 +46,7 @@ pub(super) async fn post(
     let delegates = service.world().delegates(safe, &now.owners);
     refuse_sender(proposal.sender, &now, &delegates)?;
     let signed = match &proposal.signatures {
-        Some(bytes) => signatures::read(&service.chain, safe, computed, bytes).await?,
+        Some(bytes) => signatures::read(&service.chain, safe, &hashes, bytes).await?,
         None => vec![],
     };
     refuse_signatures(&service, &signed, &proposal, &now, &delegates)?;
@@ -104,9 +105,9 @@ fn refuse_signatures(
     delegates: &[Address],
 ) -> Result<(), Refusal> {
     let mut seen: Vec<Address> = vec![];
-    for Signed { owner, is_valid, bytes, .. } in signed {
+    for Signed { owner, is_valid, head, .. } in signed {
         if !is_valid {
-            let problem = format!("Signature={bytes} for owner={owner} is not valid");
+            let problem = format!("Signature={head} for owner={owner} is not valid");
             return Err(Refusal::object(&problem));
         }
         if service.world().switches.banned.contains(owner) {
@@ -174,7 +175,8 @@ fn keep(
     mail.trusted |= !signed.is_empty();
     for Signed { owner, kind, bytes, .. } in signed {
         if now.owners.contains(owner) {
-            mail.confirm(Confirmation { owner: *owner, at, signature: bytes.clone(), kind });
+            let (owner, signature) = (*owner, bytes.clone());
+            mail.confirm(Confirmation { owner, at, signature, kind, tx: None });
         }
     }
 }

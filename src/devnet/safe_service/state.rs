@@ -2,15 +2,19 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use alloy::primitives::{Address, Bytes};
+use alloy::primitives::{Address, B256, Bytes};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{SafeServiceConfig, chain::Execution, control::Switches};
+use super::{
+    SafeServiceConfig,
+    chain::{Execution, Told},
+    control::Switches,
+};
 use crate::{
     clock::{Clock, Time},
     request::ids::SafeTxHash,
-    safe::SafeTx,
+    safe::{SafeTx, packed::Part},
 };
 
 /// A call that came in, as it stood on the wire.
@@ -31,6 +35,8 @@ pub(super) struct Confirmation {
     pub at: Time,
     pub signature: Bytes,
     pub kind: &'static str,
+    /// Where the chain shows it, when it was not posted.
+    pub tx: Option<B256>,
 }
 
 /// A transaction in the mailbox.
@@ -120,9 +126,22 @@ impl World {
     }
 
     /// Takes in what a Safe executed. What was reorganised away is not executed any more; what was
-    /// never proposed appears without a proposer.
-    pub fn index(&mut self, safe: Address, executions: &[Execution]) {
+    /// never proposed appears without a proposer. An approval on chain is a confirmation.
+    pub fn index(&mut self, safe: Address, Told { executions, approvals }: &Told) {
         let now = self.now();
+        for approval in approvals {
+            let mail =
+                self.mail.iter_mut().find(|mail| (mail.safe, mail.hash) == (safe, approval.hash));
+            if let Some(mail) = mail {
+                mail.confirm(Confirmation {
+                    owner: approval.owner,
+                    at: now,
+                    signature: Part::ApprovedHash(approval.owner).to_bytes(),
+                    kind: "APPROVED_HASH",
+                    tx: Some(approval.tx_hash),
+                });
+            }
+        }
         for mail in self.mail.iter_mut().filter(|mail| mail.safe == safe) {
             mail.execution = executions.iter().find(|seen| seen.hash == mail.hash).cloned();
         }

@@ -87,7 +87,7 @@ pub(super) fn confirmations(mail: &Mail, lies: &Lies) -> Vec<Value> {
         .map(|given| {
             json!({
                 "owner": given.owner.to_string(), "submissionDate": time(given.at),
-                "transactionHash": null, "signature": given.signature,
+                "transactionHash": given.tx, "signature": given.signature,
                 "signatureType": given.kind,
             })
         })

@@ -2,7 +2,8 @@
 //! Pure.
 //!
 //! The hash is computed from the ten fields, for the chain, the Safe and the version that *we* know;
-//! a signature counts for the owner it recovers to, if that is the owner it is said to be of. What
+//! a signature counts for the owner it recovers to, if that is the owner it is said to be of. Whether a
+//! contract signed, only the contract tells: its bytes are handed on, and prove nothing here. What
 //! else an answer says (executed, deleted, trusted) is a hint. Fields that are not known are
 //! ignored, and those that are not needed may be missing: the service has dropped fields before.
 
@@ -12,7 +13,10 @@ use serde_json::Value;
 
 use crate::{
     request::ids::{ChainId, SafeTxHash, TxHash},
-    safe::{Operation, OwnerSignature, SafeTx, SafeVersion, hashes, signature::SignatureError},
+    safe::{
+        Operation, OwnerSignature, SafeTx, SafeVersion, hashes,
+        packed::{self, Part},
+    },
     wire::plain,
 };
 
@@ -73,10 +77,26 @@ pub struct MailTransaction {
 pub struct Confirmations {
     /// Each recovers to the owner it is said to be of. Whether that is an owner, the chain says.
     pub signed: Vec<(Address, OwnerSignature)>,
-    /// Said to have approved in a way that these bytes do not prove: on chain, or by a contract.
-    pub unproven: Vec<Address>,
+    /// Said to be of contracts that answer for these bytes. Whether they do, only they tell.
+    pub of_contracts: Vec<(Address, Bytes)>,
+    /// Said to have approved on chain. Whether they did, the chain says.
+    pub approved: Vec<Address>,
     /// Refused, and why.
     pub refused: Vec<String>,
+}
+
+impl Confirmations {
+    /// Everything that reads, of whatever kind.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        let by_key = self.signed.iter().map(|(_, signature)| Part::Key(*signature));
+        let of_contracts = self
+            .of_contracts
+            .iter()
+            .map(|(owner, data)| Part::Contract { owner: *owner, data: data.clone() });
+        let approved = self.approved.iter().copied().map(Part::ApprovedHash);
+        by_key.chain(of_contracts).chain(approved).collect()
+    }
 }
 
 /// A transaction that waits; its fields hash to its hash.
@@ -210,41 +230,44 @@ fn confirmations(rows: &[Value], hash: SafeTxHash) -> Result<Confirmations, Disb
     let mut read = Confirmations::default();
     for row in rows {
         match confirmation(row, hash) {
-            Ok((owner, Some(signature))) => read.signed.push((owner, signature)),
-            Ok((owner, None)) => read.unproven.push(owner),
+            Ok((owner, Part::Key(signature))) => read.signed.push((owner, signature)),
+            Ok((owner, Part::Contract { data, .. })) => read.of_contracts.push((owner, data)),
+            Ok((owner, Part::ApprovedHash(_))) => read.approved.push(owner),
             Err(problem) => read.refused.push(problem),
         }
     }
     // One owner twice would be stored once; the first is as good as the second.
     read.signed.sort_by_key(|(owner, _)| *owner);
     read.signed.dedup_by_key(|(owner, _)| *owner);
+    read.of_contracts.sort_by_key(|(owner, _)| *owner);
+    read.of_contracts.dedup_by_key(|(owner, _)| *owner);
     Ok(read)
 }
 
-/// Who signed, and the signature, none when the bytes alone do not prove it.
-fn confirmation(
-    row: &Value,
-    hash: SafeTxHash,
-) -> Result<(Address, Option<OwnerSignature>), String> {
+/// Who is said to have signed, and what. A signature by a key is by that owner; the other kinds name
+/// it, which proves nothing yet.
+fn confirmation(row: &Value, hash: SafeTxHash) -> Result<(Address, Part), String> {
     let text = |name: &str| row.get(name).and_then(Value::as_str);
     let owner: Address =
         text("owner").and_then(|owner| owner.parse().ok()).ok_or("a confirmation says no owner")?;
-    let is_of_a_contract = text("signatureType") == Some("CONTRACT_SIGNATURE");
     let given = text("signature").ok_or_else(|| format!("no signature of {owner} is given"))?;
-    let signature: OwnerSignature = match given.parse() {
-        Ok(signature) => signature,
-        Err(SignatureError::ApprovedHash | SignatureError::Contract) => return Ok((owner, None)),
-        Err(_) if is_of_a_contract => return Ok((owner, None)),
-        Err(problem) => return Err(format!("the signature of {owner} does not read: {problem}")),
+    let mut parts = packed::parse(given)
+        .map_err(|problem| format!("the signature of {owner} does not read: {problem}"))?;
+    let (Some(part), true) = (parts.pop(), parts.is_empty()) else {
+        return Err(format!("what is said to be the signature of {owner} is several"));
     };
-    match signature.recover(hash) {
-        Ok(signer) if signer == owner => Ok((owner, Some(signature))),
-        Ok(signer) => Err(format!(
-            "what is said to be the signature of {owner} is one of {signer}, or is over something \
-             else"
-        )),
-        Err(problem) => Err(format!("the signature of {owner}: {problem}")),
+    let signer = match &part {
+        Part::Key(signature) => signature
+            .recover(hash)
+            .map_err(|problem| format!("the signature of {owner}: {problem}"))?,
+        Part::ApprovedHash(signer) | Part::Contract { owner: signer, .. } => *signer,
+    };
+    if signer == owner {
+        return Ok((owner, part));
     }
+    Err(format!(
+        "what is said to be the signature of {owner} is one of {signer}, or is over something else"
+    ))
 }
 
 /// Reads the answer to "what waits at this Safe, from nonce `from` on?".

@@ -168,7 +168,13 @@ fn a_transaction_that_does_not_read_is_not_guessed() {
 #[test]
 fn a_signature_counts_for_whom_it_recovers_to_alone() {
     let stranger = key(9);
-    let approved = format!("0x{:0>64}{:064}01", alloy::hex::encode(key(1).address()), 0);
+    let approved = Part::ApprovedHash(key(1).address()).to_bytes();
+    let of_contract = |owner: u8, data: Vec<u8>| {
+        let part = Part::Contract { owner: key(owner).address(), data: data.into() };
+        json!({ "signature": part.to_bytes(), "signatureType": "CONTRACT_SIGNATURE" })
+    };
+    let several = [1, 2].map(|owner| sign(&key(owner), hash(7)));
+    let several = format!("{}{}", several[0], &several[1][2..]);
     for (change, signed, unproven, refused) in [
         // Of somebody else; over something else; no signature; nobody.
         (json!({ "signature": sign(&stranger, hash(7)) }), 1, 0, 1),
@@ -186,19 +192,27 @@ fn a_signature_counts_for_whom_it_recovers_to_alone() {
         ),
         // What bytes alone do not prove.
         (json!({ "signature": approved, "signatureType": "APPROVED_HASH" }), 1, 1, 0),
+        (of_contract(1, vec![0xab; 200]), 1, 1, 0),
+        (of_contract(1, vec![]), 1, 1, 0),
+        // Another contract's; longer than is read; no such bytes; two at once.
+        (of_contract(9, vec![0xab; 200]), 1, 0, 1),
+        (of_contract(1, vec![0xab; packed::MAX_BYTES]), 1, 0, 1),
         (
             json!({ "signature": format!("0x{}", "ab".repeat(200)), "signatureType": "CONTRACT_SIGNATURE" }),
             1,
-            1,
             0,
+            1,
         ),
+        (json!({ "signature": several }), 1, 0, 1),
+        // The bytes tell the kind, whatever is said of it.
         (json!({ "signatureType": "SECP256R1" }), 2, 0, 0),
     ] {
         let mut row = row(7);
         let first = row["confirmations"][0].as_object_mut().unwrap();
         first.extend(change.as_object().unwrap().clone());
         let read = read(&row).unwrap().confirmations;
-        let counts = (read.signed.len(), read.unproven.len(), read.refused.len());
+        let given = read.of_contracts.len() + read.approved.len();
+        let counts = (read.signed.len(), given, read.refused.len());
         assert_eq!(counts, (signed, unproven, refused), "{change}: {read:?}");
         let list = json!({ "count": 2, "results": row["confirmations"] });
         assert_eq!(signatures(&list, hash(7)).unwrap(), read);
