@@ -35,6 +35,7 @@ mod stories {
     mod endurance;
     mod exports;
     mod fencing;
+    mod foreseen;
     mod history;
     mod hostile_cloud;
     mod intake;

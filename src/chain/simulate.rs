@@ -4,7 +4,8 @@
 //! ```text
 //! simulate   which state is needed, and within which bounds
 //! machine    one run on what is known (revm; pure)
-//! words      what came of it, in words (pure)
+//! words      what came of it, in words (pure): a picture
+//! lines      the same in a few lines (pure)
 //! ```
 //!
 //! The owners need not have signed. For the run alone, as many owners as the threshold asks for have
@@ -13,7 +14,11 @@
 //! 1.0.0 to 1.5.0: 0 singleton, 1 modules, 2 owners, 3 number of owners, 4 threshold, 5 nonce, 8
 //! `approvedHashes`.
 
+mod lines;
 mod machine;
+mod picture;
+#[cfg(test)]
+pub mod samples;
 mod words;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -29,15 +34,15 @@ use crate::{
         boot::{boot_calldata, decode_boot_answer},
         read::decode_bool,
     },
-    owner::Account,
     request::{
         facts::BlockRef,
         ids::{AppId, ComposeHash, DeviceId},
     },
     safe::{SafeTx, hashes},
 };
+pub use lines::{Line, Tone};
 use machine::{Message, Missing, NoRun, Place, Run, State};
-pub use words::{Change, Event, Outcome};
+pub use picture::{Answers, Change, Event, Foreseen, Outcome, Simulation};
 use words::{Known, in_words};
 
 /// Most things that are read for one simulation.
@@ -102,52 +107,6 @@ pub struct Signed<'a> {
 impl Subject<'_> {
     fn executor(&self) -> Address {
         self.signed.map_or(self.safe.owners[0], |signed| signed.executor)
-    }
-}
-
-/// What an app answers. Absent is what does not read; that is never "no".
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Answers {
-    pub compose_hash_allowed: Option<bool>,
-    pub device_listed: Option<bool>,
-    pub any_device: Option<bool>,
-    /// What `isAppAllowed` answers to an instance that boots.
-    pub may_boot: Option<bool>,
-    /// Its reason, or why it does not answer.
-    pub reason: String,
-}
-
-/// What would happen.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Simulation {
-    /// On the state after this block.
-    pub block: BlockRef,
-    pub safe: Account,
-    /// The app: the one that is known, or the only contract that speaks like one.
-    pub app: Option<Account>,
-    pub outcome: Outcome,
-    /// Why not, when it does not succeed.
-    pub failure: Option<String>,
-    pub gas_used: u64,
-    /// Whether the nonce goes on by one. Without that the same signatures are good again.
-    pub spends_nonce: bool,
-    pub events: Vec<Event>,
-    pub changes: Vec<Change>,
-    /// What guard and modules had to do with it.
-    pub extensions: Vec<String>,
-    pub before: Option<Answers>,
-    pub after: Option<Answers>,
-    /// What was taken for granted.
-    pub assumed: Vec<String>,
-}
-
-impl Simulation {
-    /// Whether it succeeds, and does nothing but what additions to an allowlist do.
-    pub fn is_as_expected(&self) -> bool {
-        self.outcome == Outcome::Succeeds
-            && self.spends_nonce
-            && self.events.iter().all(|event| event.expected)
-            && self.changes.iter().all(|change| change.expected)
     }
 }
 

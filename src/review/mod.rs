@@ -1,9 +1,12 @@
 //! What people say about a request: refuse it, take it back, have it tried now, have it proposed in
-//! another way, or tell how an unclear commit ended.
+//! another way, or tell how an unclear commit ended. And what they look at before they sign: what would
+//! come of it.
 
 mod arrange;
+mod foresee;
 
 pub use arrange::{ArrangeError, TOGETHER_MAX, arrange};
+pub use foresee::{ForeseeError, foresee};
 
 use uuid::Uuid;
 

@@ -12,6 +12,7 @@ pub mod problem;
 pub mod queue;
 pub mod relayer;
 mod router;
+pub mod simulations;
 pub mod standing;
 
 use std::{
@@ -40,6 +41,7 @@ pub struct WebState {
     pub cloud_health: Arc<probes::CloudHealth>,
     pub relayer_health: Arc<probes::RelayerHealth>,
     pub candidates: Arc<candidates::Lately>,
+    pub simulations: Arc<simulations::Simulations>,
 }
 
 /// The process's metrics. There is one recorder in a process, however many services run in it.
@@ -69,6 +71,7 @@ pub async fn serve(
         cloud_health: Arc::default(),
         relayer_health: Arc::default(),
         candidates: Arc::default(),
+        simulations: Arc::default(),
     };
     let answering = axum::serve(listener, router(state))
         .with_graceful_shutdown(stop.clone().cancelled_owned())

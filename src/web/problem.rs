@@ -16,6 +16,7 @@ use crate::{
     propose::ConfirmError,
     review::{ArrangeError, ReviewError},
     store::StoreError,
+    web::simulations::NoneNow,
 };
 
 /// What a caller without a token may send one with.
@@ -100,6 +101,17 @@ impl From<ChainError> for Problem {
         match error {
             ChainError::Unknown(_) => Self::not_found("chain"),
             error => Self::unavailable(&error),
+        }
+    }
+}
+
+impl From<NoneNow> for Problem {
+    fn from(error: NoneNow) -> Self {
+        match error {
+            NoneNow::Store(error) => error.into(),
+            error @ (NoneNow::Busy | NoneNow::Abandoned) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string())
+            }
         }
     }
 }

@@ -63,6 +63,7 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(api::proposals::safe_batch))
         .routes(routes!(api::proposals::approval_batch))
         .routes(routes!(api::proposals::confirm))
+        .routes(routes!(api::simulation::show))
         .routes(routes!(api::apps::list))
         .routes(routes!(api::apps::show))
         .routes(routes!(api::apps::allowlist))

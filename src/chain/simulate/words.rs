@@ -6,10 +6,9 @@ use alloy::{
     primitives::{Address, B256, Log, U256, b256, keccak256},
     sol_types::{Panic, Revert, SolError},
 };
-use serde::Serialize;
 
 use super::{
-    Answers, NONCE_SLOT, Simulation, Subject, entry,
+    Answers, Change, Event, NONCE_SLOT, Outcome, Simulation, Subject, entry,
     machine::{Difference, Place, Run},
 };
 use crate::{
@@ -35,39 +34,6 @@ const MULTI_SIG: B256 = b256!("66753cd2356569ee081232e3be8909b950e0a76c1f8460c3a
 const OWNER: B256 = b256!("9016d09d72d40fdae2fd8ceac6b6234c7706214fd39c1cd1e609a0528c199300");
 const PENDING_OWNER: B256 =
     b256!("237e158222e3e6968b72b9db0d8043aacf074ad9f650f0d1606b4d82ee432c00");
-
-/// How it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Succeeds,
-    /// The nonce is spent, and nothing is done.
-    SpendsNonce,
-    /// Nothing happens at all.
-    Reverts,
-}
-
-/// An event that would be emitted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Event {
-    pub by: Account,
-    pub words: String,
-    /// Whether additions to an allowlist emit it.
-    pub expected: bool,
-}
-
-/// Something that would be different afterwards.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
-    pub of: Account,
-    /// `balance`, `nonce`, `code`, or a storage slot.
-    pub place: String,
-    pub before: B256,
-    pub after: B256,
-    pub words: String,
-    /// Whether additions to an allowlist change it in this way.
-    pub expected: bool,
-}
 
 /// All that is known of a run.
 pub struct Known<'a> {

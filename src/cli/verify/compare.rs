@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::{
     said::{Claimed, Other, Said, Wanted},
-    seen::{Foreseen, Seen},
+    seen::Seen,
 };
 use crate::{
+    chain::simulate::Foreseen,
     clock::Time,
     compose::Compose,
     dstack::{Addition, Write},

@@ -2,7 +2,6 @@
 
 use alloy::primitives::{Address, B256};
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
 use url::Url;
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
 use crate::{
     chain::{
         CallAnswer, Chain, Chains, OwnerKind, SafeState,
-        simulate::{Simulation, Subject},
+        simulate::{Foreseen, Subject},
     },
     cli::print::spinner,
     config::{Overrides, Settings},
@@ -53,17 +52,6 @@ pub struct SeenOther {
     pub wanted: Wanted,
     pub app_owner: Address,
     pub allowed: Option<Allowed>,
-}
-
-/// What came of a simulation.
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
-pub enum Foreseen {
-    Simulated(Box<Simulation>),
-    /// It says nothing about the transaction.
-    NotSimulated {
-        problem: String,
-    },
 }
 
 impl Seen {

@@ -6,3 +6,4 @@ pub mod journal;
 pub mod proposals;
 pub mod requests;
 pub mod review;
+pub mod simulation;

@@ -237,7 +237,7 @@ pub async fn view(state: &WebState, id: RequestId) -> Result<Option<ProposalView
     Ok(Some(ProposalView::of(&proposal, &confirmations, requests)))
 }
 
-fn none_yet() -> Problem {
+pub(super) fn none_yet() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "no-proposal",

@@ -16,6 +16,7 @@ mod request;
 mod review;
 #[cfg(test)]
 mod samples;
+mod simulation;
 mod timeline;
 
 use askama::Template;

@@ -9,9 +9,10 @@ use super::{
     ledger::any_device,
     list::{self, Left},
     parts::{self, Transaction, When},
-    refusal::Visitor,
+    refusal::{Asked, Visitor},
     render,
     review::Review,
+    simulation::{self, SimulationPart, Wish},
     timeline::{Line, actor},
 };
 use crate::{
@@ -68,6 +69,7 @@ struct RequestPage {
     mailbox: Option<MailboxView>,
     nonce: Option<NonceView>,
     relayer: Option<RelayerView>,
+    simulation: Option<SimulationPart>,
     created_by: String,
     chain: String,
     /// What must be allowed for the replica to run, and whether it is.
@@ -107,6 +109,7 @@ struct Known<'a> {
     mailbox: Option<MailboxView>,
     nonce: Option<NonceView>,
     relayer: Option<RelayerView>,
+    simulation: Option<SimulationPart>,
     proposal: Option<ProposalView>,
     ledger: &'a [LedgerEntry],
     journal: Vec<Entry>,
@@ -130,6 +133,7 @@ impl RequestPage {
             mailbox: known.mailbox,
             nonce: known.nonce,
             relayer: known.relayer,
+            simulation: known.simulation,
             created_by: actor(&request.created_by),
             chain: request.chain.label(),
             wanted: wanted(&request, review.as_ref(), known.ledger),
@@ -205,7 +209,12 @@ fn wanted(request: &Request, review: Option<&Review>, ledger: &[LedgerEntry]) ->
     ]
 }
 
-pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<String>) -> Page {
+pub async fn page(
+    _: Visitor,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    Asked(wish): Asked<Wish>,
+) -> Page {
     let id = request_id(&id)?;
     let service = &state.service;
     service.visit_mailbox(id).await;
@@ -213,12 +222,14 @@ pub async fn page(_: Visitor, State(state): State<WebState>, Path(id): Path<Stri
     let Explained { explanation, .. } = explained(service, &mut request).await?;
     let mut journal = service.store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     journal.reverse();
+    let proposal = service.store.proposal(id).await?;
     let known = Known {
         explanation,
         candidates: candidates(&state, &request).await?,
         mailbox: mailbox(service, &request).await?,
         nonce: nonce(service, &request).await?,
         relayer: relayer(service, &request).await?,
+        simulation: simulation::part(&state, &request, proposal.as_ref(), &wish).await?,
         proposal: proposals::view(&state, id).await?,
         ledger: &service.store.ledger(request.chain, request.app).await?,
         journal,
@@ -236,10 +247,14 @@ mod tests {
 
     use super::*;
     use crate::{
+        chain::simulate::{
+            Foreseen,
+            samples::{change, simulation},
+        },
         owner::Route,
         request::{explain::Around, ids::TxHash, plan::Means},
         store::{proposals::Proposal, relays::Fate},
-        web::{candidates::Candidate, pages::samples, relayer::TryView},
+        web::{candidates::Candidate, pages::samples, relayer::TryView, simulations::Lately},
     };
 
     fn known(request: &Request, now: Time) -> Known<'static> {
@@ -250,6 +265,7 @@ mod tests {
             mailbox: None,
             nonce: None,
             relayer: None,
+            simulation: None,
             proposal: None,
             ledger: &[],
             journal: vec![],
@@ -381,6 +397,39 @@ mod tests {
             assert!(page.contains(part), "{part} is missing in {page}");
         }
         assert!(!shown(samples::request(), Some(&samples::proposal())).contains("The relayer"));
+    }
+
+    #[test]
+    fn what_would_come_of_it_is_shown_in_a_short_section() {
+        let request = samples::request();
+        let now = request.expires_at - TimeDelta::days(2);
+        let shown = |simulation: SimulationPart| {
+            let proposal =
+                Some(ProposalView::of(&samples::proposal(), &[], vec![(&request).into()]));
+            let simulation = Some(simulation);
+            let known = Known { simulation, proposal, ..known(&request, now) };
+            RequestPage::new(request.clone(), known, now).render().unwrap()
+        };
+        let part_of = |page: &str| {
+            let from = page.split("aria-labelledby=\"simulation\"").nth(1).unwrap().to_owned();
+            from.split("</section>").next().unwrap().to_owned()
+        };
+        let unasked = part_of(&shown(SimulationPart::default()));
+        assert!(unasked.contains("?simulate=now") && !unasked.contains("block 12"), "{unasked}");
+        let changes = (0..100).map(|_| change("THE <OWNERS>", false)).collect();
+        let foreseen = Foreseen::Simulated(Box::new(simulation(changes)));
+        let lately = Lately { at: now, foreseen: foreseen.into() };
+        let found = part_of(&shown(SimulationPart::of(&lately)));
+        for part in ["block 12", "THE &#60;OWNERS&#62;", "it succeeds, with 99 gas", "may not boot"]
+        {
+            assert!(found.contains(part), "{part} is missing in {found}");
+        }
+        let lines = found.matches("<li ").count();
+        assert!(lines < 40 && found.contains("and 80 more: the API has them"), "{found}");
+        let problem = "no <answer>".to_owned();
+        let foreseen = Foreseen::NotSimulated { problem }.into();
+        let failed = part_of(&shown(SimulationPart::of(&Lately { at: now, foreseen })));
+        assert!(failed.contains("Could not simulate: no &#60;answer&#62;"), "{failed}");
     }
 
     #[test]
