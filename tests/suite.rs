@@ -55,6 +55,7 @@ mod stories {
     mod phala_cli;
     mod relayer;
     mod relayer_crash;
+    mod relayer_endpoints;
     mod reorg;
     mod rpc_fuzz;
     mod safe_versions;

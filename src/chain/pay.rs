@@ -35,6 +35,11 @@ pub enum Estimate {
     Reverts,
 }
 
+/// No endpoint took a transaction: what each of them said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct NotTaken(pub Vec<EndpointError>);
+
 impl Endpoint {
     async fn tip(&self) -> Result<u64, EndpointError> {
         let tip =
@@ -66,7 +71,10 @@ impl Endpoint {
         let taken = self.tell(|provider| async move {
             provider.raw_request::<_, B256>("eth_sendRawTransaction".into(), (raw,)).await
         });
-        taken.await.map(|_| ())
+        match taken.await {
+            Err(EndpointError::Refused { message, .. }) if is_had_already(&message) => Ok(()),
+            taken => taken.map(|_| ()),
+        }
     }
 
     async fn mined(&self, tx: TxHash) -> Result<Option<Mined>, EndpointError> {
@@ -79,6 +87,15 @@ impl Endpoint {
             None => Err(self.missing(format!("a readable receipt of {tx}"))),
         }
     }
+}
+
+/// Whether a refusal only says that the node has the transaction, or a block with its nonce, already.
+/// What that comes to, the chain tells.
+fn is_had_already(message: &str) -> bool {
+    let message = message.to_ascii_lowercase().replace([' ', '_'], "");
+    ["alreadyknown", "knowntransaction", "alreadyimported", "alreadyexists", "noncetoolow"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 fn read(receipt: &TransactionReceipt) -> Option<Mined> {
@@ -155,19 +172,65 @@ impl Chain {
         self.ask(&format!("the receipt of {tx}"), |endpoint| endpoint.mined(tx)).await
     }
 
+    /// Whether a transaction is in no block, as far as every endpoint can tell that answers: as many
+    /// as must agree do not have it, and none has. All are asked, since the one that has it decides.
+    pub async fn is_in_no_block(&self, tx: TxHash) -> Result<bool, ChainError> {
+        let answers = join_all(self.endpoints.iter().map(|endpoint| endpoint.mined(tx))).await;
+        if answers.iter().flatten().any(Option::is_some) {
+            return Ok(false);
+        }
+        let agreed = self.quorum().agree(&format!("the receipt of {tx}"), &answers);
+        agreed.map(|mined| mined.is_none())
+    }
+
     /// Gives a signed transaction to every endpoint. The same bytes may be given again and again.
     ///
     /// # Errors
-    /// None of them took it, and what the last one said. It may be known to them all the same.
-    pub async fn broadcast(&self, raw: &Bytes) -> Result<(), EndpointError> {
+    /// None of them took it, and what each said. It may be known to them all the same.
+    pub async fn broadcast(&self, raw: &Bytes) -> Result<(), NotTaken> {
         let given = join_all(self.endpoints.iter().map(|endpoint| endpoint.take(raw))).await;
-        let mut refusal = Ok(());
+        let mut refusals = vec![];
         for one in given {
             match one {
                 Ok(()) => return Ok(()),
-                Err(error) => refusal = Err(error),
+                Err(error) => refusals.push(error),
             }
         }
-        refusal
+        Err(NotTaken(refusals))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_has_already_is_not_refused() {
+        for (message, had) in [
+            ("already known", true),
+            ("AlreadyKnown", true),
+            ("ALREADY_EXISTS: already known", true),
+            ("Known transaction", true),
+            ("transaction already imported", true),
+            ("nonce too low: next nonce 5, tx nonce 4", true),
+            ("insufficient funds for gas * price + value", false),
+            ("replacement transaction underpriced", false),
+            ("unknown account", false),
+            ("", false),
+        ] {
+            assert_eq!(is_had_already(message), had, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_every_endpoint_says_is_told() {
+        let refused = |name: &str| EndpointError::Refused {
+            endpoint: name.into(),
+            code: -32000,
+            message: "insufficient funds".into(),
+        };
+        let told = NotTaken(vec![refused("a:1"), EndpointError::Silent { endpoint: "b".into() }]);
+        let expected = "a:1 answers error -32000: insufficient funds; b does not answer";
+        assert_eq!(told.to_string(), expected);
     }
 }

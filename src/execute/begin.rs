@@ -26,6 +26,9 @@ const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(5);
 /// The first pause after a failed look, and the longest; as long as it has failed in between.
 const RETRY: (TimeDelta, TimeDelta) = (TimeDelta::seconds(2), TimeDelta::minutes(1));
 
+/// How it begins what is said of a transaction that no endpoint took.
+const REFUSED: &str = "no endpoint takes it";
+
 /// Looks at an approved transaction, and sends it if nothing speaks against it. Why not is noted.
 pub async fn begin(
     relayer: Relayer<'_>,
@@ -123,7 +126,7 @@ async fn send_first(
         return Ok(());
     }
     tracing::info!(request.id = %request.id, tx = %first.hash, nonce = ready.nonce, "executes");
-    send(relayer, request.id, &first).await
+    send(relayer, &one, &first).await
 }
 
 /// What is signed, as it is kept.
@@ -140,18 +143,26 @@ pub(super) fn sent(payment: SignedPayment, cancels: bool, relayer: Relayer<'_>) 
 }
 
 /// Gives a transaction that is written down to the endpoints. Whether they took it, the chain tells:
-/// it is sent again until its nonce is used.
-pub(super) async fn send(
-    relayer: Relayer<'_>,
-    request: RequestId,
-    one: &Sent,
-) -> Result<(), ExecuteError> {
-    let label = relayer.chain.id().to_string();
+/// it is sent again until its nonce is used. That all of them refused it is said of the proposal,
+/// until one takes it.
+pub(super) async fn send(relayer: Relayer<'_>, of: &Try, one: &Sent) -> Result<(), ExecuteError> {
+    let Relayer { store, chain, now, .. } = relayer;
+    let label = chain.id().to_string();
     metrics::counter!("countersign_relayer_sent_total", "chain" => label).increment(1);
-    if let Err(refusal) = relayer.chain.broadcast(&one.raw).await {
-        let TxHash(tx) = one.hash;
-        tracing::debug!(request.id = %request, %tx, %refusal, "no endpoint took it this time");
+    match chain.broadcast(&one.raw).await {
+        Ok(()) => {
+            let said = store.relayer_said(of.proposal).await?.and_then(|said| said.says);
+            if said.is_some_and(|said| said.starts_with(REFUSED)) {
+                store.relayer_says(of.proposal, None, now, now).await?;
+            }
+        }
+        Err(refusal) => {
+            let TxHash(tx) = one.hash;
+            tracing::debug!(request.id = %of.request, %tx, %refusal, "no endpoint took it this time");
+            let words = format!("{REFUSED} ({refusal}); it is given to them again");
+            store.relayer_says(of.proposal, Some(&words), now, now).await?;
+        }
     }
-    relayer.store.transaction_sent(one.hash, relayer.now).await?;
+    store.transaction_sent(one.hash, now).await?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{
     look::look,
 };
 use crate::{
-    chain::{Estimate, Fees, Mined, Payment},
+    chain::{ChainError, Estimate, Fees, Mined, Payment},
     request::{facts::BlockRef, ids::TxHash, status::Status},
     safe::SafeEvent,
     store::relays::{Fate, Sent, Try},
@@ -19,6 +19,11 @@ use crate::{
 
 /// How long a transaction may be in no block before another one is to take its place.
 pub const REPLACE_AFTER: TimeDelta = TimeDelta::seconds(90);
+
+/// For how long no endpoint shows a receipt before the nonce counts as taken by another transaction.
+pub const GONE_AFTER: TimeDelta = TimeDelta::minutes(10);
+/// How it begins what is said while the receipt of a used nonce is missing.
+const MISSED: &str = "its receipt is waited for";
 
 /// Looks after a try; whether it is settled.
 pub async fn tend(
@@ -58,7 +63,7 @@ pub async fn tend(
     }
     let is_quiet = last.sent_at.is_none_or(|sent| relayer.now - sent >= RESEND_AFTER);
     if is_quiet && (is_wanted || last.cancels) {
-        send(relayer, one.request, last).await?;
+        send(relayer, one, last).await?;
     }
     Ok(false)
 }
@@ -122,7 +127,7 @@ async fn replace(
     }
     tracing::info!(request.id = %one.request, tx = %next.hash, cancels = next.cancels,
         "takes the place of a transaction that is in no block");
-    send(relayer, one.request, &next).await?;
+    send(relayer, one, &next).await?;
     Ok(true)
 }
 
@@ -169,14 +174,38 @@ fn payment(one: &Try, to: Address, data: Bytes, gas_limit: u64, fees: Fees) -> P
     Payment { chain: one.chain, nonce: one.relayer_nonce, to, data, gas_limit, fees }
 }
 
-/// The nonce is used, deep enough: by one of ours, or by another.
+/// The nonce is used, deep enough: by one of ours, or by another. An endpoint may show the nonce
+/// before it has the receipt, so that no receipt comes is waited for before it means anything.
 async fn settle(relayer: Relayer<'_>, one: &Try, deep: BlockRef) -> Result<bool, ExecuteError> {
-    let mut found = None;
-    for sent in &one.transactions {
-        if let Some(mined) = relayer.chain.mined(sent.hash).await? {
-            found = Some((sent, mined));
-        }
+    let Relayer { store, now, .. } = relayer;
+    let said = store.relayer_said(one.proposal).await?;
+    let missed = said.filter(|said| said.says.as_deref().is_some_and(|it| it.starts_with(MISSED)));
+    if missed.as_ref().is_some_and(|said| now - said.looked_at < RESEND_AFTER) {
+        return Ok(false);
     }
+    let found = match find(relayer, one).await {
+        Ok(Found::Nothing) => {
+            let words = format!(
+                "{MISSED}: its nonce {} is used, and no endpoint shows by what; when none has shown \
+                 it for {} minutes, another transaction of the account took it",
+                one.relayer_nonce,
+                GONE_AFTER.num_minutes()
+            );
+            let same = missed.filter(|said| said.says.as_deref() == Some(words.as_str()));
+            let is_gone = same.is_some_and(|said| now - said.since >= GONE_AFTER);
+            store.relayer_says(one.proposal, Some(&words), now, now).await?;
+            if !is_gone {
+                return Ok(false);
+            }
+            None
+        }
+        Ok(Found::Mined(sent, mined)) => Some((sent, mined)),
+        Err(error) => {
+            let words = format!("{MISSED}: its nonce {} is used; {error}", one.relayer_nonce);
+            store.relayer_says(one.proposal, Some(&words), now, now).await?;
+            return Err(error.into());
+        }
+    };
     let (fate, place) = match &found {
         // The block that the endpoints agree on now is not the one that the nonce was read in.
         Some((_, mined)) if mined.block.number > deep.number => return Ok(false),
@@ -185,11 +214,35 @@ async fn settle(relayer: Relayer<'_>, one: &Try, deep: BlockRef) -> Result<bool,
         }
         None => (Fate::NonceTaken, None),
     };
-    let Relayer { store, leadership, now, .. } = relayer;
-    if store.settle_try(leadership, one.id, fate, place, now).await? {
+    if store.settle_try(relayer.leadership, one.id, fate, place, now).await? {
+        store.relayer_says(one.proposal, None, now, now).await?;
         told(relayer, one, fate, place.map(|(tx, _)| tx));
     }
     Ok(true)
+}
+
+/// What the endpoints have of a try whose nonce is used.
+enum Found<'a> {
+    Mined(&'a Sent, Mined),
+    /// As many as must agree have no receipt of anything that was signed for it, and none has one.
+    Nothing,
+}
+
+async fn find<'a>(relayer: Relayer<'_>, one: &'a Try) -> Result<Found<'a>, ChainError> {
+    let chain = relayer.chain;
+    for sent in &one.transactions {
+        if let Some(mined) = chain.mined(sent.hash).await? {
+            return Ok(Found::Mined(sent, mined));
+        }
+    }
+    for sent in &one.transactions {
+        if !chain.is_in_no_block(sent.hash).await? {
+            return Err(ChainError::Moved(
+                "one endpoint has a receipt that others do not have yet",
+            ));
+        }
+    }
+    Ok(Found::Nothing)
 }
 
 /// What a transaction did. A Safe always tells when its transaction failed inside.

@@ -135,9 +135,10 @@ pub async fn relayer(
     if tries.is_empty() && (address.is_none() || !waits) {
         return Ok(None);
     }
-    let said = match request.facts.proposal {
-        Some(proposal) if waits => service.store.relayer_said(proposal).await?,
-        _ => None,
+    let open = tries.iter().find(|one| one.fate.is_none()).map(|one| one.proposal);
+    let said = match open.or(request.facts.proposal.filter(|_| waits)) {
+        Some(proposal) => service.store.relayer_said(proposal).await?,
+        None => None,
     };
     Ok(Some(view(address, request.status(), said, &tries)))
 }

@@ -15,7 +15,7 @@ const GUARD_SLOT: &str = "0x4a204f620c8c5ccdca3fd54d003badd85ba500436a431f0cbda4
 const GUARD: Address = Address::repeat_byte(0x5a);
 /// Reverts whatever it is asked.
 const REFUSES: Bytes = Bytes::from_static(&[0x60, 0, 0x60, 0, 0xfd]);
-const GWEI: u64 = 1_000_000_000;
+pub const GWEI: u64 = 1_000_000_000;
 
 /// A world with an account that executes.
 pub async fn world() -> World {
@@ -43,7 +43,7 @@ pub async fn paid_for(world: &World) -> u64 {
     nonce(world, "latest").await
 }
 
-async fn nonce(world: &World, tag: &str) -> u64 {
+pub async fn nonce(world: &World, tag: &str) -> u64 {
     let relayer = world.relayer.as_ref().unwrap().address();
     let count: U256 =
         world.town.chain.rpc.raw("eth_getTransactionCount", (relayer, tag)).await.unwrap();
@@ -56,7 +56,7 @@ pub async fn relayer(api: &Api, id: &str, what: &str, is_so: impl Fn(&Value) -> 
     request["relayer"].clone()
 }
 
-async fn says(api: &Api, id: &str, words: &str) -> Value {
+pub async fn says(api: &Api, id: &str, words: &str) -> Value {
     let is_so = |it: &Value| it["state"].as_str().unwrap_or_default().contains(words);
     relayer(api, id, words, is_so).await
 }
@@ -72,7 +72,7 @@ pub async fn ends(world: &World, api: &Api, id: &str, expected: &[&str]) -> Valu
     relayer(api, id, &format!("{expected:?}"), |shown| outcomes(shown) == expected).await
 }
 
-async fn runs(world: &World, running: &Running, id: &str) {
+pub async fn runs(world: &World, running: &Running, id: &str) {
     running.api.wait_for(id, "executed").await;
     world.mine(DEPTH).await;
     running.api.wait_for(id, "running").await;
@@ -86,7 +86,7 @@ async fn set_guard(world: &World, guard: Address) {
     let _: Value = rpc.raw("anvil_setStorageAt", slot).await.unwrap();
 }
 
-async fn next_base_fee(world: &World, wei: u64) {
+pub async fn next_base_fee(world: &World, wei: u64) {
     let rpc = &world.town.chain.rpc;
     let _: Value = rpc.raw("anvil_setNextBlockBaseFeePerGas", (U256::from(wei),)).await.unwrap();
     world.mine(1).await;
@@ -247,7 +247,7 @@ async fn a_safe_whose_code_nobody_published_is_left_to_people() {
 }
 
 /// A transaction of the relayer waits in the pool.
-async fn in_the_pool(world: &World, api: &Api) -> String {
+pub async fn in_the_pool(world: &World, api: &Api) -> String {
     world.town.chain.rpc.mine_at_once(false).await.unwrap();
     let id = signed(world, api).await;
     eventually("a transaction in the pool", async || {

@@ -37,6 +37,10 @@ pub enum Manner {
     HidesLogs,
     /// It answers every fourth call with a rate limit.
     LimitsRate,
+    /// It has blocks and state, and no receipts yet.
+    HidesReceipts,
+    /// It refuses one method, with this code and message.
+    Refuses(&'static str, i64, &'static str),
 }
 
 /// The node. Dropping it ends it.
@@ -135,6 +139,8 @@ impl Shared {
         match manner {
             Manner::LimitsRate if count.is_multiple_of(4) => refuse(-32005, "rate limited"),
             Manner::HidesLogs if method == "eth_getLogs" => refuse(-32001, "Resource not found"),
+            Manner::HidesReceipts if method == "eth_getTransactionReceipt" => give(Value::Null),
+            Manner::Refuses(one, code, message) if method == one => refuse(code, message),
             Manner::LagsBehind(blocks) => {
                 let head = number(&self.block(&json!("latest")).await["number"]);
                 let head = head.saturating_sub(blocks);
