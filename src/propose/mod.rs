@@ -9,6 +9,9 @@ mod queue;
 mod refresh;
 mod standing_signatures;
 
+/// Stands in the reason of a request that nothing but its execution is missing to.
+pub const ANYONE_MAY_EXECUTE: &str = "anyone may execute it";
+
 pub use build::{ProposeError, propose, route, singleton_warning};
 pub use confirm::{ConfirmError, confirm};
 pub use mail::{Exchanged, MailError, Mailbox, exchange};

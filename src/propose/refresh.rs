@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-use super::{build::ProposeError, standing_signatures};
+use super::{ANYONE_MAY_EXECUTE, build::ProposeError, standing_signatures};
 
 /// While signatures of contracts are among the counted: how long after a look the next one comes.
 const ASK_CONTRACTS_AGAIN: Duration = Duration::from_mins(3);
@@ -144,7 +144,7 @@ async fn standing(
     };
     if request.status() == Status::Approved {
         return Ok(Standing::Waits(match comes_first {
-            None => told("approved: anyone may execute it".into()),
+            None => told(format!("approved: {ANYONE_MAY_EXECUTE}")),
             Some(first) => {
                 let last = safe.nonce - 1;
                 told(format!("approved: waits until nonce {last} of the Safe is used: {first}"))

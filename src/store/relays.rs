@@ -5,6 +5,8 @@
 
 mod tries;
 
+use std::collections::HashMap;
+
 use alloy::primitives::{Address, Bytes};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -78,6 +80,22 @@ impl Store {
         .await
         .during("note what the relayer says")
         .map(|_| ())
+    }
+
+    /// What the relayer says of each of some proposals that it says anything of.
+    pub async fn relayer_words(
+        &self,
+        proposals: &[Uuid],
+    ) -> Result<HashMap<Uuid, String>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select proposal_id, says as "says!" from relays
+               where proposal_id = any($1) and says is not null"#,
+            proposals
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("read what the relayer says of proposals")?;
+        Ok(rows.into_iter().map(|row| (row.proposal_id, row.says)).collect())
     }
 
     pub async fn relayer_said(&self, proposal: Uuid) -> Result<Option<Said>, StoreError> {

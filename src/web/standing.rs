@@ -1,13 +1,16 @@
-//! What the chain adds to why a request waits: how deep its execution lies, or that the chain cannot
-//! be followed. Told when a request is read, since a block may come for a hundred thousand of them.
+//! What the chain and its relayer add to why a request waits: how deep its execution lies, that the
+//! chain cannot be followed, or why it is not executed yet. Told when a request is read, since a
+//! block may come for a hundred thousand of them.
 
 use std::collections::HashMap;
 
 use chrono::TimeDelta;
+use uuid::Uuid;
 
 use crate::{
     config::DepthPolicy,
     flow::Service,
+    propose::ANYONE_MAY_EXECUTE,
     request::{Request, ids::ChainId, status::Status},
     store::{StoreError, chain::Head, troubles::Trouble},
     watch::{depth::Depth, look::WAITS_FOR_DEPTH},
@@ -15,7 +18,11 @@ use crate::{
 
 /// How the chains of some requests stand.
 #[derive(Debug, Default)]
-pub struct Standings(HashMap<ChainId, Standing>);
+pub struct Standings {
+    chains: HashMap<ChainId, Standing>,
+    /// What the relayer says, by proposal.
+    relayer: HashMap<Uuid, String>,
+}
 
 #[derive(Debug)]
 struct Standing {
@@ -31,7 +38,7 @@ const READ_AT_LEAST: TimeDelta = TimeDelta::minutes(1);
 
 impl Standings {
     pub async fn of(service: &Service, requests: &[Request]) -> Result<Self, StoreError> {
-        let mut standings = HashMap::new();
+        let (mut standings, mut approved) = (HashMap::new(), vec![]);
         for request in requests {
             // A chain that is no longer configured has nothing to add.
             if !standings.contains_key(&request.chain)
@@ -47,19 +54,31 @@ impl Standings {
                 };
                 standings.insert(request.chain, standing);
             }
+            let chain = service.chains.get(request.chain);
+            if request.status() == Status::Approved
+                && chain.is_ok_and(|chain| service.relayer_on(chain).is_some())
+            {
+                approved.extend(request.facts.proposal);
+            }
         }
-        Ok(Self(standings))
+        let relayer = if approved.is_empty() {
+            HashMap::new()
+        } else {
+            service.store.relayer_words(&approved).await?
+        };
+        Ok(Self { chains: standings, relayer })
     }
 
     /// Whether a chain is not followed on until a person has looked.
     pub fn is_halted(&self, chain: ChainId) -> bool {
-        let trouble = self.0.get(&chain).and_then(|standing| standing.trouble.as_ref());
+        let trouble = self.chains.get(&chain).and_then(|standing| standing.trouble.as_ref());
         trouble.is_some_and(|trouble| trouble.halted)
     }
 
-    /// Says why a request waits as far as its chain is the reason; how deep its execution lies.
+    /// Says why a request waits as far as its chain or the relayer is the reason; how deep its
+    /// execution lies.
     pub fn explain(&self, request: &mut Request) -> Option<Depth> {
-        let standing = self.0.get(&request.chain)?;
+        let standing = self.chains.get(&request.chain)?;
         if !request.status().is_before_commit() {
             return None;
         }
@@ -81,7 +100,16 @@ impl Standings {
             && request.reason.as_deref().is_none_or(|reason| reason == WAITS_FOR_DEPTH)
         {
             request.reason = Some(depth.words(standing.policy));
+        } else if let Some(says) = self.says(request)
+            && let Some(reason) = &mut request.reason
+        {
+            *reason = reason.replace(ANYONE_MAY_EXECUTE, &format!("the relayer says: {says}"));
         }
         depth
+    }
+
+    /// What the relayer says of a request.
+    fn says(&self, request: &Request) -> Option<&str> {
+        self.relayer.get(&request.facts.proposal?).map(String::as_str)
     }
 }

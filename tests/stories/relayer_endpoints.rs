@@ -84,8 +84,13 @@ async fn what_every_endpoint_refuses_is_told_without_what_its_url_hides() {
         "no endpoint takes it (127.0.0.1:{port} answers error -32003: insufficient funds for gas)"
     );
     says(api, &id, &words).await;
-    let shown = cli(api, &["show", &id]).await.1;
-    assert!(shown.contains(&words) && !shown.contains("not-to-be-told"), "{shown}");
+    api.wait_for_reason(&id, &format!("the relayer says: {words}")).await;
+    let listed = api.get("/v1/requests").await.text;
+    assert!(listed.contains(&words), "{listed}");
+    for shown in [cli(api, &["show", &id]).await.1, cli(api, &["list"]).await.1] {
+        assert!(shown.contains(&words) && !shown.contains("anyone may execute"), "{shown}");
+        assert!(!shown.contains("not-to-be-told"), "{shown}");
+    }
     assert_eq!(nonce(&world, "pending").await, 0);
 
     node.set(Manner::Honest);
