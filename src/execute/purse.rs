@@ -33,22 +33,31 @@ pub async fn purse(chain: &Chain, relayer: Address) -> Result<Purse, ChainError>
 }
 
 impl Purse {
-    /// What one execution costs at most, at the highest price that is paid.
-    fn one(&self) -> U256 {
-        U256::from(USUAL_GAS) * U256::from(self.caps.max_fee)
+    /// What a usual execution costs, at the highest price that is paid.
+    fn usual(&self) -> U256 {
+        self.costs(USUAL_GAS.min(self.caps.max_gas))
     }
 
-    /// Whether one execution can be paid for at any price that is paid.
+    fn costs(&self, gas: u64) -> U256 {
+        U256::from(gas) * U256::from(self.caps.max_fee)
+    }
+
+    /// Whether a usual execution can be paid for at any price that is paid.
     #[must_use]
     pub fn is_enough(&self) -> bool {
-        self.balance >= self.one()
+        self.balance >= self.usual()
     }
 }
 
 impl fmt::Display for Purse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (relayer, holds, one) = (self.relayer, coins(self.balance), coins(self.one()));
-        write!(f, "{relayer} holds {holds} of the chain's coin; an execution may cost {one}")?;
+        let (relayer, holds) = (self.relayer, coins(self.balance));
+        let (usual, most) = (coins(self.usual()), coins(self.costs(self.caps.max_gas)));
+        write!(
+            f,
+            "{relayer} holds {holds} of the chain's coin; at the highest price that it pays a usual \
+             execution costs {usual}, and one with all the gas that it may have {most}"
+        )?;
         if self.is_enough() { Ok(()) } else { f.write_str(": send it some") }
     }
 }
@@ -66,6 +75,9 @@ mod tests {
         assert!(purse(needs).is_enough() && !purse(needs - 1).is_enough());
         let told = purse(needs - 1).to_string();
         assert!(told.contains("0.000399999999999999") && told.ends_with("send it some"), "{told}");
-        assert!(told.contains("may cost 0.0004"), "{told}");
+        assert!(told.contains("execution costs 0.0004,") && told.contains("have 0.003:"), "{told}");
+        let little = RelayerCaps { max_gas: 100_000, ..caps };
+        let told = Purse { relayer: Address::ZERO, balance: U256::MAX, caps: little }.to_string();
+        assert!(told.contains("costs 0.0002,") && told.ends_with("have 0.0002"), "{told}");
     }
 }

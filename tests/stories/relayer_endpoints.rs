@@ -3,7 +3,7 @@
 use alloy::primitives::{Address, Bytes};
 use chrono::TimeDelta;
 use countersign::{clock::Time, execute::RESEND_AFTER};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::relayer::{
     GWEI, ends, in_the_pool, next_base_fee, nonce, outcomes, paid_for, relayer, runs, says, signed,
@@ -138,5 +138,21 @@ async fn whether_there_is_room_below_the_cap_is_not_looked_at_all_the_time() {
     })
     .await;
     assert!(second - first >= RESEND_AFTER, "{first} and {second}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_doctor_tells_of_a_chain_on_which_the_relayer_is_off() {
+    let mut world = world().await;
+    world.settings.chains[0].relayer.max_fee = 0;
+    let running = world.start().await;
+    let ready = running.api.get("/readyz").await.body;
+    let off =
+        ready["checks"].as_array().unwrap().iter().find(|check| {
+            check["name"].as_str().unwrap_or_default().starts_with("relayer on chain")
+        });
+    let off = off.unwrap_or_else(|| panic!("{ready}"));
+    assert_eq!(off["ok"], json!(true));
+    assert!(off["detail"].as_str().unwrap().starts_with("off on this chain"), "{off}");
     running.stop().await;
 }
