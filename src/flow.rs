@@ -90,6 +90,8 @@ pub struct Service {
     pub wake: Arc<Wake>,
     /// The account that executes; without it anyone else does.
     pub relayer: Option<RelayerKey>,
+    /// Files with secrets that others on this machine can read, in words.
+    pub exposed_secrets: Vec<String>,
 }
 
 /// Why a step failed. Every kind is tried again; a lost lease is somebody else's to try.
@@ -171,7 +173,14 @@ impl Service {
             mailboxes: vec![],
             wake: Arc::default(),
             relayer: None,
+            exposed_secrets: vec![],
         })
+    }
+
+    /// The same, knowing which files with secrets others on this machine can read.
+    #[must_use]
+    pub fn with_exposed_secrets(self, exposed_secrets: Vec<String>) -> Self {
+        Self { exposed_secrets, ..self }
     }
 
     /// The same, with Safe's mailboxes of the chains that have one.

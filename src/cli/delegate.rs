@@ -1,6 +1,6 @@
 //! `countersign delegate`: who may propose for an owner in Safe's mailbox.
 
-use std::{fs, num::NonZeroU32, path::PathBuf, sync::Arc};
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use alloy::primitives::{Address, Bytes, Signature};
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,8 @@ use url::Url;
 
 use super::{
     page::{Cell, Page},
-    print::{Answer, Ending},
+    print::{self, Answer, Ending},
+    secret_file,
 };
 use crate::{
     clock::{Clock, SystemClock, Time},
@@ -23,6 +24,7 @@ use crate::{
 /// Calls a second: what the hosted service allows without a key.
 const RATE: NonZeroU32 = NonZeroU32::new(2).unwrap();
 const LABEL: &str = "countersign";
+const SIGNER_KEY: &str = "the key to sign with";
 const LABEL_CHARS_MAX: usize = 50;
 
 /// Let a key propose for an owner of a Safe, in Safe's Transaction Service, or no longer.
@@ -193,9 +195,10 @@ impl Pair {
     fn signed(&self, chain: ChainId, allowed: &[Address], now: Time) -> Result<Option<Bytes>> {
         let Hour(hour) = Hour::of(now);
         if let Some(file) = &self.signer_key_file {
-            let text: SecretString = fs::read_to_string(file)
-                .with_context(|| format!("cannot read the key in {}", file.display()))?
-                .into();
+            if let Some(exposed) = secret_file::exposed(file, SIGNER_KEY) {
+                print::note_to_stderr(&format!("warning: {exposed}"));
+            }
+            let text = secret_file::read(file, SIGNER_KEY)?;
             let key = ProposerKey::from_hex(&text)?;
             if !allowed.contains(&key.address()) {
                 bail!(

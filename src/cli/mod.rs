@@ -28,6 +28,7 @@ mod prepare;
 mod print;
 mod propose;
 mod retry;
+mod secret_file;
 pub mod serve;
 mod settle;
 mod show;

@@ -4,13 +4,13 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use secrecy::{SecretString, zeroize::Zeroizing};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{database, logging};
+use super::{database, logging, secret_file};
 use crate::{
-    chain::{NoRelayerKey, RelayerKey},
+    chain::RelayerKey,
     clock::SystemClock,
     config::{Overrides, Settings},
     flow::{SafeAccess, Service},
@@ -18,6 +18,10 @@ use crate::{
     vault::Vault,
     web,
 };
+
+const SEAL_KEY: &str = "the seal key";
+const PROPOSER_KEY: &str = "the proposer key";
+const RELAYER_KEY: &str = "the relayer key";
 
 /// Run the service: API, pages, and the work on requests.
 ///
@@ -112,6 +116,10 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     }
     let access = SafeAccess { api_key: args.safe_api_key.clone(), proposer: proposer(&args)? };
     let relayer = relayer(&args)?;
+    let exposed = exposed(&args);
+    for told in &exposed {
+        tracing::warn!("{told}");
+    }
     let database = database::open(&args.database).await?;
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -120,7 +128,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let clock = Arc::new(SystemClock);
     let service = Service::new(settings, database.store.clone(), vault, args.phala_api_key, clock)?
         .with_mailboxes(&access)?
-        .with_relayer(relayer);
+        .with_relayer(relayer)
+        .with_exposed_secrets(exposed);
     let stop = CancellationToken::new();
     stop_on_signal(&stop)?;
     tracing::info!(%address, "listens on http://{address}");
@@ -133,9 +142,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
 fn vault(args: &ServeArgs) -> Result<Vault> {
     let key = match (&args.seal_key, &args.seal_key_file) {
         (Some(key), _) => key.clone(),
-        (None, Some(file)) => fs::read_to_string(file)
-            .with_context(|| format!("cannot read the seal key in {}", file.display()))?
-            .into(),
+        (None, Some(file)) => secret_file::read(file, SEAL_KEY)?,
         (None, None) => bail!(
             "no seal key: commit tokens are never stored unsealed. Make one with `openssl rand \
              -hex 32` and give it as COUNTERSIGN_SEAL_KEY or COUNTERSIGN_SEAL_KEY_FILE"
@@ -147,9 +154,7 @@ fn vault(args: &ServeArgs) -> Result<Vault> {
 fn proposer(args: &ServeArgs) -> Result<Option<ProposerKey>> {
     let text = match (&args.proposer_key, &args.proposer_key_file) {
         (Some(key), _) => key.clone(),
-        (None, Some(file)) => fs::read_to_string(file)
-            .with_context(|| format!("cannot read the proposer key in {}", file.display()))?
-            .into(),
+        (None, Some(file)) => secret_file::read(file, PROPOSER_KEY)?,
         (None, None) => return Ok(None),
     };
     let key = ProposerKey::from_hex(&text).context("COUNTERSIGN_PROPOSER_KEY")?;
@@ -157,16 +162,23 @@ fn proposer(args: &ServeArgs) -> Result<Option<ProposerKey>> {
     Ok(Some(key))
 }
 
-/// The key of the account that executes. What was read of the file is wiped.
+/// The key of the account that executes.
 fn relayer(args: &ServeArgs) -> Result<Option<RelayerKey>> {
     let Some(file) = &args.relayer_key_file else { return Ok(None) };
-    let name = file.display();
-    let bytes = fs::read(file).with_context(|| format!("cannot read the relayer key in {name}"))?;
-    let bytes = Zeroizing::new(bytes);
-    let text = std::str::from_utf8(&bytes).map_err(|_| NoRelayerKey);
-    let key = text.and_then(RelayerKey::from_hex).with_context(|| name.to_string())?;
+    let text = secret_file::read(file, RELAYER_KEY)?;
+    let key = RelayerKey::from_hex(text.expose_secret());
+    let key = key.with_context(|| file.display().to_string())?;
     tracing::info!(relayer = %key.address(), "executes what enough owners have signed");
     Ok(Some(key))
+}
+
+/// Files with a secret in use that others on the machine can read, in words.
+fn exposed(args: &ServeArgs) -> Vec<String> {
+    let seal = args.seal_key_file.as_ref().filter(|_| args.seal_key.is_none());
+    let proposer = args.proposer_key_file.as_ref().filter(|_| args.proposer_key.is_none());
+    let relayer = args.relayer_key_file.as_ref();
+    let files = [(seal, SEAL_KEY), (proposer, PROPOSER_KEY), (relayer, RELAYER_KEY)];
+    files.into_iter().filter_map(|(file, what)| secret_file::exposed(file?, what)).collect()
 }
 
 fn settings(args: &ServeArgs) -> Result<Settings> {

@@ -54,7 +54,7 @@ pub async fn healthz() -> &'static str {
 }
 
 /// Whether database, chains and Phala Cloud are reachable; and, without a say in `ready`, whether the
-/// relayer can pay.
+/// relayer can pay and files with secrets are kept from others.
 #[utoipa::path(
     get, path = "/readyz", tag = "probes",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
@@ -68,6 +68,7 @@ pub async fn readyz(State(state): State<WebState>) -> Response {
     let ready = checks.iter().all(|check| check.ok);
     // Without a relayer everything goes on: anyone may execute.
     checks.extend(relayers(&state).await);
+    checks.extend(exposed_secrets(&state));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, checks })).into_response()
 }
@@ -156,6 +157,20 @@ async fn relayers(state: &WebState) -> Vec<Check> {
     }
     *locked() = Some((now, checks.clone()));
     checks
+}
+
+/// Files with secrets that others on the machine can read. Which files, the log tells: whoever asks
+/// here may be anybody.
+fn exposed_secrets(state: &WebState) -> Option<Check> {
+    let exposed = &state.service.exposed_secrets;
+    let detail = match exposed.len() {
+        0 => return None,
+        1 => "others on the machine can read a file with a key; the log says which".to_owned(),
+        several => {
+            format!("others on the machine can read {several} files with keys; the log says which")
+        }
+    };
+    Some(Check { name: "secret files".into(), ok: false, detail })
 }
 
 /// Metrics in Prometheus' text format.

@@ -143,6 +143,7 @@ impl Outside {
             mailboxes: vec![],
             wake: Arc::default(),
             relayer: None,
+            exposed_secrets: vec![],
         }
     }
 

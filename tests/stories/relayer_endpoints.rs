@@ -156,3 +156,25 @@ async fn the_doctor_tells_of_a_chain_on_which_the_relayer_is_off() {
     assert!(off["detail"].as_str().unwrap().starts_with("off on this chain"), "{off}");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_key_that_others_can_read_is_told_in_the_log_and_by_the_doctor() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let world = world().await;
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = folder.path().join("relayer.key");
+    fs::write(&key_file, world.relayer.as_ref().unwrap().private_key()).unwrap();
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o644)).unwrap();
+    let program = world.spawn_relaying(&key_file).await;
+    let told = format!("the relayer key in {} can be read by everybody", key_file.display());
+    assert!(program.log().contains(&told), "{}", program.log());
+    let (code, shown, _) = cli(&program.api, &["doctor"]).await;
+    assert_eq!(code, 1, "{shown}");
+    assert!(shown.contains("others on the machine can read a file with a key"), "{shown}");
+    assert!(!shown.contains("relayer.key"), "which one is not told to everybody: {shown}");
+    program.terminate().await;
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o400)).unwrap();
+    let program = world.spawn_relaying(&key_file).await;
+    assert!(!program.log().contains("can be read by"), "{}", program.log());
+    program.terminate().await;
+}
