@@ -8,6 +8,7 @@
 //! foreseen what would come of it, for people
 //! ```
 
+mod approval;
 mod compare;
 mod foreseen;
 mod mailbox;
@@ -18,7 +19,7 @@ mod view;
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use url::Url;
 
@@ -27,6 +28,7 @@ use crate::{
     compose::Compose,
     request::ids::{AppId, ComposeHash, DeviceId, RequestId},
 };
+use approval::Approval;
 use compare::{Given, app_and_calls, compare};
 use mailbox::MailboxArgs;
 use offline::TxArgs;
@@ -51,7 +53,11 @@ use seen::Seen;
     --rpc https://mainnet.base.org --app 0x… --compose-hash 0x… --device-id 0x…
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --json > proposal.json
   countersign verify proposal.json --rpc https://mainnet.base.org
-  countersign verify --offline --chain-id 8453 --safe 0x… --safe-version 1.4.1 --nonce 7 \\
+  countersign verify approval.json \\
+    --approves 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 \\
+    --rpc https://mainnet.base.org
+  countersign verify --offline --chain-id 8453 --safe 0x… --safe-version 1.4.1 \\
+    --nonce 7 \\
     --to 0x… --data 0x2a819728…")]
 pub struct VerifyArgs {
     /// A request: its id or its page. Or a transaction in Safe{Wallet}: its link. Or a file, `-`
@@ -63,6 +69,10 @@ pub struct VerifyArgs {
         conflicts_with = "offline"
     )]
     subject: Option<String>,
+    /// With the batch file in which a Safe approves, as an owner, a transaction of another: the request
+    /// (or page, link or file) whose transaction it should be, which is verified with it.
+    #[arg(long, value_name = "ID|URL|FILE", conflicts_with = "offline")]
+    approves: Option<String>,
     /// Your own endpoint of the chain, HTTP or websocket. With several, most must agree.
     #[arg(
         long,
@@ -136,11 +146,23 @@ pub async fn run(args: VerifyArgs, globals: &Globals) -> Result<Answer> {
     };
     let given = args.wanted.read()?;
     let said = Said::read(&subject, &args.mailbox, globals).await?;
+    let approval = Approval::of(&said);
+    let said = match (&approval, &args.approves) {
+        (None, None) => said,
+        (Some(approval), None) => return Ok(approval.alone()),
+        (Some(_), Some(approved)) => Said::read(approved, &args.mailbox, globals).await?,
+        (None, Some(_)) => bail!(
+            "--approves: {subject} is no batch file with an approval of a transaction by an owner"
+        ),
+    };
     let (app, _) = app_and_calls(&said, &given)?;
     let seen = match args.rpc.as_slice() {
         [] => None,
         rpc => Some(Seen::read(&said, app, rpc).await?),
     };
-    let report = compare(&said, seen.as_ref(), &given)?;
+    let mut report = compare(&said, seen.as_ref(), &given)?;
+    if let Some(approval) = approval {
+        approval.hold_against(&said, seen.as_ref(), &mut report);
+    }
     Ok(view::answer(&said, seen.as_ref(), &report))
 }

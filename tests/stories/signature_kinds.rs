@@ -182,8 +182,10 @@ async fn its_owners_are_told(world: &World, api: &Api, id: &str, nested: Address
     let approve = Safe::approveHashCall::abi_decode(&data).unwrap();
     assert_eq!(SafeTxHash(approve.hashToApprove), hash(&proposal));
     let file = format!("/v1/requests/{id}/nested-owners/{nested}/safe-batch.json");
-    let file = batch_file::read(&api.get(&file).await.text).unwrap();
+    let text = api.get(&file).await.text;
+    let file = batch_file::read(&text).unwrap();
     assert_eq!((file.safe, &file.calls[0].data), (Some(nested), &data));
+    an_approval_is_told_for_what_it_is(world, api, id, nested, &text).await;
     let foreign = format!("/v1/requests/{id}/nested-owners/{}/safe-batch.json", Address::ZERO);
     assert_eq!(api.get(&foreign).await.status, 404);
 
@@ -201,6 +203,41 @@ async fn its_owners_are_told(world: &World, api: &Api, id: &str, nested: Address
             assert!(text.contains(&part), "{part} is not in {text}");
         }
     }
+}
+
+/// The file is verified with what it approves, and is no alarm; one that approves anything else is.
+async fn an_approval_is_told_for_what_it_is(
+    world: &World,
+    api: &Api,
+    id: &str,
+    nested: Address,
+    text: &str,
+) {
+    let rpc = world.town.chain.rpc_url().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("approval.json");
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let (code, alone, err) = cli(api, &["verify", file, "--rpc", &rpc]).await;
+    assert_eq!(code, 3, "{alone}{err}");
+    assert!(alone.contains("an approval by an owner that is a Safe"), "{alone}");
+    assert!(alone.contains("--approves ID") && !alone.contains("do not sign"), "{alone}");
+    let approves = ["verify", file, "--rpc", &rpc, "--approves", id];
+    let (code, told, err) = cli(api, &approves).await;
+    assert_eq!(code, 0, "{told}{err}");
+    let owner = format!("{nested}, which approves it, is an owner of");
+    assert!(told.contains("approves exactly this transaction") && told.contains(&owner), "{told}");
+
+    let mut other: Value = serde_json::from_str(text).unwrap();
+    let call = &mut other["transactions"][0];
+    let hash = api.proposal(id).await["safe_tx_hash"].as_str().unwrap()[2..].to_owned();
+    let changed = call.to_string().replace(&hash, &"ab".repeat(32));
+    *call = serde_json::from_str(&changed).unwrap();
+    other["meta"]["checksum"] = json!(batch_file::checksum(&other));
+    std::fs::write(file, other.to_string()).unwrap();
+    let (code, told, err) = cli(api, &approves).await;
+    assert_eq!(code, 3, "{told}{err}");
+    assert!(told.contains("which is not this transaction: do not sign it"), "{told}");
 }
 
 #[tokio::test]

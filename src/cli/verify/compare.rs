@@ -69,7 +69,7 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(verdict: Verdict, words: impl Into<String>) -> Self {
+    pub(super) fn new(verdict: Verdict, words: impl Into<String>) -> Self {
         Self { verdict, words: words.into() }
     }
 
