@@ -2,6 +2,7 @@
 
 use alloy::primitives::Address;
 
+use super::nested_hint::NestedSignature;
 use crate::{
     chain::{Chain, ChainError, OwnerKind, SafeState},
     clock::Time,
@@ -48,6 +49,8 @@ pub enum ConfirmError {
          EIP-712 document"
     )]
     UnmarkedEthSign { owner: Address, given: u8, v: u8 },
+    #[error("{0}")]
+    OfNested(Box<NestedSignature>),
     #[error(
         "{owner} has not approved this transaction on chain, as far as the newest block tells: an \
          approval counts once `approveHash` is in a block"
@@ -134,7 +137,10 @@ impl Scene<'_> {
                 }
                 ConfirmError::UnmarkedEthSign { owner, given: signature.v(), v: other.v() }
             }
-            _ => ConfirmError::NotOwner { signer },
+            _ => match NestedSignature::of(signature, self.proposal, self.content) {
+                Some(of_nested) => ConfirmError::OfNested(Box::new(of_nested)),
+                None => ConfirmError::NotOwner { signer },
+            },
         }
     }
 

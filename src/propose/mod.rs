@@ -5,6 +5,7 @@ mod build;
 mod confirm;
 mod hint;
 mod mail;
+mod nested_hint;
 mod queue;
 mod refresh;
 mod standing_signatures;

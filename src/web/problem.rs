@@ -205,6 +205,9 @@ impl From<ConfirmError> for Problem {
             ConfirmError::NotSigned { .. } => {
                 Self { code: "not-signed-by-contract", ..Self::of_field("signature", text) }
             }
+            ConfirmError::OfNested(_) => {
+                Self { code: "of-an-owner-of-an-owner", ..Self::of_field("signature", text) }
+            }
             ConfirmError::NotOwner { .. } => {
                 Self { code: "not-an-owner", ..Self::of_field("signature", text) }
             }

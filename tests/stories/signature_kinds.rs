@@ -259,6 +259,15 @@ async fn a_safe_that_owns_the_safe_signs_by_its_own_owners() {
         let (status, refused) = give(api, &id, &wrong).await;
         assert_eq!((status, &refused["code"]), (422, &json!("not-signed-by-contract")));
         let good = Part::Contract { owner: nested, data: data(message) };
+        // A signature alone says neither whose it is nor for whom: that is told.
+        for (signed, words) in [
+            (hashes.safe_tx_hash.0, "do not sign this transaction".to_owned()),
+            (message, format!("as that of the contract {nested}: {}", good.to_bytes())),
+        ] {
+            let refused = api.confirm(&id, &data(signed).to_string()).await;
+            assert_eq!(refused.body["code"], "of-an-owner-of-an-owner", "{}", refused.text);
+            assert!(refused.text.contains(&words), "{}", refused.text);
+        }
         assert_eq!(give(api, &id, &good).await.0, 201);
         world.sign_by(api, &id, 0).await;
         assert_eq!(kinds(&api.proposal(&id).await), ["contract_signature", "eip712"]);
