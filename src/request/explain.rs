@@ -199,8 +199,9 @@ fn at_the_end(request: &Request) -> String {
         (Status::Withdrawn | Status::Rejected, _)
             if facts.approved_at.is_some() && facts.execution.is_none() =>
         {
-            "nothing by itself; the signed transaction can still be executed by anyone, until the \
-             Safe makes another one at its nonce"
+            "nothing by itself; but whoever has the signatures can still execute the signed \
+             transaction, until the Safe makes another one at its nonce: to rule that out, its \
+             owners sign and execute a rejection with the same nonce"
                 .into()
         }
         _ => "nothing: it has ended".into(),

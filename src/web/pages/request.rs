@@ -458,7 +458,12 @@ mod tests {
             code: None,
             reason: "a mistake".into(),
         });
-        let page = page_of(withdrawn);
-        assert!(page.steps().is_empty() && page.render().unwrap().contains("a mistake"));
+        let page = page_of(withdrawn.clone());
+        let shown = page.render().unwrap();
+        assert!(page.steps().is_empty() && shown.contains("a mistake"));
+        assert!(!shown.contains("rejection"), "nobody signed it: {shown}");
+        withdrawn.facts.approved_at = Some(Time::default());
+        let shown = page_of(withdrawn).render().unwrap();
+        assert!(shown.contains("execute a rejection with the same nonce"), "{shown}");
     }
 }
