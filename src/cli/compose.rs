@@ -38,7 +38,8 @@ enum ComposeCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   countersign compose hash app-compose.json
-  countersign compose hash app-compose.json --expect 0x… && echo 'this is what is approved'")]
+  countersign compose hash app-compose.json --expect 0x… \\
+    && echo 'this is what is approved'")]
 struct HashArgs {
     /// The document; `-` is standard input.
     file: PathBuf,

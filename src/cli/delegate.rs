@@ -34,8 +34,10 @@ const LABEL_CHARS_MAX: usize = 50;
 /// made of it. A delegate can propose and take back what it proposed. It cannot sign for the owner.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  countersign delegate add --chain-id 8453 --safe 0xSAFE --delegate 0xKEY --delegator 0xOWNER
-  countersign delegate add --chain-id 8453 --safe 0xSAFE --delegate 0xKEY --delegator 0xOWNER \\
+  countersign delegate add --chain-id 8453 --safe 0xSAFE --delegate 0xKEY \\
+    --delegator 0xOWNER
+  countersign delegate add --chain-id 8453 --safe 0xSAFE --delegate 0xKEY \\
+    --delegator 0xOWNER \\
     --signature 0x…
   countersign delegate list --chain-id 8453 --safe 0xSAFE --json")]
 pub struct DelegateArgs {

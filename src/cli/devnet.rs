@@ -37,9 +37,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   countersign devnet                 start everything and keep it running
-  countersign devnet --run           drive a replica from prepared to running, then exit
+  countersign devnet --run           drive a replica until it runs, then exit
   countersign devnet --safe-version 1.5.0 --threshold 3 --owners 5 --run
-  countersign devnet sign ID         two test owners sign a request's transaction
+  countersign devnet sign ID         two test owners sign its transaction
   countersign devnet execute ID      a test account executes it")]
 pub struct DevnetArgs {
     #[command(subcommand)]

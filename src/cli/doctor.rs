@@ -20,7 +20,8 @@ use crate::flow::chain_of;
 /// Exit code 1 when something fails.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  COUNTERSIGN_URL=https://countersign.example COUNTERSIGN_TOKEN=… countersign doctor")]
+  COUNTERSIGN_URL=https://countersign.example COUNTERSIGN_TOKEN=… \\
+    countersign doctor")]
 pub struct DoctorArgs {
     #[command(flatten)]
     cloud: CloudArgs,

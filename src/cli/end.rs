@@ -15,7 +15,8 @@ use crate::request::ids::RequestId;
 /// Take a request back; possible until its commit has begun.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  countersign withdraw 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --reason 'not needed any more'")]
+  countersign withdraw 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 \\
+    --reason 'not needed any more'")]
 pub struct EndArgs {
     /// Id of the request.
     id: RequestId,

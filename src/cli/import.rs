@@ -31,9 +31,12 @@ const PLACES_MAX: usize = 100;
 /// answer, or Countersign's own fields.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  phala cvms replicate my-cvm --node-id 5 --prepare-only --json | countersign import --source-cvm my-cvm --node 5
-  countersign import prepared.txt --source-cvm 0b7c4a52-6d7e-4f0a-9c1d-2f3a4b5c6d7e --node 5
-  countersign import --prepared-at 2026-11-21T09:30:00Z --note 'second region' < prepared.json")]
+  phala cvms replicate my-cvm --node-id 5 --prepare-only --json \\
+    | countersign import --source-cvm my-cvm --node 5
+  countersign import prepared.txt \\
+    --source-cvm 0b7c4a52-6d7e-4f0a-9c1d-2f3a4b5c6d7e --node 5
+  countersign import --prepared-at 2026-11-21T09:30:00Z --note 'second region' \\
+    < prepared.json")]
 pub struct ImportArgs {
     /// File to read; standard input when it is `-` or not given.
     file: Option<PathBuf>,

@@ -72,7 +72,8 @@ fn answer(found: &[Value], cursor: Option<&str>) -> Answer {
     } else {
         let now = SystemClock.now();
         let heads = vec!["id", "status", "app", "node", "age", "next"];
-        Page::default().table(heads, found.iter().map(|request| row(request, now)).collect())
+        let rows = found.iter().map(|request| row(request, now)).collect();
+        Page::default().wide_table(heads, rows, &["app", "node", "age"])
     };
     let more = cursor.is_some();
     let answer = Answer::new(page, json!({ "requests": found, "next_cursor": cursor }));

@@ -55,7 +55,8 @@ use print::Answer;
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "Examples:
-  phala cvms replicate my-cvm --node-id 5 --prepare-only --json | countersign import --source-cvm my-cvm --node 5
+  phala cvms replicate my-cvm --node-id 5 --prepare-only --json \\
+    | countersign import --source-cvm my-cvm --node 5
   countersign list --status proposed
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11
 
@@ -95,7 +96,8 @@ enum Command {
     Withdraw(end::EndArgs),
     /// Refuse a request in review; possible until its commit has begun.
     #[command(after_help = "Example:
-  countersign reject 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --reason 'the compose file is not ours'")]
+  countersign reject 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 \\
+    --reason 'the compose file is not ours'")]
     Reject(end::EndArgs),
     Retry(retry::RetryArgs),
     Settle(settle::SettleArgs),
@@ -197,6 +199,19 @@ mod tests {
             assert!(parse(&format!("countersign verify {wrong}")).is_err(), "{wrong}");
         }
         assert!(parse(&format!("countersign verify {fields}")).is_err());
+    }
+
+    /// Where the terminal breaks them, nobody can copy them.
+    #[test]
+    fn examples_fit_into_eighty_columns() {
+        fn check(command: &clap::Command) {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in examples.lines() {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]

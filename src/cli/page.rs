@@ -11,6 +11,8 @@ use comfy_table::{
 
 /// Longest text without blanks that a table on a terminal keeps on one line: an id or an address.
 const WORD_MAX: usize = 42;
+/// Columns that a sentence needs to be read with ease.
+const SENTENCE_MIN: usize = 20;
 
 /// What a piece of text means, which a terminal shows as colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,10 @@ enum Block {
     Title(String),
     Facts(Vec<(&'static str, Cell)>),
     Table(Vec<&'static str>, Vec<Vec<Cell>>),
+    /// A table that a narrow terminal shows without some columns, these first; or else row by row.
+    WideTable(Vec<&'static str>, Vec<Vec<Cell>>, &'static [&'static str]),
+    /// What words mean; a program that reads along does not ask.
+    Legend(Vec<(&'static str, &'static str)>),
     Lines(Vec<Cell>),
     Raw(String),
     /// Drawn in light blocks on a dark ground.
@@ -89,6 +95,24 @@ impl Page {
 
     pub fn table(mut self, heads: Vec<&'static str>, rows: Vec<Vec<Cell>>) -> Self {
         self.blocks.push(Block::Table(heads, rows));
+        self
+    }
+
+    /// A table that may be wider than a terminal: then `first_to_go` are left out, in this order, or
+    /// every row is shown line by line.
+    pub fn wide_table(
+        mut self,
+        heads: Vec<&'static str>,
+        rows: Vec<Vec<Cell>>,
+        first_to_go: &'static [&'static str],
+    ) -> Self {
+        self.blocks.push(Block::WideTable(heads, rows, first_to_go));
+        self
+    }
+
+    /// What words of this page mean, for a terminal alone.
+    pub fn legend(mut self, words: Vec<(&'static str, &'static str)>) -> Self {
+        self.blocks.push(Block::Legend(words));
         self
     }
 
@@ -130,18 +154,21 @@ impl Page {
 pub struct Look {
     terminal: bool,
     color: bool,
+    /// Columns of the terminal, if they are known.
+    width: Option<u16>,
 }
 
 impl Look {
     pub fn of_stdout() -> Self {
         let terminal = io::stdout().is_terminal();
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { terminal, color: terminal && !refused }
+        let width = Table::new().width().filter(|_| terminal);
+        Self { terminal, color: terminal && !refused, width }
     }
 
     #[cfg(test)]
     pub fn of_pipe() -> Self {
-        Self { terminal: false, color: false }
+        Self { terminal: false, color: false, width: None }
     }
 
     fn paint(self, text: &str, style: Style) -> String {
@@ -169,6 +196,14 @@ impl Block {
                 facts.iter().map(line).collect()
             }
             Self::Table(heads, rows) => table(heads, rows, look),
+            Self::WideTable(heads, rows, first_to_go) => narrow(heads, rows, first_to_go, look),
+            Self::Legend(_) if !look.terminal => String::new(),
+            Self::Legend(words) => {
+                let line = |(word, meaning): &(&str, &str)| {
+                    look.paint(&format!("  {word}: {meaning}"), Style::new().dimmed()) + "\n"
+                };
+                std::iter::once("\n".to_owned()).chain(words.iter().map(line)).collect()
+            }
             Self::Lines(lines) => {
                 let line =
                     |cell: &Cell| format!("  {}\n", look.tone(&clean(&cell.text), cell.tone));
@@ -187,9 +222,51 @@ impl Block {
     }
 }
 
+/// As a table if the terminal has room for it, without some columns if need be; or row by row.
+fn narrow(heads: &[&'static str], rows: &[Vec<Cell>], first_to_go: &[&str], look: Look) -> String {
+    let Some(width) = look.width.map(usize::from) else { return table(heads, rows, look) };
+    for gone in 0..=first_to_go.len() {
+        let kept: Vec<usize> =
+            (0..heads.len()).filter(|at| !first_to_go[..gone].contains(&heads[*at])).collect();
+        let least: usize = kept.iter().map(|at| least_width(heads, rows, *at)).sum();
+        if least <= width {
+            let heads: Vec<_> = kept.iter().map(|at| heads[*at]).collect();
+            let pick = |row: &Vec<Cell>| {
+                kept.iter().filter_map(|at| row.get(*at)).cloned().collect::<Vec<_>>()
+            };
+            return table(&heads, &rows.iter().map(pick).collect::<Vec<_>>(), look);
+        }
+    }
+    let record = |row: &Vec<Cell>| {
+        let fact = |(head, cell): (&&'static str, &Cell)| (*head, cell.clone());
+        Block::Facts(heads.iter().zip(row).map(fact).collect()).render(look)
+    };
+    rows.iter().map(record).collect::<Vec<_>>().join("\n")
+}
+
+/// Columns that a column of a table needs, with the blanks beside it: its words whole, sentences in
+/// a few lines.
+fn least_width(heads: &[&str], rows: &[Vec<Cell>], at: usize) -> usize {
+    let cells = || rows.iter().filter_map(|row| row.get(at));
+    let shown = |cell: &Cell| {
+        let text = if cell.long { ends(&cell.text) } else { cell.text.clone() };
+        text.chars().count()
+    };
+    let longest = cells().map(shown).max().unwrap_or_default();
+    let least = if cells().all(is_word) { longest } else { longest.min(SENTENCE_MIN) };
+    least.max(heads[at].len()) + 2
+}
+
+fn is_word(cell: &Cell) -> bool {
+    cell.long || (cell.text.len() <= WORD_MAX && !cell.text.contains(' '))
+}
+
 fn table(heads: &[&'static str], rows: &[Vec<Cell>], look: Look) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
+    if let Some(width) = look.width {
+        table.set_width(width);
+    }
     if look.terminal {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     } else {
@@ -228,8 +305,6 @@ fn table(heads: &[&'static str], rows: &[Vec<Cell>], look: Look) -> String {
 
 /// Ids and statuses are not broken over lines; sentences are.
 fn keep_words_whole(table: &mut Table, rows: &[Vec<Cell>]) {
-    let is_word =
-        |cell: &Cell| cell.long || (cell.text.len() <= WORD_MAX && !cell.text.contains(' '));
     for (index, column) in table.column_iter_mut().enumerate() {
         if rows.iter().filter_map(|row| row.get(index)).all(is_word) {
             column.set_constraint(ColumnConstraint::ContentWidth);
@@ -259,8 +334,8 @@ pub fn clean(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const PIPE: Look = Look { terminal: false, color: false };
-    const TERMINAL: Look = Look { terminal: true, color: true };
+    const PIPE: Look = Look { terminal: false, color: false, width: None };
+    const TERMINAL: Look = Look { terminal: true, color: true, width: None };
 
     #[test]
     fn facts_stand_in_line_and_titles_apart() {
@@ -277,6 +352,41 @@ mod tests {
         let page = Page::default().table(vec!["hash"], vec![vec![Cell::hash(&hash)]]);
         assert_eq!(page.render(PIPE), format!("HASH\n{hash}\n"));
         assert!(page.render(TERMINAL).contains("0xababab…ababab"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_less_or_row_by_row_and_a_pipe_all_of_it() {
+        let id = "019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11";
+        let (hash, why) = (format!("0x{}", "ab".repeat(20)), "2 of 3 owners have signed so far");
+        let (heads, row) = (
+            vec!["id", "status", "app", "next"],
+            vec![id.into(), "proposed".into(), Cell::hash(&hash), why.into()],
+        );
+        let page = Page::default().wide_table(heads, vec![row], &["app", "status"]);
+        let seen = |width| page.render(Look { terminal: true, color: false, width: Some(width) });
+        let lines_fit = |width: u16| {
+            let shown = seen(width);
+            let fits = shown.lines().all(|line| line.chars().count() <= width.into());
+            assert!(fits, "{width}: {shown}");
+            shown
+        };
+        let whole = lines_fit(120);
+        assert!(whole.contains("APP") && whole.contains("proposed"), "{whole}");
+        let less = lines_fit(80);
+        assert!(less.contains(id) && !less.contains("APP"), "{less}");
+        assert!(less.contains("proposed") && less.contains("NEXT"), "{less}");
+        let records = lines_fit(54);
+        assert!(records.contains(&format!("  id      {id}\n")), "{records}");
+        assert!(records.contains(&hash) && records.contains(why), "{records}");
+        let piped = page.render(PIPE);
+        assert!(piped.contains(&hash) && piped.lines().count() == 2, "{piped}");
+    }
+
+    #[test]
+    fn a_legend_is_for_people_alone() {
+        let page = Page::default().legend(vec![("Drift", "what differs")]);
+        assert_eq!(page.render(PIPE), "");
+        assert!(page.render(TERMINAL).contains("Drift: what differs"));
     }
 
     #[test]

@@ -42,7 +42,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11
-  countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --eip712 > payload.json
+  countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --eip712 \\
+    > payload.json
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --batch batch.json
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --summary | sha256sum")]
 pub struct PayloadArgs {

@@ -26,7 +26,8 @@ use crate::{
 /// approved it. Preparing the same again is harmless.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  PHALA_CLOUD_API_KEY=… countersign prepare my-cvm --node 5 --note 'second region'")]
+  PHALA_CLOUD_API_KEY=… countersign prepare my-cvm --node 5 \\
+    --note 'second region'")]
 pub struct PrepareArgs {
     /// The CVM to replicate: its id or name.
     cvm: SourceCvm,

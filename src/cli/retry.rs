@@ -18,8 +18,11 @@ use crate::request::ids::RequestId;
 /// Possible until the request has ended. Exit code 3 when a person must look.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  countersign retry 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --reason 'credit was added'
-  countersign list --json | jq -r '.requests[] | select(.needs_attention) | .id' | xargs -n1 countersign retry")]
+  countersign retry 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 \\
+    --reason 'credit was added'
+  countersign list --json \\
+    | jq -r '.requests[] | select(.needs_attention) | .id' \\
+    | xargs -n1 countersign retry")]
 pub struct RetryArgs {
     /// Id of the request.
     id: RequestId,

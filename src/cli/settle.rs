@@ -21,8 +21,11 @@ use crate::request::ids::{ParseIdError, ReplicaId, RequestId};
 /// With `none`, the replica is committed again: be sure that none of them is this request's.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  countersign settle 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --as 9f8e7d6c-5b4a-4938-8271-605f4e3d2c1b --reason 'the other one is of team B'
-  countersign settle 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --as none --reason 'both are of team B'")]
+  countersign settle 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 \\
+    --as 9f8e7d6c-5b4a-4938-8271-605f4e3d2c1b \\
+    --reason 'the other one is of team B'
+  countersign settle 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --as none \\
+    --reason 'both are of team B'")]
 pub struct SettleArgs {
     /// Id of the request.
     id: RequestId,

@@ -75,6 +75,16 @@ const RULES: [(&str, &str); 6] = [
     ("implementation", "Runs the code of"),
 ];
 
+/// Words that are not self-evident.
+const LEGEND: [(&str, &str); 6] = [
+    ("TCB up to date", "the app lets in only machines with their firmware up to date"),
+    ("Code frozen", "whether the contract's code can no longer be replaced"),
+    ("Offered to", "who may take the ownership over"),
+    ("Drift", "where the ledger, made from events, and the chain's state differ"),
+    ("decided by", "who called the app: its Safe by owners or module, a timelock, a key"),
+    ("requests, replicas", "those here that need the entry, and what runs by it"),
+];
+
 fn entries(list: &Value) -> &[Value] {
     list["entries"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
@@ -134,9 +144,9 @@ pub fn page(list: &Value, drift: &Drift) -> Page {
             "requests",
             "replicas",
         ];
-        page.table(heads, rows)
+        page.wide_table(heads, rows, &[])
     };
-    differences(page, drift)
+    differences(page, drift).legend(LEGEND.to_vec())
 }
 
 /// A rule in a word; `-` when it is not known, or does not exist.

@@ -15,7 +15,11 @@ pub fn page(rows: &[Value]) -> Page {
         return page.line("nothing that the ledger knows of");
     }
     let heads = vec!["block", "at", "what happened", "changed", "by", "in transaction"];
-    page.table(heads, rows.iter().map(row).collect())
+    let page = page.wide_table(heads, rows.iter().map(row).collect(), &["in transaction"]);
+    page.legend(vec![
+        ("changed", "whether it changed anything: adding what is there already does not"),
+        ("by", "who called the app: its Safe by owners or module, a timelock, a key"),
+    ])
 }
 
 fn row(row: &Value) -> Vec<Cell> {
