@@ -318,7 +318,8 @@ fn parse_chain_flag(text: &str) -> Result<(String, ChainFile), ConfigError> {
         rpc: urls.split(',').filter(|url| !url.is_empty()).map(str::to_owned).collect(),
         ..ChainFile::default()
     };
-    for part in parts {
+    // One that ends with `;` says nothing more.
+    for part in parts.filter(|part| !part.trim().is_empty()) {
         let (key, value) = part.split_once('=').ok_or_else(problem)?;
         let number =
             || value.parse().map_err(|_| wrong(format!("chains.{id}.{key}"), "not a number"));

@@ -63,6 +63,7 @@ mod stories {
     mod signature_kinds;
     mod simulate;
     mod stalls;
+    mod start;
     mod twice;
     mod unclear;
     mod verify;

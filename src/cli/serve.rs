@@ -15,6 +15,7 @@ use crate::{
     config::{Overrides, Settings},
     flow::{SafeAccess, Service},
     safe_service::ProposerKey,
+    store::Store,
     vault::Vault,
     web,
 };
@@ -53,6 +54,10 @@ pub struct ServeArgs {
     /// File that holds the seal key.
     #[arg(long, env = "COUNTERSIGN_SEAL_KEY_FILE", value_name = "FILE")]
     seal_key_file: Option<PathBuf>,
+    /// Start although the commit tokens in the database do not open with the seal key: theirs is lost,
+    /// and so are they.
+    #[arg(long, env = "COUNTERSIGN_SEAL_KEY_LOST", hide_env_values = true)]
+    seal_key_lost: bool,
     /// Phala Cloud's API [default: `https://cloud-api.phala.com/api/v1`].
     #[arg(long, env = "PHALA_CLOUD_API_PREFIX", value_name = "URL")]
     phala_api_prefix: Option<String>,
@@ -121,6 +126,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         tracing::warn!("{told}");
     }
     let database = database::open(&args.database).await?;
+    check_seal_key(&database.store, &vault, args.seal_key_lost).await?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
@@ -149,6 +155,22 @@ fn vault(args: &ServeArgs) -> Result<Vault> {
         ),
     };
     Ok(Vault::from_hex(&key)?)
+}
+
+/// A wrong key would be found out only at a commit, perhaps after weeks. The newest token is the one that
+/// the present key sealed.
+async fn check_seal_key(store: &Store, vault: &Vault, is_lost: bool) -> Result<()> {
+    let Some((request, sealed)) = store.newest_sealed_token().await? else { return Ok(()) };
+    let Err(error) = vault.open(request.0, &sealed) else { return Ok(()) };
+    if is_lost {
+        tracing::warn!(%error, "commit tokens do not open: prepare their replicas again");
+        return Ok(());
+    }
+    Err(anyhow::Error::new(error).context(format!(
+        "the seal key is not the one that the commit tokens in the database were sealed with (that of \
+         request {request} does not open). Give that key, after a comma when a new one is to seal; if it \
+         is lost, start with --seal-key-lost and prepare the replicas again"
+    )))
 }
 
 fn proposer(args: &ServeArgs) -> Result<Option<ProposerKey>> {
@@ -198,7 +220,16 @@ fn settings(args: &ServeArgs) -> Result<Settings> {
         public_url: args.public_url.clone(),
         chains: args.chains.clone(),
     };
-    Ok(Settings::read(&file, overrides)?)
+    let read = Settings::read(&file, overrides);
+    // What is wrong in the file alone is wrong in the file.
+    match (&args.config, &read) {
+        (Some(path), Err(error))
+            if Settings::read(&file, Overrides::default()).as_ref().err() == Some(error) =>
+        {
+            Ok(read.with_context(|| path.display().to_string())?)
+        }
+        _ => Ok(read?),
+    }
 }
 
 /// Cancels `stop` at the first SIGTERM or Ctrl-C.

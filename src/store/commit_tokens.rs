@@ -7,6 +7,18 @@ use super::{During, Store, StoreError};
 use crate::{request::ids::RequestId, vault::Sealed};
 
 impl Store {
+    /// The sealed token that came last, and whose it is; none when no token is kept.
+    pub async fn newest_sealed_token(&self) -> Result<Option<(RequestId, Sealed)>, StoreError> {
+        let row = sqlx::query!(
+            r#"select request_id, token_sealed as "token_sealed!" from preparations
+               where token_sealed is not null order by received_at desc, id desc limit 1"#
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("look for a sealed token")?;
+        Ok(row.map(|row| (RequestId(row.request_id), Sealed::from_bytes(row.token_sealed))))
+    }
+
     /// The sealed token to commit with, and its preparation: one whose commit may still be on its
     /// way before the live one.
     ///

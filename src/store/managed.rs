@@ -159,9 +159,15 @@ async fn wait_until_free(data: &Path) -> Result<(), ManagedError> {
         let name = fs::read_to_string(process.join("comm")).ok()?;
         name.starts_with("postgres").then_some(process)
     };
-    for _ in 0..START_TIMEOUT.as_millis() / POLL.as_millis() {
-        if holder().is_none() {
-            return Ok(());
+    for look in 0..START_TIMEOUT.as_millis() / POLL.as_millis() {
+        let Some(process) = holder() else { return Ok(()) };
+        if look == 0 {
+            tracing::warn!(
+                data = %data.display(),
+                "another process runs PostgreSQL on this data ({}): waits for its end, for {} s at most",
+                process.display(),
+                START_TIMEOUT.as_secs()
+            );
         }
         tokio::time::sleep(POLL).await;
     }

@@ -18,7 +18,7 @@ use tokio::{
     process::{Child, ChildStderr, Command},
 };
 
-use super::{Api, World, api, eventually};
+use super::{Api, PATIENCE, World, api, eventually};
 
 /// `countersign serve`. Dropping it kills it.
 pub struct Process {
@@ -53,20 +53,33 @@ impl World {
         self.started(self.serve_command(filter)).await
     }
 
-    async fn started(&self, mut command: Command) -> Process {
-        let mut child = command.spawn().expect("the program starts");
-        let log = Arc::<Mutex<String>>::default();
-        let stderr = child.stderr.take().expect("stderr is piped");
-        tokio::spawn(keep_log(stderr, log.clone()));
-        let address = eventually("the program to listen", async || {
-            let log = log.lock().unwrap().clone();
-            let ended = child.try_wait().expect("a child can be asked");
-            assert!(ended.is_none(), "countersign serve ended: {log}");
-            address_in(&log)
-        });
-        let base = format!("http://{}", address.await);
-        let token = self.write_token().await;
-        Process { api: Api::new(&base, &token), child, log }
+    async fn started(&self, command: Command) -> Process {
+        Starting::of(command).listens(self).await
+    }
+
+    /// Starts the program on a private database in a folder, and waits for nothing.
+    pub fn begin_in(&self, folder: &Path) -> Starting {
+        let mut command = self.serve_command("info");
+        command.env_remove("DATABASE_URL").env("COUNTERSIGN_DATA_DIR", folder);
+        Starting::of(command)
+    }
+
+    /// Starts the program, changed by somebody, and returns what it says when it ends by itself.
+    pub async fn refuses(&self, change: impl FnOnce(&mut Command)) -> String {
+        let mut command = self.serve_command("info");
+        change(&mut command);
+        let output = tokio::time::timeout(PATIENCE, command.output()).await;
+        let output = output.expect("it ends").expect("the program starts");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{said}");
+        said
+    }
+
+    /// Starts the program, changed by somebody, and waits until it listens.
+    pub async fn spawn_with(&self, change: impl FnOnce(&mut Command)) -> Process {
+        let mut command = self.serve_command("info");
+        change(&mut command);
+        self.started(command).await
     }
 
     fn serve_command(&self, filter: &str) -> Command {
@@ -120,6 +133,40 @@ impl World {
         let token = api::make_token(&store, &["read", "write"], SystemClock.now()).await;
         store.close().await;
         token
+    }
+}
+
+/// The program before it listens. Dropping it kills it.
+pub struct Starting {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Starting {
+    fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
+        let log = Arc::<Mutex<String>>::default();
+        let stderr = child.stderr.take().expect("stderr is piped");
+        tokio::spawn(keep_log(stderr, log.clone()));
+        Self { child, log }
+    }
+
+    /// Everything it has logged up to now.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub async fn listens(self, world: &World) -> Process {
+        let Self { mut child, log } = self;
+        let address = eventually("the program to listen", async || {
+            let log = log.lock().unwrap().clone();
+            let ended = child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "countersign serve ended: {log}");
+            address_in(&log)
+        });
+        let base = format!("http://{}", address.await);
+        let token = world.write_token().await;
+        Process { api: Api::new(&base, &token), child, log }
     }
 }
 

@@ -1,0 +1,77 @@
+//! What `countersign serve` says when it cannot start, or not yet.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use countersign::vault::Vault;
+use secrecy::ExposeSecret;
+use tokio::process::Command;
+
+use crate::world::{World, eventually};
+
+#[tokio::test]
+async fn a_wrong_seal_key_is_told_at_the_start_and_not_at_the_commit() {
+    let world = World::new().await;
+    let first = world.spawn().await;
+    first.api.submit(&world.submission(&world.prepare().await)).await;
+    first.terminate().await;
+    let other = Vault::generate_key().unwrap();
+    let other = other.expose_secret();
+    let with_key = |serve: &mut Command, key: &str| {
+        serve.env("COUNTERSIGN_SEAL_KEY", key);
+    };
+    let said = world.refuses(|serve| with_key(serve, other)).await;
+    for words in ["the seal key is not the one", "after a comma", "--seal-key-lost"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains(other), "{said}");
+
+    let both = format!("{other},{}", world.seal_key.expose_secret());
+    let rotating = world.spawn_with(|serve| with_key(serve, &both)).await;
+    rotating.terminate().await;
+    let without = |serve: &mut Command| {
+        serve.env("COUNTERSIGN_SEAL_KEY", other).env("COUNTERSIGN_SEAL_KEY_LOST", "true");
+    };
+    let log = world.spawn_with(without).await.terminate().await;
+    assert!(log.contains("commit tokens do not open"), "{log}");
+}
+
+#[tokio::test]
+async fn a_second_program_on_one_folder_says_what_it_waits_for() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    // PostgreSQL runs as another user when this is root.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let first = world.begin_in(folder.path()).listens(&world).await;
+    let second = world.begin_in(folder.path());
+    eventually("the second to say what it waits for", async || {
+        second.log().contains("waits for its end").then_some(())
+    })
+    .await;
+    first.terminate().await;
+    second.listens(&world).await.terminate().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_the_configuration_is_told_with_its_file() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("countersign.toml");
+    let named = file.display().to_string();
+    for (text, wrong) in [
+        ("listen_on = 1", "does not read"),
+        ("[chains.8453]\nrpc = [\"http://127.0.0.1:1\"]\ndepth = \"deep\"", "chains.8453.depth"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let with_file = |serve: &mut Command| {
+            serve.env("COUNTERSIGN_CONFIG", &file).env_remove("COUNTERSIGN_CHAIN");
+        };
+        let said = world.refuses(with_file).await;
+        assert!(said.contains(&named) && said.contains(wrong), "{said}");
+    }
+    fs::write(&file, "").unwrap();
+    let by_flag = |serve: &mut Command| {
+        serve.env("COUNTERSIGN_CONFIG", &file).env("COUNTERSIGN_CHAIN", "8453=ftp://x");
+    };
+    let said = world.refuses(by_flag).await;
+    assert!(said.contains("chains.8453.rpc") && !said.contains(&named), "{said}");
+}
