@@ -8,8 +8,10 @@ use url::Url;
 
 use super::client::ServiceArgs;
 use crate::{
-    devnet::{Rpc, Wallet},
+    devnet::{LocalRpcError, Rpc, Wallet},
+    flow::chain_of,
     request::ids::SafeTxHash,
+    safe::failure::code_in_words,
 };
 
 #[derive(Debug, Args)]
@@ -95,6 +97,20 @@ pub async fn sign(args: SignArgs, service: &ServiceArgs, json: bool) -> Result<(
     Ok(())
 }
 
+/// What a Safe says when it refuses, with what its code means.
+fn in_words(error: LocalRpcError) -> anyhow::Error {
+    let text = chain_of(&error);
+    let words = |word| code_in_words(word).map(|words| (word, words));
+    match text.split(|c: char| !c.is_ascii_alphanumeric()).find_map(words) {
+        Some((code @ "GS026", words)) => anyhow::anyhow!(
+            "the Safe refuses it ({code}: {words}). Its signatures are for one nonce: an earlier \
+             transaction of the Safe may have to be executed first, or this one was executed already"
+        ),
+        Some((code, words)) => anyhow::anyhow!("the Safe refuses it ({code}: {words})"),
+        None => error.into(),
+    }
+}
+
 pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Result<()> {
     let (http, url) = (service.http()?, service.base());
     let proposal = proposal(&http, url, &args.id).await?;
@@ -109,7 +125,8 @@ pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Re
     };
     let executor = Wallet::funded(Wallet::FUNDED - 1).context("a devnet funds an executor")?;
     let gas = call["gas_limit"].as_u64();
-    let receipt = Rpc::new(args.rpc).send_with(&executor, to.parse()?, data.parse()?, gas).await?;
+    let sent = Rpc::new(args.rpc).send_with(&executor, to.parse()?, data.parse()?, gas).await;
+    let receipt = sent.map_err(in_words)?;
     let (tx, block) = (receipt.transaction_hash, receipt.block_number.unwrap_or_default());
     if json {
         println!("{}", json!({ "transaction": tx, "block": block }));
@@ -117,4 +134,23 @@ pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Re
         println!("executed in {tx}, block {block}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::transports::TransportErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_safe_is_told_in_words() {
+        let told = |text: &str| {
+            let source = TransportErrorKind::custom_str(text);
+            let error = LocalRpcError::Request { operation: "the transaction", source };
+            in_words(error).to_string()
+        };
+        assert!(told("execution reverted: GS026").contains("an earlier transaction of the Safe"));
+        assert!(told("execution reverted: GS013").contains("the call that it makes failed"));
+        assert!(told("no route").contains("refused the transaction"));
+    }
 }

@@ -78,6 +78,12 @@ impl ImportArgs {
     /// The body to post: what was read, with the flags filled in.
     fn body(&self, text: &str) -> Result<Map<String, Value>> {
         let mut body = understand(text);
+        if body.get("prepare_response").and_then(Value::as_str).is_some_and(is_unrelated) {
+            bail!(
+                "this is no preparation: neither JSON, nor the lines `App ID:`, `Compose Hash:` and \
+                 `Commit Token:` that `phala cvms replicate … --prepare-only` prints"
+            );
+        }
         let flags = [
             ("source_cvm", self.source_cvm.as_ref().map(|id| json!(id.as_str()))),
             ("node_id", self.node.as_ref().map(|id| json!(id.as_str()))),
@@ -105,6 +111,13 @@ fn understand(text: &str) -> Map<String, Value> {
         None => Value::String(text.into()),
     };
     Map::from_iter([("prepare_response".to_owned(), prepared)])
+}
+
+/// Whether a text has nothing of what the `phala` CLI prints.
+fn is_unrelated(text: &str) -> bool {
+    const LABELS: [&str; 4] = ["App ID", "Compose Hash", "Device ID", "Commit Token"];
+    let label = |line: &str| line.split_once(':').map(|(label, _)| label.trim().to_owned());
+    !text.lines().filter_map(label).any(|label| LABELS.contains(&label.as_str()))
 }
 
 fn is_ours(object: &Map<String, Value>) -> bool {
@@ -191,6 +204,15 @@ mod tests {
         }
         let text = "CVM replica prepared successfully\n\nCompose Hash:    0xaa\n";
         assert_eq!(body(text), json!({ "prepare_response": text.trim() }));
+    }
+
+    #[test]
+    fn a_text_about_something_else_is_refused_here_and_not_repeated() {
+        for text in ["hello: secret", "# a file\nkey = 1", "[]", "error: not logged in"] {
+            let error = args().body(text).unwrap_err().to_string();
+            assert!(error.starts_with("this is no preparation"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! `countersign list`: requests, newest first.
 
 use anyhow::Result;
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -27,7 +30,7 @@ const PAGE_MAX: usize = 200;
   countersign list -q my-cvm --limit 500")]
 pub struct ListArgs {
     /// Only requests in this status.
-    #[arg(long)]
+    #[arg(long, value_parser = statuses())]
     status: Option<Status>,
     /// Only requests for this app.
     #[arg(long)]
@@ -38,6 +41,12 @@ pub struct ListArgs {
     /// A part of the id, the source CVM, the note, a hash or the replica.
     #[arg(short, long = "query", value_name = "TEXT")]
     query: Option<String>,
+}
+
+/// Every status by its name, so that a shell can complete them.
+fn statuses() -> impl TypedValueParser<Value = Status> {
+    let names = PossibleValuesParser::new(Status::ALL.map(Status::as_str));
+    names.try_map(|name| name.parse::<Status>())
 }
 
 pub async fn run(args: ListArgs, globals: &Globals) -> Result<Answer> {
@@ -106,6 +115,25 @@ fn age(at: &str, now: Time) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_completes_every_status() {
+        use clap::{CommandFactory, Parser};
+        let mut script = vec![];
+        let mut command = crate::cli::Cli::command();
+        clap_complete::generate(
+            clap_complete::Shell::Bash,
+            &mut command,
+            "countersign",
+            &mut script,
+        );
+        let script = String::from_utf8(script).unwrap();
+        let all = Status::ALL.map(Status::as_str).join(" ");
+        assert!(script.contains(&all), "{all} is missing");
+        let parse =
+            |status| crate::cli::Cli::try_parse_from(["countersign", "list", "--status", status]);
+        assert!(parse("approved").is_ok() && parse("done").is_err());
+    }
 
     #[test]
     fn ages_are_rough() {

@@ -1,7 +1,7 @@
 //! `countersign prepare`: let Phala Cloud prepare a replica, and hand the preparation to the
 //! service. The commit token goes from one to the other and is never shown.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -72,6 +72,12 @@ impl CloudArgs {
 }
 
 pub async fn run(args: PrepareArgs, globals: &Globals) -> Result<Answer> {
+    if !args.cloud.has_key() {
+        bail!(
+            "no API key of the Phala Cloud workspace: give it as PHALA_CLOUD_API_KEY, or import what \
+             `phala cvms replicate … --prepare-only` printed"
+        );
+    }
     let client = Client::new(&globals.service)?;
     // A preparation that cannot be handed over would only void an older token.
     client.may_write().await?;

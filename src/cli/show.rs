@@ -245,6 +245,7 @@ pub fn details(body: &Value) -> String {
     let found = named.iter().find(|place| body.pointer(place).is_some_and(Value::is_string));
     match found {
         Some(&"/expires_at") => format!("token expires {}", time(body, "/expires_at")),
+        Some(&"/evidence") => format!("with this as evidence: {}", text(body, "/evidence")),
         Some(place) => text(body, place),
         None => String::new(),
     }
@@ -354,5 +355,7 @@ mod tests {
         assert_eq!(details(&json!({"reason": "why", "owner": "0x1"})), "why");
         assert_eq!(details(&json!({"owner": "0x1", "threshold": 2})), "0x1");
         assert_eq!(details(&json!({"tx": null})), "");
+        let evidence = details(&json!({"evidence": "already-registered"}));
+        assert_eq!(evidence, "with this as evidence: already-registered");
     }
 }

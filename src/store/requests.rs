@@ -231,8 +231,9 @@ impl Store {
             "select id from requests
              where ($1::text is null or status = $1)
                and ($2::bytea is null or app = $2)
-               and ($3::text is null or position($3 in concat_ws(' ', id::text, source_cvm, note,
-                    encode(compose_hash, 'hex'), encode(device_id, 'hex'), replica_id)) > 0)
+               and ($3::text is null or position(replace($3, '-', '') in replace(concat_ws(' ',
+                    id::text, source_cvm, note, encode(compose_hash, 'hex'),
+                    encode(device_id, 'hex'), replica_id), '-', '')) > 0)
                and ($4::timestamptz is null or (created_at, id) < ($4, $5::uuid))
              order by created_at desc, id desc limit $6",
             filter.status.map(Status::as_str),

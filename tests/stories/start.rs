@@ -6,7 +6,7 @@ use countersign::vault::Vault;
 use secrecy::ExposeSecret;
 use tokio::process::Command;
 
-use crate::world::{World, eventually};
+use crate::world::{World, eventually, process::cli};
 
 #[tokio::test]
 async fn a_wrong_seal_key_is_told_at_the_start_and_not_at_the_commit() {
@@ -74,4 +74,25 @@ async fn what_is_wrong_in_the_configuration_is_told_with_its_file() {
     };
     let said = world.refuses(by_flag).await;
     assert!(said.contains("chains.8453.rpc") && !said.contains(&named), "{said}");
+}
+
+#[tokio::test]
+async fn a_command_without_what_it_needs_says_so_before_it_asks_anybody() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let (code, _, said) = cli(api, &["prepare", "my-cvm", "--node", "5"]).await;
+    assert_eq!(code, 1);
+    assert!(said.contains("no API key") && said.contains("PHALA_CLOUD_API_KEY"), "{said}");
+
+    // A source is one thing, with dashes or without.
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    let plain = world.town.source.canonical().to_string();
+    let dashed =
+        [&plain[..8], &plain[8..12], &plain[12..16], &plain[16..20], &plain[20..]].join("-");
+    for text in [plain.as_str(), &dashed, &id, &id.replace('-', ""), &id[..13]] {
+        let (_, found, _) = cli(api, &["list", "-q", text]).await;
+        assert!(found.contains(&id), "{text}: {found}");
+    }
+    running.stop().await;
 }
