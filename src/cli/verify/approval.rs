@@ -121,7 +121,9 @@ mod tests {
         let (route, chain, owner) = (Route::Safe, ChainId::BASE, NESTED);
         Said {
             by: "approval.json".into(),
+            request: None,
             wanted: None,
+            with: vec![],
             claimed: Claimed { route, chain, owner, version: None, safe_tx: None },
             shown: None,
             batch: Some(calls),
