@@ -22,12 +22,9 @@ use crate::request::ids::RequestId;
 /// free nonce. Possible until the entries are on the chain.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  Two replicas, one transaction to sign:
-    countersign propose ID1 ID2 --reason 'one signing round'
-  In the place of a transaction that waits with nonce 12:
-    countersign propose ID --nonce 12 --reason 'replaces the old rollout'
-  Alone again, at the next free nonce:
-    countersign propose ID --reason 'apart after all'")]
+  countersign propose ID1 ID2 --reason 'one signing round'
+  countersign propose ID --nonce 12 --reason 'instead of the old rollout'
+  countersign propose ID --reason 'alone again, at the next free nonce'")]
 pub struct ProposeArgs {
     /// Ids of the requests.
     #[arg(value_name = "ID", required = true)]
