@@ -44,7 +44,7 @@ use endpoint::{Endpoint, RPC_TIMEOUT};
 pub use endpoint::{EndpointError, Tag};
 pub use health::State;
 pub use pay::{Estimate, Mined, NotTaken};
-pub use reads::{ContractKind, OwnerKind, SafeState};
+pub use reads::{ContractKind, OwnerKind, SafeState, Signers};
 pub use relayer_key::{CannotRelay, Fees, NoRelayerKey, Payment, RelayerKey, SignedPayment};
 pub use wanted::Wanted;
 use wanted::normal;

@@ -38,6 +38,14 @@ pub struct SafeState {
     pub singleton_code_hash: B256,
 }
 
+/// Who may sign for a Safe, at one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signers {
+    pub version: SafeVersion,
+    pub owners: Vec<Address>,
+    pub threshold: u32,
+}
+
 /// What kind of account owns an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OwnerKind {
@@ -207,15 +215,11 @@ impl Chain {
         if is_account(&code) {
             return Ok(OwnerKind::Account);
         }
-        let version = self.probe(owner, Safe::VERSIONCall {}.abi_encode().into(), at).await?;
-        let threshold =
-            self.probe(owner, Safe::getThresholdCall {}.abi_encode().into(), at).await?;
-        if let (Some(version), Some(_)) = (version, threshold)
-            && let Ok(version) = Safe::VERSIONCall::abi_decode_returns(&version)
-        {
+        if let Some((version, threshold)) = self.as_safe(owner, at).await? {
             return match version.parse() {
                 Ok(known) => {
-                    let safe = self.safe(owner, known, keccak256(&code), at).await?;
+                    let signers = self.signers_of(owner, known, &threshold, at).await?;
+                    let safe = self.safe(owner, signers, keccak256(&code), at).await?;
                     Ok(OwnerKind::Safe(Box::new(safe)))
                 }
                 Err(_) => {
@@ -233,43 +237,78 @@ impl Chain {
         Ok(OwnerKind::Contract { acts_as })
     }
 
-    async fn safe(
+    /// Who may sign for a Safe; none when this is no Safe of a version that is known here.
+    pub async fn signers(
+        &self,
+        safe: Address,
+        at: BlockRef,
+    ) -> Result<Option<Signers>, ChainError> {
+        match self.as_safe(safe, at).await? {
+            Some((version, threshold)) => match version.parse() {
+                Ok(known) => self.signers_of(safe, known, &threshold, at).await.map(Some),
+                Err(_) => Ok(None),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// The version and the threshold that a Safe tells; none when this is no Safe.
+    async fn as_safe(
+        &self,
+        address: Address,
+        at: BlockRef,
+    ) -> Result<Option<(String, Bytes)>, ChainError> {
+        let version = self.probe(address, Safe::VERSIONCall {}.abi_encode().into(), at).await?;
+        let threshold =
+            self.probe(address, Safe::getThresholdCall {}.abi_encode().into(), at).await?;
+        let version = version.and_then(|text| Safe::VERSIONCall::abi_decode_returns(&text).ok());
+        Ok(version.zip(threshold))
+    }
+
+    async fn signers_of(
         &self,
         address: Address,
         version: SafeVersion,
-        code_hash: B256,
+        threshold: &Bytes,
         at: BlockRef,
-    ) -> Result<SafeState, ChainError> {
+    ) -> Result<Signers, ChainError> {
         let name = |part: &str| format!("the {part} of Safe {address}");
-        let read = async |part: &str, data: Vec<u8>| {
-            self.read(&name(part), address, &data.into(), at).await
-        };
-        let owners = read("owners", Safe::getOwnersCall {}.abi_encode()).await?;
-        let threshold = read("threshold", Safe::getThresholdCall {}.abi_encode()).await?;
-        let nonce = read("nonce", Safe::nonceCall {}.abi_encode()).await?;
+        let calldata = Safe::getOwnersCall {}.abi_encode().into();
+        let owners = self.read(&name("owners"), address, &calldata, at).await?;
         let owners = Safe::getOwnersCall::abi_decode_returns(&owners)
             .map_err(|error| unreadable(&name("owners"), error))?;
-        let number = |part: &str, answer: &Bytes| {
-            decode_u64(answer).map_err(|problem| unreadable(&name(part), problem))
-        };
-        let (threshold, nonce) = (number("threshold", &threshold)?, number("nonce", &nonce)?);
+        let threshold =
+            decode_u64(threshold).map_err(|problem| unreadable(&name("threshold"), problem))?;
         if threshold == 0 || owners.len() > OWNERS_MAX || threshold > owners.len() as u64 {
             let problem = format!("{threshold} of {} owners", owners.len());
             return Err(unreadable(&name("threshold"), problem));
         }
+        let threshold =
+            u32::try_from(threshold).map_err(|_| unreadable("a threshold", "too large"))?;
+        Ok(Signers { version, owners, threshold })
+    }
+
+    async fn safe(
+        &self,
+        address: Address,
+        signers: Signers,
+        code_hash: B256,
+        at: BlockRef,
+    ) -> Result<SafeState, ChainError> {
+        let nonce = self.safe_nonce(address, at).await?;
         let slot = self.storage(address, B256::ZERO, at).await?;
         let singleton = Address::from_word(slot);
-        let code = self.code(singleton, at).await?;
+        let singleton_code_hash = self.code_hash(singleton, at).await?;
+        let Signers { version, owners, threshold } = signers;
         Ok(SafeState {
             address,
             version,
             owners,
-            threshold: u32::try_from(threshold)
-                .map_err(|_| unreadable("a threshold", "too large"))?,
+            threshold,
             nonce,
             code_hash,
             singleton,
-            singleton_code_hash: keccak256(&code),
+            singleton_code_hash,
         })
     }
 

@@ -15,7 +15,7 @@ impl Service {
     /// Passes on what the database announces.
     pub(super) async fn listen(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match self.store.changes().await {
+            match self.store.work().await {
                 Ok(mut changes) => loop {
                     tokio::select! {
                         () = stop.cancelled() => return,

@@ -4,9 +4,9 @@ use alloy::primitives::Address;
 
 use super::nested_hint::NestedSignature;
 use crate::{
-    chain::{Chain, ChainError, OwnerKind, SafeState},
+    chain::{Chain, ChainError, Signers},
     clock::Time,
-    request::{Request, facts::BlockRef},
+    request::{Request, facts::BlockRef, ids::RequestId},
     safe::{
         self, SafeVersion,
         packed::{DuplicateOwner, Part},
@@ -80,20 +80,28 @@ struct Scene<'a> {
     chain: &'a Chain,
     proposal: &'a Proposal,
     content: &'a SafeProposal,
-    state: &'a SafeState,
+    signers: &'a Signers,
     at: BlockRef,
 }
 
-/// Checks signatures against the chain as it is now, and keeps them: all of them or none.
+/// What is to be signed for a request.
+pub async fn to_sign(store: &Store, request: RequestId) -> Result<Proposal, ConfirmError> {
+    match store.proposal(request).await? {
+        Some(proposal) => Ok(proposal),
+        None => Err(ConfirmError::NothingToSign(store.request(request).await?.status())),
+    }
+}
+
+/// Checks signatures against the chain as it is now, and keeps them: all of them or none. The
+/// proposal must still be the live one of the request by then.
 pub async fn confirm(
     store: &Store,
     chain: &Chain,
-    request: &Request,
+    request: RequestId,
+    proposal: &Proposal,
     parts: &[Part],
     now: Time,
 ) -> Result<Confirmation, ConfirmError> {
-    let proposal = store.proposal(request.id).await?;
-    let proposal = proposal.ok_or(ConfirmError::NothingToSign(request.status()))?;
     let content = proposal.safe.as_ref().ok_or(ConfirmError::NoSafe)?;
     // The hash is computed again from the stored fields: what is stored is not trusted either.
     let hashes = safe::hashes(&content.tx, proposal.chain, proposal.owner, content.version);
@@ -101,10 +109,8 @@ pub async fn confirm(
         return Err(ConfirmError::HashDiffers);
     }
     let at = chain.head().await?.block;
-    let OwnerKind::Safe(state) = chain.owner_kind(proposal.owner, at).await? else {
-        return Err(ConfirmError::NoSafe);
-    };
-    let scene = Scene { chain, proposal: &proposal, content, state: &state, at };
+    let signers = chain.signers(proposal.owner, at).await?.ok_or(ConfirmError::NoSafe)?;
+    let scene = Scene { chain, proposal, content, signers: &signers, at };
     let mut given: Vec<(Address, Part)> = vec![];
     for (index, part) in parts.iter().enumerate() {
         let owner = scene.owner_of(part).await.and_then(|owner| {
@@ -117,7 +123,7 @@ pub async fn confirm(
         };
         given.push((owner.map_err(in_part)?, part.clone()));
     }
-    match store.confirm(request.id, &proposal, state.threshold, &state.owners, &given, now).await? {
+    match store.confirm(request, proposal, signers.threshold, &signers.owners, &given, now).await? {
         Confirmed::Added(request) => Ok(Confirmation { request: *request, added: true }),
         Confirmed::Known(request) => Ok(Confirmation { request: *request, added: false }),
         Confirmed::Replaced => Err(ConfirmError::Replaced),
@@ -131,7 +137,7 @@ impl Scene<'_> {
         let Part::Key(signature) = part else { return ConfirmError::NotOwner { signer } };
         let other = signature.as_eth_sign();
         match other.recover(self.content.hashes.safe_tx_hash) {
-            Ok(owner) if other != *signature && self.state.owners.contains(&owner) => {
+            Ok(owner) if other != *signature && self.signers.owners.contains(&owner) => {
                 if !self.content.version.takes_eth_sign() {
                     return ConfirmError::EthSign(self.content.version);
                 }
@@ -156,7 +162,7 @@ impl Scene<'_> {
             }
             Part::ApprovedHash(owner) | Part::Contract { owner, .. } => *owner,
         };
-        if !self.state.owners.contains(&owner) {
+        if !self.signers.owners.contains(&owner) {
             return Err(self.stranger(part, owner));
         }
         match part {

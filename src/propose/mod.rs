@@ -14,7 +14,7 @@ mod standing_signatures;
 pub const ANYONE_MAY_EXECUTE: &str = "anyone may execute it";
 
 pub use build::{ProposeError, propose, route, singleton_warning};
-pub use confirm::{ConfirmError, confirm};
+pub use confirm::{ConfirmError, confirm, to_sign};
 pub use mail::{Exchanged, MailError, Mailbox, exchange};
 pub use queue::look_into_queue;
 pub use refresh::refresh;

@@ -210,10 +210,20 @@ impl Event {
     }
 }
 
-/// What a request waits for that has so many of the signatures it needs. The store knows these words:
-/// where they are all that was told, the next signature changes nothing else.
+/// What a request waits for that has so many of the signatures it needs. Told of first; what else it
+/// waits for follows after a semicolon.
 pub fn waits_for_signatures(given: usize, needed: u32) -> String {
     format!("{given} of {needed} signatures")
+}
+
+/// The reason that was told last, with another count of signatures; none when it tells of anything
+/// else first. What else it waits for does not change with a signature.
+pub fn recounted(told: &str, given: usize, needed: u32) -> Option<String> {
+    let (count, others) = told.split_once(" signatures")?;
+    let (before, of) = count.split_once(" of ")?;
+    let is_count = before.parse::<u32>().is_ok() && of.parse::<u32>().is_ok();
+    let is_first = others.is_empty() || others.starts_with(';');
+    (is_count && is_first).then(|| waits_for_signatures(given, needed) + others)
 }
 
 impl Facts {

@@ -9,7 +9,8 @@ use super::{
     batches::lock_waiting,
     journal::Actor,
     proposals::Proposal,
-    requests::{get_locked, record, wake_one},
+    request_rows::load,
+    requests::{record_of, wake_one},
 };
 use crate::{
     clock::Time,
@@ -54,58 +55,67 @@ impl Store {
         now: Time,
     ) -> Result<Confirmed, StoreError> {
         let mut tx = self.begin().await?;
-        let signed_for = lock_waiting(&mut tx, proposal.id).await?;
-        if !signed_for.contains(&request.0) {
+        let waiting = lock_waiting(&mut tx, proposal.id).await?;
+        let mut requests = load(&mut tx, &waiting).await?;
+        if requests.iter().all(|one| one.id != request) {
             return Ok(Confirmed::Replaced);
         }
         let mut added = false;
         for (owner, signature) in signatures {
-            if !insert_confirmation(&mut tx, proposal.id, *owner, signature, now).await? {
+            let given = (*owner, signature);
+            let Some(count) = add_confirmation(&mut tx, proposal.id, given, owners, now).await?
+            else {
                 continue;
-            }
-            let given = confirmations(&mut tx, proposal.id).await?;
-            let count = given.iter().filter(|one| owners.contains(&one.owner)).count();
-            let event = Event::Confirmed {
-                owner: owner.to_string(),
-                confirmations: u32::try_from(count).unwrap_or(u32::MAX),
-                threshold,
             };
-            let actor = Actor::owner(*owner);
-            for id in &signed_for {
-                record(&mut tx, RequestId(*id), None, &actor, &event, now).await?;
+            let event =
+                Event::Confirmed { owner: owner.to_string(), confirmations: count, threshold };
+            let mut signed = vec![];
+            for before in requests {
+                let actor = Actor::owner(*owner);
+                signed.push(record_of(&mut tx, before, None, &actor, &event, now).await?);
             }
+            requests = signed;
             added = true;
         }
         if signatures.iter().any(|(_, part)| matches!(part, Part::Contract { .. })) {
             // Who looks at it now says when the contract is asked again.
             wake_one(&mut tx, request, now).await?;
         }
-        let request = Box::new(get_locked(&mut tx, request).await?);
         super::commit(tx).await?;
+        let request = requests.into_iter().find(|one| one.id == request);
+        let request = Box::new(request.ok_or(StoreError::NotFound("request"))?);
         Ok(if added { Confirmed::Added(request) } else { Confirmed::Known(request) })
     }
 }
 
-/// Whether it was not here before.
-async fn insert_confirmation(
+/// Adds a signature, and tells how many of `owners` have signed with it; none when it was here before.
+async fn add_confirmation(
     tx: &mut PgConnection,
     proposal: Uuid,
-    owner: Address,
-    signature: &Part,
+    (owner, signature): (Address, &Part),
+    owners: &[Address],
     now: Time,
-) -> Result<bool, StoreError> {
-    let added = sqlx::query!(
-        "insert into confirmations (proposal_id, owner, signature, received_at)
-             values ($1, $2, $3, $4) on conflict do nothing",
+) -> Result<Option<u32>, StoreError> {
+    let all: Vec<Vec<u8>> = owners.iter().map(|owner| owner.to_vec()).collect();
+    // The count does not see what the same statement adds.
+    let others = sqlx::query_scalar!(
+        r#"with added as (
+            insert into confirmations (proposal_id, owner, signature, received_at)
+            values ($1, $2, $3, $4) on conflict do nothing returning owner
+         )
+         select (select count(*) from confirmations
+            where proposal_id = $1 and owner = any($5)) as "others!" from added"#,
         proposal,
         owner.as_slice(),
         &signature.to_bytes()[..],
         now,
+        &all,
     )
-    .execute(tx)
+    .fetch_optional(tx)
     .await
     .during("store a confirmation")?;
-    Ok(added.rows_affected() > 0)
+    let counted = |others: i64| others + i64::from(owners.contains(&owner));
+    Ok(others.map(|others| u32::try_from(counted(others)).unwrap_or(u32::MAX)))
 }
 
 async fn confirmations(

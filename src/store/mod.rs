@@ -40,9 +40,11 @@ use crate::request::event::Illegal;
 /// One database transaction.
 pub type Tx = Transaction<'static, Postgres>;
 
-/// The channel on which every change of a request is announced, with the request's id; also
-/// `head` with a chain's id, and [`WAKE`].
+/// The channel on which a change of a request is announced, with the request's id; also `head` with a
+/// chain's id, and [`WAKE`].
 const CHANGES: &str = "countersign_changes";
+/// The same for changes that leave nothing to do: only those who look on hear of them.
+const QUIET_CHANGES: &str = "countersign_quiet_changes";
 /// Says that requests became due although none of them changed.
 pub const WAKE: &str = "wake";
 
@@ -157,11 +159,20 @@ impl Store {
         self.pool.begin().await.during("begin a transaction")
     }
 
-    /// Listens for changes of requests, made by this or any other instance.
+    /// Listens for all changes of requests, made by this or any other instance.
     pub async fn changes(&self) -> Result<PgListener, StoreError> {
+        self.listen(&[CHANGES, QUIET_CHANGES]).await
+    }
+
+    /// Listens for changes that may have left something to do.
+    pub async fn work(&self) -> Result<PgListener, StoreError> {
+        self.listen(&[CHANGES]).await
+    }
+
+    async fn listen(&self, channels: &[&str]) -> Result<PgListener, StoreError> {
         let mut listener =
             PgListener::connect_with(&self.pool).await.during("listen for changes")?;
-        listener.listen(CHANGES).await.during("listen for changes")?;
+        listener.listen_all(channels.iter().copied()).await.during("listen for changes")?;
         Ok(listener)
     }
 

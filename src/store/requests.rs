@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    CHANGES, During, Store, StoreError,
+    CHANGES, During, QUIET_CHANGES, Store, StoreError,
     attempts::may_have_acted,
     batches::lock_with_siblings,
     dependents::follow_event,
@@ -19,7 +19,7 @@ use crate::{
     planted::{Bug, planted},
     request::{
         Request,
-        event::{Event, waits_for_signatures},
+        event::{Event, recounted, waits_for_signatures},
         facts::Facts,
         ids::{AppId, RequestId},
         status::Status,
@@ -77,18 +77,32 @@ pub async fn record(
         None => lock(tx, &[id.0]).await?,
     }
     let before = get(tx, id).await?;
+    record_of(tx, before, lease, actor, event, at).await
+}
+
+/// The same for a request that this transaction has read under its lock.
+pub(super) async fn record_of(
+    tx: &mut PgConnection,
+    before: Request,
+    lease: Option<&Lease>,
+    actor: &Actor,
+    event: &Event,
+    at: Time,
+) -> Result<Request, StoreError> {
+    let id = before.id;
     let takes_back = matches!(event, Event::Withdrawn { .. } | Event::Rejected { .. });
     if takes_back && before.facts.replica.is_none() && may_have_acted(tx, id).await? {
         return Err(StoreError::CommitOnItsWay);
     }
     let facts = before.facts.apply(event, at)?;
-    write_facts(tx, id, &facts, Work::after(lease, event), at).await?;
+    let work = Work::after(lease, event, &before);
+    write_facts(tx, id, &facts, &work, at).await?;
     follow_event(tx, id, actor, event, at).await?;
     if !(planted(Bug::JournalLeftOut) && matches!(event, Event::Retracted { .. })) {
         journal::append(tx, id, actor, event, at).await?;
     }
     outbox::tell(tx, id, event, at).await?;
-    announce(tx, id).await?;
+    announce(tx, id, !work.is_quiet).await?;
     say(id, actor, event);
     get(tx, id).await
 }
@@ -108,27 +122,34 @@ fn say(id: RequestId, actor: &Actor, event: &Event) {
 }
 
 /// What an event does to the work on a request.
+#[derive(Debug, PartialEq, Eq)]
 struct Work {
     /// Nobody works on it: it is due at once. A worker says at its release when to look again.
     wake: bool,
-    /// What it waits for, when that is all that changes: nobody has to look then, unless more than
-    /// signatures was told, or a worker holds it, who may have looked before.
-    waits_for: Option<String>,
+    /// A signature was added to those it waits for, and that is all: nobody has to look then. A worker
+    /// who holds it may have looked before, and looks again.
+    is_quiet: bool,
+    /// What it waits for, where the event tells that.
+    reason: Option<String>,
     /// It is the same try again, so that pauses keep growing.
     same_try: bool,
 }
 
 impl Work {
-    fn after(lease: Option<&Lease>, event: &Event) -> Self {
-        let waits_for = match event {
+    fn after(lease: Option<&Lease>, event: &Event, before: &Request) -> Self {
+        let count = match event {
             Event::Confirmed { confirmations, threshold, .. } if confirmations < threshold => {
-                Some(waits_for_signatures(*confirmations as usize, *threshold))
+                Some((*confirmations as usize, *threshold))
             }
             _ => None,
         };
+        let told = before.reason.as_deref();
+        let recounted = count.zip(told).and_then(|((given, of), told)| recounted(told, given, of));
+        let is_quiet = recounted.is_some() && before.held_until.is_none();
         Self {
-            wake: lease.is_none() && waits_for.is_none(),
-            waits_for,
+            wake: lease.is_none() && !is_quiet,
+            is_quiet,
+            reason: recounted.or(count.map(|(given, of)| waits_for_signatures(given, of))),
             same_try: matches!(
                 event,
                 Event::CommitStarted { .. }
@@ -143,7 +164,7 @@ async fn write_facts(
     tx: &mut PgConnection,
     id: RequestId,
     facts: &Facts,
-    work: Work,
+    work: &Work,
     at: Time,
 ) -> Result<(), StoreError> {
     let execution = facts.execution.as_ref();
@@ -157,10 +178,7 @@ async fn write_facts(
             attention = $15, ended_at = $16, ended_as = $17, ended_code = $18, ended_reason = $19,
             reason = $23,
             attempts = case when $21 then attempts else 0 end,
-            next_try_at = case
-                when $22 or $23::text is not null
-                    and (lease_token is not null or reason !~ '^[0-9]+ of [0-9]+ signatures$')
-                then least(next_try_at, $20) else next_try_at end
+            next_try_at = case when $22 then least(next_try_at, $20) else next_try_at end
          where id = $1",
         id.0,
         facts.proposal,
@@ -184,7 +202,7 @@ async fn write_facts(
         at,
         work.same_try,
         work.wake,
-        work.waits_for,
+        work.reason,
     )
     .execute(tx)
     .await
@@ -203,15 +221,17 @@ pub(super) async fn wake_one(
         id.0,
         now
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .await
-    .during("wake a request")
-    .map(|_| ())
+    .during("wake a request")?;
+    announce(tx, id, true).await
 }
 
-/// Tells every instance, once the transaction commits, that a request changed.
-async fn announce(tx: &mut PgConnection, id: RequestId) -> Result<(), StoreError> {
-    sqlx::query!("select pg_notify($1, $2)", CHANGES, id.to_string())
+/// Tells every instance, once the transaction commits, that a request changed, and whether there may
+/// be work for it.
+async fn announce(tx: &mut PgConnection, id: RequestId, is_work: bool) -> Result<(), StoreError> {
+    let channel = if is_work { CHANGES } else { QUIET_CHANGES };
+    sqlx::query!("select pg_notify($1, $2)", channel, id.to_string())
         .fetch_one(tx)
         .await
         .during("announce a change")
@@ -277,5 +297,32 @@ impl Store {
         super::commit(tx).await?;
         self.wake_queue_behind(id, event, at).await;
         Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::samples::{now, request};
+
+    #[test]
+    fn nobody_looks_at_a_signature_that_changes_nothing_but_the_count() {
+        let (count, queued) = ("0 of 3 signatures", "0 of 3 signatures; nonce 5 comes first");
+        for (confirmations, told, held, is_quiet, reason) in [
+            (1, Some(count), false, true, Some("1 of 3 signatures")),
+            (1, Some(queued), false, true, Some("1 of 3 signatures; nonce 5 comes first")),
+            (1, Some(count), true, false, Some("1 of 3 signatures")),
+            (1, Some("no endpoint answers"), false, false, Some("1 of 3 signatures")),
+            (1, None, false, false, Some("1 of 3 signatures")),
+            (3, Some(count), false, false, None),
+        ] {
+            let mut before = request(Status::Proposed, None);
+            before.reason = told.map(str::to_owned);
+            before.held_until = held.then(now);
+            let event = Event::Confirmed { owner: "0x1".into(), confirmations, threshold: 3 };
+            let work = Work::after(None, &event, &before);
+            let said = (work.is_quiet, work.wake, work.reason.as_deref());
+            assert_eq!(said, (is_quiet, !is_quiet, reason), "{confirmations} {told:?} {held}");
+        }
     }
 }

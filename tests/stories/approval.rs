@@ -15,6 +15,7 @@ use countersign::{
     safe::{OwnerSignature, SafeTx},
 };
 use serde_json::{Value, json};
+use sqlx::postgres::PgListener;
 
 use crate::world::{Api, DEPTH, World};
 
@@ -49,6 +50,16 @@ async fn submit(world: &World, api: &Api) -> String {
 async fn assert_runs(world: &World, api: &Api, id: &str) {
     api.wait_for(id, "running").await;
     assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
+}
+
+/// The request that is announced next.
+async fn next_change(changes: &mut PgListener) -> String {
+    loop {
+        let change = changes.recv().await.unwrap().payload().to_owned();
+        if !change.starts_with("head ") {
+            return change;
+        }
+    }
 }
 
 fn evidence(world: &World) -> String {
@@ -229,6 +240,38 @@ async fn only_a_signature_of_an_owner_over_this_transaction_is_taken() {
     assert_eq!((taken.status, &taken.body["reason"]), (201, &json!("1 of 2 signatures")));
     assert_eq!(api.confirm(&id, &good).await.status, 200, "the same again changes nothing");
     assert_eq!(api.request(&id).await["status"], "proposed", "one signature of two is not enough");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_signature_that_is_not_the_last_one_is_told_and_gives_nobody_work() {
+    let world = World::with(|town| (town.threshold, town.owners) = (3, 3)).await;
+    let running = world.start().await;
+    let api = &running.api;
+    let first = submit(&world, api).await;
+    api.wait_for_reason(&first, "0 of 3 signatures").await;
+    let second = api.submit(&world.submission_on(&world.prepare_on(7).await, 7)).await;
+    api.wait_for_reason(&second, "0 of 3 signatures; nonce").await;
+    let due = async || {
+        let each = "select string_agg(next_try_at::text, ' ' order by id) from requests";
+        world.database.text(each).await
+    };
+    let before = due().await;
+    let store = &running.service.store;
+    let (mut changes, mut work) = (store.changes().await.unwrap(), store.work().await.unwrap());
+    for id in [&first, &second] {
+        let answer = api.confirm(id, &world.signature(api, id, 0).await).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        assert!(answer.body["reason"].as_str().unwrap().starts_with("1 of 3 signatures"));
+        assert_eq!(&next_change(&mut changes).await, id, "those who look on hear of it");
+    }
+    assert_eq!(due().await, before, "nobody has to look");
+    api.wait_for_reason(&second, "1 of 3 signatures; nonce").await;
+    let path = format!("/v1/requests/{second}/withdraw");
+    assert_eq!(api.post(&path, &json!({"reason": "no"})).await.status, 200);
+    assert_eq!(next_change(&mut work).await, second, "workers heard of nothing before");
+    // They have connections that the end would wait for.
+    drop((changes, work));
     running.stop().await;
 }
 

@@ -99,7 +99,9 @@ impl Talk<'_> {
 
     /// Takes one signature, as if it were given by hand.
     async fn take(&self, part: Part) -> Result<Taken, MailError> {
-        match confirm(self.store, self.chain, self.request, &[part], self.now).await {
+        match confirm(self.store, self.chain, self.request.id, self.proposal, &[part], self.now)
+            .await
+        {
             Ok(confirmation) => Ok(Taken::Counts { is_new: confirmation.added }),
             Err(
                 ConfirmError::Store(StoreError::Illegal(_))

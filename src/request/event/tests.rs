@@ -197,3 +197,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_reason_is_recounted_where_signatures_are_told_of_first() {
+    for (told, then) in [
+        ("0 of 3 signatures", Some("1 of 3 signatures")),
+        ("7 of 9 signatures; nonce 5 comes first", Some("1 of 3 signatures; nonce 5 comes first")),
+        ("0 of 3 signatures are good", None),
+        ("most of 3 signatures", None),
+        ("no endpoint answers: 0 of 3 signatures", None),
+        ("approved: anyone may execute it", None),
+        ("", None),
+    ] {
+        assert_eq!(recounted(told, 1, 3).as_deref(), then, "{told}");
+    }
+    assert!(recounted(&waits_for_signatures(0, 2), 1, 2).is_some(), "it knows its own words");
+}

@@ -344,10 +344,10 @@ pub async fn confirm(
     let parts = packed::parse(signature)
         .map_err(|error| Problem::of_field("signature", error.to_string()))?;
     let service = &state.service;
-    let request = service.store.request(id).await?;
-    let chain = service.chains.get(request.chain)?;
+    let proposal = propose::to_sign(&service.store, id).await?;
+    let chain = service.chains.get(proposal.chain)?;
     let now = service.clock.now();
-    let confirmation = propose::confirm(&service.store, chain, &request, &parts, now).await?;
+    let confirmation = propose::confirm(&service.store, chain, id, &proposal, &parts, now).await?;
     service.wake_mailbox(id).await;
     let status = if confirmation.added { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(confirmation.request.into())))
