@@ -15,6 +15,7 @@ use crate::world::{
     process::cli,
 };
 
+const OTHER_NODE: u64 = 7;
 const GUARD_SLOT: &str = "0x4a204f620c8c5ccdca3fd54d003badd85ba500436a431f0cbda4f558c93c34c8";
 
 async fn proposed(world: &World, api: &Api) -> String {
@@ -120,6 +121,40 @@ async fn it_is_made_when_somebody_asks_and_kept_for_a_while() {
     assert!([404, 409].contains(&over.status), "{}", over.text);
     let page = api.get(&format!("/requests/{id}?simulate=now")).await.text;
     assert!(!page.contains("id=\"simulation\""), "{page}");
+    running.stop().await;
+}
+
+/// One transaction for two apps: for each request the app is asked that is its own.
+#[tokio::test]
+async fn of_a_transaction_for_two_requests_each_foresees_its_own() {
+    let world = World::new().await;
+    let app = world.town.add_app().await.unwrap();
+    let source = world.town.add_source(app);
+    let running = world.start().await;
+    let api = &running.api;
+    let first = proposed(&world, api).await;
+    let prepared = world.prepare_from(&source, OTHER_NODE).await;
+    let second = api.submit(&World::submission_from(&source, OTHER_NODE, &prepared)).await;
+    api.wait_for(&second, "proposed").await;
+    let body = json!({ "requests": [first, second], "nonce": null, "reason": "in one go" });
+    assert_eq!(api.post("/v1/proposals", &body).await.status, 200);
+    let mut hashes = vec![];
+    for (id, app) in [(&first, world.town.chain.app), (&second, app)] {
+        let calls = eventually("a proposal for both", async || {
+            let shown = api.proposal(id).await;
+            let is_for_both = shown["requests"].as_array()?.len() == 2;
+            is_for_both.then(|| shown["calls"].as_array().unwrap().len())
+        })
+        .await;
+        let told = simulated(api, id).await.body;
+        let changes = told["simulation"]["changes"].as_array().map(Vec::len);
+        assert_eq!(changes, Some(calls + 1), "each entry, and the nonce: {told:#}");
+        assert_eq!(told["as_expected"], true, "{told:#}");
+        assert_eq!(told["simulation"]["app"], json!(app.0.to_string()));
+        assert_eq!(told["simulation"]["after"]["may_boot"], true);
+        hashes.push(told["safe_tx_hash"].clone());
+    }
+    assert_eq!(hashes[0], hashes[1], "it is one transaction");
     running.stop().await;
 }
 
