@@ -35,8 +35,8 @@ const PAGE_ROWS: u32 = 1_000;
   countersign audit 0x1111111111111111111111111111111111111111
   countersign audit 0x1111111111111111111111111111111111111111 --at 38000000 \\
     --format csv > allowlist.csv
-  countersign audit 0x1111111111111111111111111111111111111111 --ledger --format json \\
-    | jq '.[] | select(.changed)'")]
+  countersign audit 0x1111111111111111111111111111111111111111 --ledger \\
+    --format json | jq '.[] | select(.changed)'")]
 pub struct AuditArgs {
     /// The app: the address of its contract.
     app: AppId,

@@ -52,7 +52,7 @@ use seen::Seen;
     https://countersign.example/requests/019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 \\
     --rpc https://mainnet.base.org --compose app-compose.json
   countersign verify \\
-    'https://app.safe.global/transactions/tx?safe=base:0x…&id=multisig_0x…_0x…' \\
+    'https://app.safe.global/transactions/tx?safe=base:0x…&id=multisig_0x…' \\
     --rpc https://mainnet.base.org --app 0x… --compose-hash 0x… --device-id 0x…
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --json \\
     > proposal.json
