@@ -22,9 +22,13 @@ alter table proposals drop column request_id;
 -- How a person wants requests put to their Safe: together, or at a certain nonce, or both.
 create table batches (
     id uuid primary key,
+    chain_id bigint not null check (chain_id > 0),
+    safe bytea not null check (length(safe) = 20),
     nonce bigint check (nonce >= 0),
     arranged_at timestamptz not null
 );
+
+create index batches_of on batches (chain_id, safe) where nonce is not null;
 
 alter table requests add column batch_id uuid references batches (id);
 create index requests_by_batch on requests (batch_id) where batch_id is not null;

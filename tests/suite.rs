@@ -19,6 +19,7 @@ mod stories {
     mod approval;
     mod at_once;
     mod audit;
+    mod batch_races;
     mod batches;
     mod chain_faults;
     mod cloud_emulator;

@@ -16,7 +16,7 @@ use super::{
     client::Client,
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
-    show::{status, text},
+    show::{nonce, status, text},
     signing::{
         with_calls, with_exports, with_fields, with_hashes, with_nested_owners, with_notes,
         with_warnings,
@@ -38,7 +38,7 @@ use crate::{
 /// Show what the owner of the app is asked to sign: the calls in words, warnings, the fields of the
 /// Safe transaction, its hashes, and who signed.
 ///
-/// Exit code 3 when there are warnings.
+/// Exit code 3 when there are warnings, or when its nonce leaves a gap or collides with another.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   countersign payload 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11
@@ -140,6 +140,9 @@ pub async fn run(args: &PayloadArgs, globals: &Globals) -> Result<Answer> {
     let here = seen.iter().flat_map(|seen| &seen.warnings).map(String::as_str);
     let warnings: Vec<&str> =
         proposal.warnings.iter().map(|one| one.text.as_str()).chain(here).collect();
+    let told = request.pointer("/nonce/warnings").and_then(Value::as_array);
+    let of_nonce = told.into_iter().flatten().filter(|one| one["code"] != "queued");
+    let is_odd = of_nonce.count() > 0;
     let answer = if let Some(file) = &args.only.batch {
         let batch = client.get(&["v1", "requests", &id, "safe-batch.json"], &[]).await?;
         let calls = seen.as_ref().map_or(&proposal.calls, |seen| &seen.calls);
@@ -155,7 +158,7 @@ pub async fn run(args: &PayloadArgs, globals: &Globals) -> Result<Answer> {
         json["exports"] = json!(seen.as_ref().map(|seen| &seen.exports));
         Answer::new(page, json)
     };
-    Ok(answer.ending(Ending::attention_if(!warnings.is_empty())))
+    Ok(answer.ending(Ending::attention_if(is_odd || !warnings.is_empty())))
 }
 
 /// What owners that are contracts are asked for, made here from the fields that the service shows; none
@@ -208,6 +211,13 @@ fn look(proposal: &Proposal, wanted: &Wanted) -> Option<Seen> {
     let nested = of_around
         .map(|one| NestedOwner::of(one, proposal.chain_id, proposal.owner, version, &hashes));
     let nested_owners: Vec<NestedOwner> = nested.collect();
+    let ids: BTreeSet<RequestId> = proposal.requests.iter().map(|one| one.id).collect();
+    let own = proposal.requests.iter().find(|one| one.id == wanted.id);
+    let is_own = own.is_some_and(|own| own.additions() == wanted.additions());
+    if ids.len() < proposal.requests.len() || !is_own {
+        let text = "the service names a request twice, or not as it is asked for: do not sign";
+        warnings.push(text.into());
+    }
     if nested_owners != proposal.nested_owners {
         let text = "the service shows nested owners something else than the Safe asks them: do not \
                     sign";
@@ -265,9 +275,13 @@ fn page(
         ("Owner", format!("{} ({})", proposal.owner, text(given, "/route")).into()),
     ];
     let id = text(request, "/id");
-    let others =
-        proposal.requests.iter().map(|one| one.id.to_string()).filter(|other| *other != id);
-    facts.extend(others.map(|other| ("Also for request", other.into())));
+    let others = proposal.requests.iter().filter(|one| one.id.to_string() != id);
+    facts.extend(others.map(|one| {
+        let Wanted { id, app, compose_hash, device_id } = one;
+        let words = format!("{id}: app {app}, compose hash {compose_hash}, device {device_id}");
+        ("Also for request", Cell::toned(words, Tone::Waiting))
+    }));
+    facts.extend(nonce(&request["nonce"]));
     facts.extend(seen.map(|seen| ("Safe version", seen.version.to_string().into())));
     let page = Page::default().title("What the owner is asked to approve").facts(facts);
     let page = with_calls(page, seen.map_or(&proposal.calls, |seen| &seen.calls));
@@ -333,5 +347,49 @@ mod tests {
         let mut unsealed = file(chain, safe, &wanted);
         unsealed["createdAt"] = 2.into();
         assert!(refused(&unsealed));
+    }
+
+    #[test]
+    fn what_is_added_to_the_name_of_the_same_request_is_no_part_of_it() {
+        let (chain, safe, version) =
+            (ChainId::BASE, Address::repeat_byte(0x5a), SafeVersion::V1_4_1);
+        let wanted = |compose| Wanted {
+            id: RequestId(uuid::Uuid::from_u128(7)),
+            app: AppId(Address::repeat_byte(0x11)),
+            compose_hash: ComposeHash(B256::repeat_byte(compose)),
+            device_id: DeviceId(B256::repeat_byte(0xbb)),
+        };
+        let warnings = |requests: Vec<Wanted>| {
+            let all: BTreeSet<Addition> = requests.iter().flat_map(Wanted::additions).collect();
+            let calls: Vec<Call> = all.iter().map(Call::from).collect();
+            let multi_send =
+                alloy::primitives::address!("9641d764fc13c8B624c04430C7356C1C7C8102e2");
+            let tx = crate::owner::safe::propose(&calls, multi_send, U256::from(7)).unwrap();
+            let hashes = safe::hashes(&tx, chain, safe, version);
+            let expected = Expected { safe, app: Some(wanted(0xaa).app), additions: None };
+            let proposal = Proposal {
+                chain_id: chain,
+                owner: safe,
+                requests,
+                calls: decode(&tx, &expected).calls,
+                warnings: vec![],
+                safe_version: Some(version),
+                safe_tx: Some(tx),
+                domain_hash: Some(hashes.domain_hash),
+                message_hash: Some(hashes.message_hash),
+                safe_tx_hash: Some(hashes.safe_tx_hash),
+                owners: vec![],
+                threshold: None,
+                around: None,
+                nested_owners: vec![],
+                confirmations: vec![],
+            };
+            look(&proposal, &wanted(0xaa)).unwrap().warnings
+        };
+        assert_eq!(warnings(vec![wanted(0xaa)]), [""; 0]);
+        for requests in [vec![wanted(0xaa), wanted(0xee)], vec![wanted(0xee)]] {
+            let told = warnings(requests);
+            assert!(told.iter().any(|one| one.contains("names a request twice")), "{told:?}");
+        }
     }
 }

@@ -52,6 +52,11 @@ pub async fn run(args: &ShowArgs, globals: &Globals) -> Result<Answer> {
     if matches!(request["status"].as_str(), Some("proposed" | "approved")) {
         let id = args.id.to_string();
         let proposal = client.get(&["v1", "requests", &id, "proposal"], &[]).await?;
+        let others = proposal["requests"].as_array().into_iter().flatten();
+        let others = others.map(|one| text(one, "/id")).filter(|other| *other != id);
+        page = others.fold(page, |page, other| {
+            page.line(format!("the same signatures are for request {other} as well"))
+        });
         page = with_nested_owners(page, &nested_owners(&request, &proposal)?);
     }
     if let Some(timeline) = request["timeline"].as_array() {
@@ -156,7 +161,7 @@ pub fn page_of(request: &Value, title: &str) -> Page {
 }
 
 /// The nonce of its transaction, and what to know of it.
-fn nonce(told: &Value) -> Vec<(&'static str, Cell)> {
+pub fn nonce(told: &Value) -> Vec<(&'static str, Cell)> {
     if !told.is_object() {
         return vec![];
     }

@@ -70,11 +70,10 @@ pub async fn propose(
     let mut requests = vec![request.id];
     let mut additions = missing(request, allowed);
     for other in &others {
-        let theirs = chain.allowed(other.app, other.compose, other.device, at).await?;
-        // What needs nothing any more, or is somebody else's by now, goes its own way.
-        if !theirs.is_complete() && chain.owner(other.app, at).await? == owner {
+        // What needs nothing any more, is somebody else's by now, or does not read, goes its own way.
+        if let Some(theirs) = belongs(chain, other, owner, at).await? {
             requests.push(other.id);
-            additions.extend(missing(other, theirs));
+            additions.extend(theirs);
         }
     }
     // What several need is added once.
@@ -93,7 +92,8 @@ pub async fn propose(
     match &kind {
         OwnerKind::Safe(state) if proposal.route.builds_transaction() => {
             let (safe, warnings) =
-                safe_proposal(store, chain, state, &proposal.additions, pinned, (at, now)).await?;
+                safe_proposal(store, chain, state, &proposal.additions, (batch, pinned), (at, now))
+                    .await?;
             proposal.safe = Some(safe);
             proposal.warnings = warnings;
         }
@@ -110,8 +110,30 @@ pub async fn propose(
             proposal.additions = missing(request, allowed);
         }
     }
-    store.propose(lease, &proposal, &requests, batch, &actor).await?;
+    match store.propose(lease, &proposal, &requests, batch, &actor).await {
+        // Who looked at another request of the batch was first, or a person said otherwise meanwhile.
+        Err(StoreError::BatchChanged) => {}
+        done => done?,
+    }
     Ok(Step::Changed)
+}
+
+/// What another request of a batch needs, if it can be added by this owner.
+async fn belongs(
+    chain: &Chain,
+    other: &Request,
+    owner: Address,
+    at: BlockRef,
+) -> Result<Option<Vec<Addition>>, ChainError> {
+    let allowed = match chain.allowed(other.app, other.compose, other.device, at).await {
+        Err(ChainError::Unreadable { .. }) => return Ok(None),
+        read => read?,
+    };
+    let is_owner = match chain.owner(other.app, at).await {
+        Err(ChainError::Unreadable { .. }) => return Ok(None),
+        read => read? == owner,
+    };
+    Ok((is_owner && !allowed.is_complete()).then(|| missing(other, allowed)))
 }
 
 fn missing(request: &Request, allowed: Allowed) -> Vec<Addition> {
@@ -135,7 +157,7 @@ async fn safe_proposal(
     chain: &Chain,
     state: &SafeState,
     additions: &[Addition],
-    pinned: Option<u64>,
+    (batch, pinned): (Option<Uuid>, Option<u64>),
     (at, now): (BlockRef, Time),
 ) -> Result<(SafeProposal, Vec<Warning>), ProposeError> {
     let singleton = deployments::find_singleton(state.singleton);
@@ -147,7 +169,9 @@ async fn safe_proposal(
         if calls.len() > 1 { multi_send(chain, state, at).await? } else { Address::ZERO };
     let ours = store.queued_nonces(chain.id(), state.address, state.nonce).await?;
     let foreign = store.foreign_queue(chain.id(), state.address, state.nonce, now).await?;
-    let (nonce, nonce_choice) = nonce::choose(state.nonce, pinned, &ours, &foreign);
+    let kept = store.pinned_nonces(chain.id(), state.address, batch).await?;
+    let taken: Vec<u64> = ours.iter().chain(&kept).copied().collect();
+    let (nonce, nonce_choice) = nonce::choose(state.nonce, pinned, &taken, &foreign);
     let tx = owner::safe::propose(&calls, multi_send, U256::from(nonce))?;
     let hashes = safe::hashes(&tx, chain.id(), state.address, state.version);
     let expected = Expected { safe: state.address, app: None, additions: Some(additions) };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 use crate::{
     chain::{Chain, OwnerKind},
     clock::Time,
@@ -29,6 +31,9 @@ use super::{ANYONE_MAY_EXECUTE, build::ProposeError, standing_signatures};
 
 /// While signatures of contracts are among the counted: how long after a look the next one comes.
 const ASK_CONTRACTS_AGAIN: Duration = Duration::from_mins(3);
+/// Within how long what was given up is mostly proposed again, and how often to look meanwhile.
+const PROPOSED_WITHIN: TimeDelta = TimeDelta::minutes(1);
+const UNSETTLED: Duration = Duration::from_secs(1);
 
 /// Replaces a proposal that no longer fits, or tells what it waits for.
 pub async fn refresh(
@@ -50,6 +55,10 @@ pub async fn refresh(
     };
     match standing(store, chain, (request, lease), &proposal, at, allowed, now).await? {
         Standing::Changed => Ok(Step::Changed),
+        Standing::Unsettled => {
+            let reason = "another transaction of the Safe is being proposed again";
+            Ok(Step::wait(reason, Pace::After(UNSETTLED)))
+        }
         Standing::Waits(reason) => {
             let given = store.confirmations(proposal.id).await?;
             let of_contract = |one: &Confirmation| matches!(one.signature, Part::Contract { .. });
@@ -72,6 +81,8 @@ enum Standing {
     Waits(String),
     /// Owners turned out to have approved it.
     Changed,
+    /// Which nonces come first is about to be settled.
+    Unsettled,
     /// It must be replaced, and why.
     Unfit(String),
 }
@@ -119,6 +130,10 @@ async fn standing(
     let ours = store.queued_nonces(proposal.chain, owner, state.nonce).await?;
     let foreign = store.foreign_queue(proposal.chain, owner, state.nonce, now).await?;
     if is_behind_nothing(store, proposal, safe, state.nonce, &ours, &foreign).await? {
+        // What was given up just now may come back with the nonce that is free.
+        if store.is_proposed_again(proposal.chain, owner, now - PROPOSED_WITHIN).await? {
+            return Ok(Standing::Unsettled);
+        }
         let first = state.nonce;
         return unfit(format!("nonce {first} of the Safe comes first, and nothing known uses it"));
     }
@@ -137,6 +152,19 @@ async fn standing(
         standing_signatures::Told::Approvals => return Ok(Standing::Changed),
         standing_signatures::Told::Gone(why) => return unfit(why),
     }
+    // One that was allowed by another way for a while was not told of the signatures given meanwhile.
+    let given = store.confirmations(proposal.id).await?;
+    let count = given.iter().filter(|one| state.owners.contains(&one.owner)).count();
+    if request.status() == Status::Proposed
+        && count >= state.threshold as usize
+        && let Some(last) = given.last()
+    {
+        let confirmations = u32::try_from(count).unwrap_or(u32::MAX);
+        let (owner, threshold) = (last.owner.to_string(), state.threshold);
+        let event = Event::Confirmed { owner, confirmations, threshold };
+        store.record(request.id, Some(lease), &Actor::owner(last.owner), &event, now).await?;
+        return Ok(Standing::Changed);
+    }
     let (comes_first, rival) = (queue.comes_first(), queue.rival());
     let told = |words: String| match &rival {
         Some(rival) => format!("{words}; {rival}"),
@@ -151,8 +179,7 @@ async fn standing(
             }
         }));
     }
-    let given = store.confirmations(proposal.id).await?.len();
-    let signed = waits_for_signatures(given, safe.threshold);
+    let signed = waits_for_signatures(given.len(), safe.threshold);
     Ok(Standing::Waits(told(match comes_first {
         None => signed,
         Some(first) => format!("{signed}; {first}"),

@@ -10,7 +10,7 @@ use crate::{
     chain::{Chain, ChainError, Chains, OwnerKind, SafeState},
     clock::Time,
     request::{Request, facts::BlockRef, ids::RequestId},
-    store::{Store, StoreError, journal::Actor},
+    store::{Store, StoreError, batches::Place, journal::Actor},
 };
 
 /// Most requests that one transaction may be for: what a person can look through.
@@ -73,14 +73,16 @@ pub async fn arrange(
     if let Some(other) = requests.iter().find(|other| other.chain != first.chain) {
         return Err(ArrangeError::OtherChain(other.id));
     }
+    let mut place = None;
     if ids.len() > 1 || nonce.is_some() {
         let chain = chains.get(first.chain)?;
         let safe = one_safe(chain, &requests, chain.head().await?.block).await?;
         if let Some(nonce) = nonce {
             is_free(store, first, &safe, &requests, nonce).await?;
         }
+        place = Some(Place { chain: first.chain, safe: safe.address, nonce });
     }
-    Ok(store.arrange(ids, nonce, &reason, actor, now).await?)
+    Ok(store.arrange(ids, place, &reason, actor, now).await?)
 }
 
 /// The Safe that owns all the apps.
@@ -119,7 +121,9 @@ async fn is_free(
         let proposal = store.proposal(request.id).await?;
         own.extend(proposal.and_then(|proposal| proposal.safe).map(|safe| safe.nonce));
     }
-    let taken = store.queued_nonces(first.chain, safe.address, safe.nonce).await?;
+    let mut taken = store.queued_nonces(first.chain, safe.address, safe.nonce).await?;
+    let own_batch = store.batch(first.id).await?.id;
+    taken.extend(store.pinned_nonces(first.chain, safe.address, own_batch).await?);
     if taken.contains(&nonce) && !own.contains(&nonce) {
         return Err(ArrangeError::Taken(nonce));
     }

@@ -325,7 +325,8 @@ async fn retract(
     Ok(())
 }
 
-/// Makes due what this step may have changed: open requests of the touched apps and Safes.
+/// Makes due what this step may have changed: open requests of the touched apps and Safes, locked in
+/// the one order.
 async fn wake(tx: &mut PgConnection, step: &Advance, now: Time) -> Result<(), StoreError> {
     let apps: Vec<Vec<u8>> = step.ledger.iter().map(|entry| entry.app.0.to_vec()).collect();
     let executed = step.executions.iter().map(|one| one.safe);
@@ -335,11 +336,15 @@ async fn wake(tx: &mut PgConnection, step: &Advance, now: Time) -> Result<(), St
         return Ok(());
     }
     sqlx::query!(
-        "with woken as (
-            update requests set next_try_at = least(next_try_at, $4)
+        "with touched as (
+            select id from requests
             where chain_id = $1 and ended_as is null and committed_at is null
               and (app = any($2) or proposal_id in
                 (select id from proposals where owner = any($3) and replaced_at is null))
+            order by id for update
+         ), woken as (
+            update requests r set next_try_at = least(next_try_at, $4)
+            from touched where r.id = touched.id
          )
          select pg_notify($5, $6)",
         signed(step.chain.get()),

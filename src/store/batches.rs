@@ -3,11 +3,12 @@
 //! A batch says how requests are to be proposed; it is no fact about them. What was proposed for which
 //! requests stands in `proposal_requests`, and stays there.
 
+use alloy::primitives::Address;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    During, Store, StoreError,
+    During, Store, StoreError, Tx,
     journal::Actor,
     request_rows::load,
     requests::{get_locked, record},
@@ -15,7 +16,12 @@ use super::{
 };
 use crate::{
     clock::Time,
-    request::{Request, event::Event, ids::RequestId, status::Status},
+    request::{
+        Request,
+        event::Event,
+        ids::{ChainId, RequestId},
+        status::Status,
+    },
 };
 
 /// How requests are to be put to their Safe.
@@ -28,6 +34,18 @@ pub struct Batch {
     /// Those that wait to be proposed together with the one that was asked about.
     pub others: Vec<Request>,
 }
+
+/// Where requests are to be put: into a transaction of one Safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub chain: ChainId,
+    pub safe: Address,
+    /// The next free one unless given.
+    pub nonce: Option<u64>,
+}
+
+/// How often locks are taken again when what is proposed together changed meanwhile.
+const BEGINNINGS: usize = 10;
 
 impl Store {
     /// How a request is to be proposed, and with which others.
@@ -56,22 +74,25 @@ impl Store {
         Ok(Batch { id: Some(found.id), nonce: nonce.transpose()?, others })
     }
 
-    /// Has requests that are not executed proposed again: in one transaction, or alone when there is one, at
-    /// a nonce or at the next free one. What was proposed for them is replaced. All of them or none.
+    /// Has requests that are not executed proposed again: together and at a place, or each alone without
+    /// one. What was proposed for them is replaced. All of them or none.
     ///
     /// # Errors
     /// [`StoreError::Illegal`] when one of them is past its approval.
     pub async fn arrange(
         &self,
         requests: &[RequestId],
-        nonce: Option<u64>,
+        place: Option<Place>,
         reason: &str,
         actor: &Actor,
         now: Time,
     ) -> Result<Vec<Request>, StoreError> {
-        let mut tx = self.begin().await?;
         let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
-        lock_with_siblings(&mut tx, &ids).await?;
+        let mut tx = self.begin_with_siblings(&ids).await?;
+        if is_arranged(&mut tx, &ids, place).await? {
+            // The same word again, as after an answer that was lost, costs no signatures.
+            return load(&mut tx, &ids).await;
+        }
         for id in requests {
             // One of them may have lost its proposal with that of another.
             let request = get_locked(&mut tx, *id).await?;
@@ -82,10 +103,11 @@ impl Store {
                 record(&mut tx, *id, None, actor, &event, now).await?;
             }
         }
-        let batch = (requests.len() > 1 || nonce.is_some()).then(Uuid::now_v7);
-        if let Some(batch) = batch {
-            insert(&mut tx, batch, nonce, now).await?;
-        }
+        let batch = match place {
+            Some(place) => Some(insert(&mut tx, place, now).await?),
+            None => None,
+        };
+        let nonce = place.and_then(|place| place.nonce);
         sqlx::query!("update requests set batch_id = $2 where id = any($1)", &ids, batch)
             .execute(&mut *tx)
             .await
@@ -97,7 +119,71 @@ impl Store {
             arranged.push(record(&mut tx, *id, None, actor, &event, now).await?);
         }
         super::commit(tx).await?;
+        for id in requests {
+            self.wake_behind(*id, now).await;
+        }
         Ok(arranged)
+    }
+
+    /// Begins a transaction that has these requests locked, and those that are proposed together with
+    /// them. Who these are may change while the locks are waited for.
+    async fn begin_with_siblings(&self, ids: &[Uuid]) -> Result<Tx, StoreError> {
+        for _ in 0..BEGINNINGS {
+            let mut tx = self.begin().await?;
+            let locked = lock_with_siblings(&mut tx, ids).await?;
+            if siblings(&mut tx, ids).await?.iter().all(|id| locked.contains(id)) {
+                return Ok(tx);
+            }
+        }
+        Err(StoreError::BatchChanged)
+    }
+
+    /// The nonces of a Safe that people chose for requests which wait to be proposed, without those of
+    /// one batch.
+    pub async fn pinned_nonces(
+        &self,
+        chain: ChainId,
+        safe: Address,
+        without: Option<Uuid>,
+    ) -> Result<Vec<u64>, StoreError> {
+        let nonces = sqlx::query_scalar!(
+            r#"select nonce as "nonce!" from batches b
+               where chain_id = $1 and safe = $2 and nonce is not null
+                 and id is distinct from $3 and exists (select 1 from requests r
+                    where r.batch_id = b.id and r.status = 'prepared')"#,
+            signed(chain.get()),
+            safe.as_slice(),
+            without,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look for pinned nonces")?;
+        nonces.into_iter().map(|nonce| unsigned("batches", "nonce", safe, nonce)).collect()
+    }
+
+    /// Whether a transaction of a Safe was given up since, and what it was for waits to be proposed
+    /// again: perhaps with the nonce that is free now.
+    pub async fn is_proposed_again(
+        &self,
+        chain: ChainId,
+        safe: Address,
+        since: Time,
+    ) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(
+            r#"select exists (
+                select 1 from proposals p
+                join proposal_requests m on m.proposal_id = p.id
+                join requests r on r.id = m.request_id
+                where p.chain_id = $1 and p.owner = $2 and p.replaced_at >= $3
+                  and r.status = 'prepared'
+            ) as "is!""#,
+            signed(chain.get()),
+            safe.as_slice(),
+            since,
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look whether something is proposed again")
     }
 
     /// The requests that a proposal was made for, oldest first.
@@ -116,30 +202,55 @@ impl Store {
     }
 }
 
-async fn insert(
-    tx: &mut PgConnection,
-    batch: Uuid,
-    nonce: Option<u64>,
-    now: Time,
-) -> Result<(), StoreError> {
+async fn insert(tx: &mut PgConnection, place: Place, now: Time) -> Result<Uuid, StoreError> {
+    let batch = Uuid::now_v7();
     sqlx::query!(
-        "insert into batches (id, nonce, arranged_at) values ($1, $2, $3)",
+        "insert into batches (id, chain_id, safe, nonce, arranged_at) values ($1, $2, $3, $4, $5)",
         batch,
-        nonce.map(signed),
+        signed(place.chain.get()),
+        place.safe.as_slice(),
+        place.nonce.map(signed),
         now,
     )
     .execute(tx)
     .await
-    .during("store a batch")
-    .map(|_| ())
+    .during("store a batch")?;
+    Ok(batch)
+}
+
+/// Whether requests are to be proposed in this way already, and only these.
+async fn is_arranged(
+    tx: &mut PgConnection,
+    requests: &[Uuid],
+    place: Option<Place>,
+) -> Result<bool, StoreError> {
+    let nonce = place.and_then(|place| place.nonce).map(signed);
+    sqlx::query_scalar!(
+        r#"select not exists (
+                select 1 from requests where id = any($1)
+                  and (status not in ('prepared', 'proposed', 'approved')
+                    or (batch_id is null) = $3))
+            and (not $3 or exists (
+                select 1 from batches b where b.nonce is not distinct from $2
+                  and (select array_agg(r.id order by r.id) from requests r
+                    where r.batch_id = b.id and r.ended_as is null)
+                    = (select array_agg(id order by id) from unnest($1::uuid[]) as given (id))
+            )) as "is!""#,
+        requests,
+        nonce,
+        place.is_some(),
+    )
+    .fetch_one(tx)
+    .await
+    .during("look whether requests are arranged already")
 }
 
 /// Locks requests, and those that are proposed together with them, in the one order.
 pub(super) async fn lock_with_siblings(
     tx: &mut PgConnection,
     requests: &[Uuid],
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<Vec<Uuid>, StoreError> {
+    sqlx::query_scalar!(
         "select id from requests where id = any($1) or id in (
             select m.request_id from requests r
             join proposal_requests m on m.proposal_id = r.proposal_id where r.id = any($1)
@@ -149,7 +260,18 @@ pub(super) async fn lock_with_siblings(
     .fetch_all(tx)
     .await
     .during("lock requests that are proposed together")
-    .map(|_| ())
+}
+
+/// Those that are proposed together with requests, as it is now.
+async fn siblings(tx: &mut PgConnection, requests: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+    sqlx::query_scalar!(
+        "select m.request_id from requests r
+         join proposal_requests m on m.proposal_id = r.proposal_id where r.id = any($1)",
+        requests
+    )
+    .fetch_all(tx)
+    .await
+    .during("look what is proposed together")
 }
 
 /// Locks the requests that wait for a live proposal to be signed or executed.

@@ -23,6 +23,7 @@ pub(super) async fn follow_event(
     end_attempt(tx, id, event, at).await?;
     if let Event::ProposalReplaced { proposal, reason } = event {
         replace_proposal(tx, *proposal, actor, reason, at).await?;
+        wake_queue(tx, id, at).await?;
     }
     if event.ends() {
         leave_proposal(tx, id, actor, at).await?;
@@ -165,8 +166,8 @@ async fn leave_proposal(
     replace_proposal(tx, proposal, actor, &reason, at).await
 }
 
-/// Frees the nonce of a proposal that no other request holds on to: always, or only when it was not
-/// executed.
+/// Frees the nonce of a proposal: always, since what one request asked for is not to be executed any
+/// more, or only when it was not executed and no other request holds on to it.
 async fn retire_proposal(
     tx: &mut PgConnection,
     id: RequestId,
@@ -179,9 +180,10 @@ async fn retire_proposal(
          where id = (select proposal_id from requests where id = $1) and replaced_at is null
            and ($4 or (safe_tx is not null and not exists (select 1 from safe_executions e
                 where e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash)))
-           and not exists (select 1 from proposal_requests m join requests r on r.id = m.request_id
+           and ($4 or not exists (select 1 from proposal_requests m
+                join requests r on r.id = m.request_id
                 where m.proposal_id = p.id and r.id <> $1 and r.proposal_id = p.id
-                  and r.ended_as is null and r.committed_at is null)",
+                  and r.ended_as is null and r.committed_at is null))",
         id.0,
         at,
         why,
@@ -201,9 +203,9 @@ async fn wake_queue(tx: &mut PgConnection, id: RequestId, now: Time) -> Result<(
          where id in (
             select r.id from requests r
             join proposals q on q.id = r.proposal_id and q.replaced_at is null
-            join proposals p on p.id = (select proposal_id from requests where id = $1)
-                and p.chain_id = q.chain_id and p.owner = q.owner
             where r.id <> $1 and r.status in ('proposed', 'approved')
+              and exists (select 1 from proposal_requests m join proposals p on p.id = m.proposal_id
+                where m.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner)
             for update of r skip locked
          )",
         id.0,
@@ -220,9 +222,14 @@ impl Store {
     /// transaction of the event: there it would wait for others that may wait for it. The event
     /// stands whatever becomes of this, and those are looked at later all the same.
     pub(super) async fn wake_queue_behind(&self, id: RequestId, event: &Event, now: Time) {
-        if (event.ends() || has_replica(event))
-            && let Err(error) = self.wake_each_behind(id, now).await
-        {
+        let is_replaced = matches!(event, Event::ProposalReplaced { .. });
+        if event.ends() || has_replica(event) || is_replaced {
+            self.wake_behind(id, now).await;
+        }
+    }
+
+    pub(super) async fn wake_behind(&self, id: RequestId, now: Time) {
+        if let Err(error) = self.wake_each_behind(id, now).await {
             tracing::warn!(request.id = %id, %error, "cannot wake what queues behind a request");
         }
     }
@@ -231,9 +238,9 @@ impl Store {
         let queued = sqlx::query_scalar!(
             "select r.id from requests r
              join proposals q on q.id = r.proposal_id and q.replaced_at is null
-             join proposals p on p.id = (select proposal_id from requests where id = $1)
-                and p.chain_id = q.chain_id and p.owner = q.owner
-             where r.id <> $1 and r.status in ('proposed', 'approved') and r.next_try_at > $2",
+             where r.id <> $1 and r.status in ('proposed', 'approved') and r.next_try_at > $2
+               and exists (select 1 from proposal_requests m join proposals p on p.id = m.proposal_id
+                 where m.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner)",
             id.0,
             now
         )

@@ -63,9 +63,11 @@ impl Store {
             // What waited behind it may move up.
             sqlx::query!(
                 "update requests set next_try_at = least(next_try_at, $3)
-                 where status in ('proposed', 'approved') and proposal_id in (
-                    select id from proposals
-                    where chain_id = $1 and owner = $2 and replaced_at is null)",
+                 where id in (
+                    select r.id from requests r join proposals p on p.id = r.proposal_id
+                    where r.status in ('proposed', 'approved') and p.chain_id = $1
+                      and p.owner = $2 and p.replaced_at is null
+                    order by r.id for update of r)",
                 chain,
                 safe.as_slice(),
                 now,

@@ -154,11 +154,11 @@ impl Store {
         actor: &Actor,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
+        insist_on_batch(&mut tx, batch, &ids).await?;
         if let Some(safe) = &proposal.safe {
             reserve_nonce(&mut tx, proposal, safe.nonce).await?;
         }
-        let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
-        insist_on_batch(&mut tx, batch, &ids).await?;
         insert(&mut tx, proposal).await?;
         link(&mut tx, proposal.id, &ids).await?;
         let safe = proposal.safe.as_ref();

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A proposal is not simulated again within this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Proposals of which the last simulation is kept.
-const KEPT: usize = 32;
+const KEPT: usize = 256;
 
 /// What came of it, and when.
 #[derive(Debug, Clone)]

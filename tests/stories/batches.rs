@@ -77,8 +77,10 @@ async fn two_requests_are_signed_and_executed_at_once_and_each_runs() {
         let page = api.get(&format!("/requests/{first}")).await.text;
         assert!(page.contains(&format!("/requests/{second}")), "{page}");
 
-        // One signature is for both.
+        // One signature is for both, and the same word again does not cost it.
         world.sign_by(api, first, 0).await;
+        assert_eq!(propose(api, &[second, first], None).await.status, 200);
+        assert_eq!(hash_of(&api.proposal(first).await), hash_of(&proposal));
         let told = api.confirm(second, &world.signature(api, second, 0).await).await;
         assert_eq!(told.status, 200, "it is here already: {}", told.body);
         world.sign_by(api, second, 1).await;

@@ -1,6 +1,7 @@
 //! What is shown, by the service or in a file, as far as it reads. Nothing of it is believed.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read},
 };
@@ -158,7 +159,12 @@ impl Said {
         }
         let claimed = Claimed::deserialize(&value)
             .with_context(|| format!("{name} is no proposal that reads"))?;
-        Ok(Self::of_claim(name, claimed, Some(value)))
+        let mut with = requests(&value).with_context(|| name.to_owned())?;
+        if with.len() < 2 {
+            // What one request needs is for the signer to say: a file names no request that was asked.
+            with.clear();
+        }
+        Ok(Self { with, ..Self::of_claim(name, claimed, Some(value)) })
     }
 
     /// A file for Safe's Transaction Builder.
@@ -193,9 +199,19 @@ impl Said {
 
 /// The requests that a proposal is said to be for, without the one that was asked about.
 pub fn others(shown: &Value, asked: RequestId) -> Result<Vec<Other>> {
-    let mut said = Vec::<Other>::deserialize(&shown["requests"])
-        .context("the requests of the proposal do not read")?;
+    let mut said = requests(shown)?;
     said.retain(|one| one.id != asked);
+    Ok(said)
+}
+
+/// The requests that a proposal is said to be for, each once.
+fn requests(shown: &Value) -> Result<Vec<Other>> {
+    let said = Vec::<Other>::deserialize(&shown["requests"])
+        .context("the requests of the proposal do not read")?;
+    let ids: BTreeSet<RequestId> = said.iter().map(|one| one.id).collect();
+    if ids.len() < said.len() {
+        bail!("the proposal names a request twice: do not sign");
+    }
     Ok(said)
 }
 

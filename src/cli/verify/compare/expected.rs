@@ -14,7 +14,7 @@ use crate::{
     dstack::{Addition, Write},
     owner::{self, Call},
     propose::singleton_warning,
-    request::ids::{AppId, ChainId},
+    request::ids::{AppId, ChainId, RequestId},
     safe::{
         self, Expected, SafeTx, SafeVersion,
         decode::{Decoded, Warning, WarningCode, addition_in_words},
@@ -38,10 +38,9 @@ pub(super) fn decoded(
     let own = app.zip(compose).zip(device);
     let own = own.map(|((app, compose_hash), device_id)| Wanted { app, compose_hash, device_id });
     // What several need is added once.
-    let wanted: Option<BTreeSet<Addition>> = own.map(|own| {
-        let others = said.with.iter().map(|other| other.wanted);
-        others.chain([own]).flat_map(|wanted| wanted.additions()).collect()
-    });
+    let all: Vec<Wanted> = said.with.iter().map(|other| other.wanted).chain(own).collect();
+    let wanted: Option<BTreeSet<Addition>> =
+        (!all.is_empty()).then(|| all.iter().flat_map(Wanted::additions).collect());
     let wanted: Option<Vec<Addition>> = wanted.map(|all| all.into_iter().collect());
     let expected = Expected { safe, app, additions: wanted.as_deref() };
     let mut decoded = match tx {
@@ -61,7 +60,6 @@ pub(super) fn decoded(
                 Write::AddDevice(_) => allowed.device(),
             })
     };
-    let all: Vec<Wanted> = said.with.iter().map(|other| other.wanted).chain(own).collect();
     let is_there = |addition: &Addition| all.iter().any(|wanted| is_there(wanted, addition));
     let there = wanted.iter().flatten().filter(|addition| is_there(addition));
     let there: Vec<String> =
@@ -78,13 +76,21 @@ pub(super) fn decoded(
     decoded
 }
 
-/// Which other requests it is for that the signer has not named.
+/// Which other requests it is for that the signer has not named, and the other way round.
 fn not_meant(said: &Said, given: &Given) -> Vec<Warning> {
     let others = said.with.iter().filter(|other| !given.with.contains(&other.id));
     let text = |Other { id, .. }: &Other| {
         format!("it approves request {id} as well: look at that too, and name it with --with {id}")
     };
-    others.map(|other| Warning { code: WarningCode::UnexpectedWrite, text: text(other) }).collect()
+    let unnamed =
+        others.map(|other| Warning { code: WarningCode::UnexpectedWrite, text: text(other) });
+    let is_for =
+        |id: &RequestId| said.request == Some(*id) || said.with.iter().any(|other| other.id == *id);
+    let missing = given.with.iter().filter(|id| !is_for(id)).map(|id| {
+        let text = format!("it does not approve request {id}, which you named");
+        Warning { code: WarningCode::MissingWrite, text }
+    });
+    unnamed.chain(missing).collect()
 }
 
 /// Where no request says what is wanted: what the signer named admits that alone, and of each kind a

@@ -308,12 +308,21 @@ fn another_request_is_expected_when_the_signer_names_it_and_not_before() {
     let report = report_with(&honest, &seen, &[OTHER.id]).unwrap();
     assert!(report.matches && !report.needs_attention(), "{report:#?}");
     assert!(report.checks.iter().any(|check| check.words.starts_with("also for request")));
-    for with in [vec![], vec![ID], vec![RequestId(uuid::Uuid::from_u128(9))]] {
+    let unknown = RequestId(uuid::Uuid::from_u128(9));
+    for (with, count) in [(vec![], 1), (vec![ID], 1), (vec![unknown], 2)] {
         let report = report_with(&honest, &seen, &with).unwrap();
         let told: Vec<&str> = report.warnings.iter().map(|one| one.text.as_str()).collect();
-        assert!(told.len() == 1 && told[0].contains(&format!("--with {}", OTHER.id)), "{told:?}");
+        assert!(told[0].contains(&format!("--with {}", OTHER.id)), "{told:?}");
+        assert_eq!(told.len(), count, "{told:?}");
         assert!(report.needs_attention());
     }
+    // Named, and not in it.
+    let report = report_with(&honest, &seen, &[OTHER.id, unknown]).unwrap();
+    assert_eq!(report.warnings.len(), 1);
+    assert!(report.warnings[0].text.contains("does not approve"), "{:?}", report.warnings);
+    // One id that is named stands for one request.
+    let evil = Other { id: OTHER.id, wanted: own().wanted };
+    assert!(said(&shown_of(all_additions(), &[own(), OTHER, evil])).is_err());
     // More is added than the two ask for, or the app of the other is somebody else's.
     let mut more = all_additions();
     more.push(Addition { app: OTHER.wanted.app, write: Write::AddDevice(DeviceId(B256::ZERO)) });
