@@ -155,9 +155,10 @@ async fn standing(
     // One that was allowed by another way for a while was not told of the signatures given meanwhile.
     let given = store.confirmations(proposal.id).await?;
     let count = given.iter().filter(|one| state.owners.contains(&one.owner)).count();
-    if request.status() == Status::Proposed
-        && count >= state.threshold as usize
+    // What is read after the signatures knows of every event that came with them.
+    if count >= state.threshold as usize
         && let Some(last) = given.last()
+        && store.request(request.id).await?.status() == Status::Proposed
     {
         let confirmations = u32::try_from(count).unwrap_or(u32::MAX);
         let (owner, threshold) = (last.owner.to_string(), state.threshold);
