@@ -240,6 +240,10 @@ fn calls(choices: &mut Choices<'_>) -> Vec<Call> {
 /// Up to three bytes set, one put in or taken out, or the end cut off.
 fn change(bytes: &mut Vec<u8>, choices: &mut Choices<'_>) {
     for _ in 0..choices.below(4) {
+        // The byte before may have been the last one.
+        if bytes.is_empty() {
+            return;
+        }
         let at = choices.below(bytes.len());
         match choices.below(8) {
             0 => bytes.insert(at, choices.byte()),
