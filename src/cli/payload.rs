@@ -23,7 +23,7 @@ use super::{
     },
 };
 use crate::{
-    dstack::{Addition, Write},
+    dstack::Addition,
     owner::Call,
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
     safe::{
@@ -112,8 +112,7 @@ struct Wanted {
 
 impl Wanted {
     fn additions(&self) -> [Addition; 2] {
-        [Write::AddComposeHash(self.compose_hash), Write::AddDevice(self.device_id)]
-            .map(|write| Addition { app: self.app, write })
+        Addition::of_replica(self.app, self.compose_hash, self.device_id)
     }
 }
 
@@ -322,6 +321,7 @@ mod tests {
     use alloy::primitives::U256;
 
     use super::*;
+    use crate::dstack::Write;
     use crate::safe::{BatchFile, Operation, decode::decode};
 
     #[test]

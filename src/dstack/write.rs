@@ -106,6 +106,14 @@ pub struct Addition {
     pub write: Write,
 }
 
+impl Addition {
+    /// What lets this compose hash boot on this device: all that a replica can need.
+    #[must_use]
+    pub fn of_replica(app: AppId, compose: ComposeHash, device: DeviceId) -> [Self; 2] {
+        [Write::AddComposeHash(compose), Write::AddDevice(device)].map(|write| Self { app, write })
+    }
+}
+
 impl fmt::Display for Addition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on app {}", self.write, self.app)

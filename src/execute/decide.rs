@@ -11,7 +11,7 @@ use crate::{
     },
     clock::Time,
     config::RelayerCaps,
-    dstack::{Addition, Write},
+    dstack::Addition,
     request::{Request, ids::TxHash},
     safe::{
         self,
@@ -143,16 +143,13 @@ impl Content<'_> {
         if !content.tx.gas_fields_are_zero() {
             return Err(Why::Refund);
         }
-        let is_asked = |one: &Addition| {
-            requests.iter().any(|request| {
-                let asked = match one.write {
-                    Write::AddComposeHash(compose) => compose == request.compose,
-                    Write::AddDevice(device) => device == request.device,
-                };
-                asked && one.app == request.app
-            })
-        };
-        if proposal.additions.is_empty() || !proposal.additions.iter().all(is_asked) {
+        let asked: Vec<Addition> = requests
+            .iter()
+            .flat_map(|one| Addition::of_replica(one.app, one.compose, one.device))
+            .collect();
+        if proposal.additions.is_empty()
+            || !proposal.additions.iter().all(|one| asked.contains(one))
+        {
             return Err(Why::Warned("other writes".into()));
         }
         let additions = Some(proposal.additions.as_slice());

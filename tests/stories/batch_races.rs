@@ -7,28 +7,19 @@ use alloy::{
     sol_types::SolCall,
 };
 use countersign::{config::DepthPolicy, devnet::Wallet, request::ids::DeviceId};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::world::{Answer, Api, World, eventually};
+use super::batches::{propose, proposed_for};
+use crate::world::{Api, World, eventually};
 
 sol! {
     function addOwnerWithThreshold(address owner, uint256 _threshold) external;
     function removeDevice(bytes32 deviceId) external;
 }
 
-async fn propose(api: &Api, ids: &[&str], nonce: Option<u64>) {
-    let body = json!({ "requests": ids, "nonce": nonce, "reason": "in one go" });
-    let Answer { status, text, .. } = api.post("/v1/proposals", &body).await;
-    assert_eq!(status, 200, "{text}");
-}
-
-/// The proposal of a request, once it is for so many.
-async fn proposed_for(api: &Api, id: &str, count: usize) -> Value {
-    eventually(format!("a proposal for {count} requests"), async || {
-        let shown = api.get(&format!("/v1/requests/{id}/proposal")).await.body;
-        (shown["requests"].as_array()?.len() == count).then_some(shown)
-    })
-    .await
+async fn put_together(api: &Api, ids: &[&str], nonce: Option<u64>) {
+    let told = propose(api, ids, nonce).await;
+    assert_eq!(told.status, 200, "{}", told.text);
 }
 
 /// A request for the app of the town, on each of these nodes.
@@ -78,7 +69,7 @@ async fn who_waits_behind_what_is_moved_away_moves_up() {
     let ids = some(&world, api, &[6, 7]).await;
     let next = nonce_of(api, &ids[0]).await.unwrap();
     gets_nonce(api, &ids[1], next + 1).await;
-    propose(api, &[&ids[0]], Some(next + 5)).await;
+    put_together(api, &[&ids[0]], Some(next + 5)).await;
     gets_nonce(api, &ids[0], next + 5).await;
     gets_nonce(api, &ids[1], next).await;
     running.stop().await;
@@ -90,7 +81,7 @@ async fn who_waits_behind_a_shared_transaction_keeps_the_signatures_when_it_is_p
     let running = world.start().await;
     let api = &running.api;
     let ids = some(&world, api, &[6, 7]).await;
-    propose(api, &[&ids[0], &ids[1]], None).await;
+    put_together(api, &[&ids[0], &ids[1]], None).await;
     proposed_for(api, &ids[0], 2).await;
     let next = nonce_of(api, &ids[0]).await.unwrap();
     let behind = some(&world, api, &[20]).await.remove(0);
@@ -112,7 +103,7 @@ async fn a_nonce_is_kept_for_whom_it_was_pinned() {
     let running = world.start().await;
     let api = &running.api;
     let ids = some(&world, api, &[6, 7]).await;
-    propose(api, &[&ids[0], &ids[1]], None).await;
+    put_together(api, &[&ids[0], &ids[1]], None).await;
     proposed_for(api, &ids[0], 2).await;
     let next = nonce_of(api, &ids[0]).await.unwrap();
     // Somebody else holds it for a moment, so that the other one is proposed first.
@@ -124,7 +115,7 @@ async fn a_nonce_is_kept_for_whom_it_was_pinned() {
              where id = (select min(id::text)::uuid from requests)",
         )
         .await;
-    propose(api, &[&ids[0]], Some(next)).await;
+    put_together(api, &[&ids[0]], Some(next)).await;
     gets_nonce(api, &ids[1], next + 1).await;
     let told = api.look(&ids[0], "its nonce", |it| it["nonce"]["nonce"] == next).await;
     assert_eq!(told["nonce"]["choice"], "pinned");
@@ -144,7 +135,7 @@ async fn an_app_that_does_not_read_holds_up_its_own_request_alone() {
     for id in [&first, &second] {
         api.wait_for(id, "proposed").await;
     }
-    propose(api, &[&first, &second], None).await;
+    put_together(api, &[&first, &second], None).await;
     proposed_for(api, &first, 2).await;
     let refuses = Bytes::from_static(&[0x60, 0, 0x60, 0, 0xfd]);
     world.town.chain.rpc.set_code(app.0, &refuses).await.unwrap();
@@ -159,7 +150,7 @@ async fn who_comes_back_to_a_signed_transaction_is_approved_as_the_others_are() 
     let running = world.start().await;
     let api = &running.api;
     let ids = some(&world, api, &[6, 7]).await;
-    propose(api, &[&ids[0], &ids[1]], None).await;
+    put_together(api, &[&ids[0], &ids[1]], None).await;
     proposed_for(api, &ids[0], 2).await;
     let device: DeviceId =
         api.request(&ids[1]).await["device_id"].as_str().unwrap().parse().unwrap();
@@ -181,7 +172,7 @@ async fn what_was_withdrawn_is_not_executed_again_after_a_reorganisation() {
     let running = world.start().await;
     let api = &running.api;
     let ids = some(&world, api, &[6, 7]).await;
-    propose(api, &[&ids[0], &ids[1]], None).await;
+    put_together(api, &[&ids[0], &ids[1]], None).await;
     let together = proposed_for(api, &ids[0], 2).await;
     world.sign(api, &ids[0]).await;
     world.execute(api, &ids[0]).await;

@@ -8,13 +8,13 @@ use crate::world::{Answer, Api, DEPTH, Running, World, eventually, process::cli}
 
 const OTHER_NODE: u64 = 7;
 
-async fn propose(api: &Api, ids: &[&str], nonce: Option<u64>) -> Answer {
+pub async fn propose(api: &Api, ids: &[&str], nonce: Option<u64>) -> Answer {
     let body = json!({ "requests": ids, "nonce": nonce, "reason": "in one go" });
     api.post("/v1/proposals", &body).await
 }
 
 /// The proposal of a request, once it is for so many.
-async fn proposed_for(api: &Api, id: &str, count: usize) -> Value {
+pub async fn proposed_for(api: &Api, id: &str, count: usize) -> Value {
     eventually(format!("a proposal for {count} requests"), async || {
         let shown = api.get(&format!("/v1/requests/{id}/proposal")).await.body;
         (shown["requests"].as_array()?.len() == count).then_some(shown)

@@ -4,6 +4,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     chain::simulate::{Answers, Change},
+    dstack::Write,
     owner::{Account, Call, Route, nonce::NonceChoice},
     request::{
         facts::BlockRef,

@@ -145,8 +145,6 @@ fn missing(addition: &Addition, is_several: bool) -> String {
 
 impl Wanted {
     pub(super) fn additions(&self) -> [Addition; 2] {
-        let Self { app, compose_hash, device_id } = *self;
-        [Write::AddComposeHash(compose_hash), Write::AddDevice(device_id)]
-            .map(|write| Addition { app, write })
+        Addition::of_replica(self.app, self.compose_hash, self.device_id)
     }
 }
