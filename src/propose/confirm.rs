@@ -10,11 +10,11 @@ use crate::{
     safe::{
         self, SafeVersion,
         packed::{DuplicateOwner, Part},
-        signature::{SignatureError, SignatureKind},
+        signature::{OwnerSignature, SignatureError, SignatureKind},
     },
     store::{
         Store, StoreError,
-        confirmations::Confirmed,
+        confirmations::{Confirmed, Earlier},
         proposals::{Proposal, SafeProposal},
     },
 };
@@ -65,6 +65,11 @@ pub enum ConfirmError {
     InPart { number: usize, source: Box<ConfirmError> },
     #[error("the proposal was replaced meanwhile: read the new one before signing again")]
     Replaced,
+    #[error(
+        "{owner} signed an earlier transaction of this request, at nonce {nonce}, and another one has \
+         taken its place: {reason}; read the present one and sign that"
+    )]
+    OfReplaced { owner: Address, nonce: i64, reason: String },
 }
 
 /// What became of signatures.
@@ -121,6 +126,14 @@ pub async fn confirm(
             (1, error) | (_, error @ (ConfirmError::Store(_) | ConfirmError::Chain(_))) => error,
             (_, error) => ConfirmError::InPart { number: index + 1, source: Box::new(error) },
         };
+        let owner = match (owner, part) {
+            (Err(ConfirmError::NotOwner { signer }), Part::Key(signature)) => {
+                Err(late(store, request, &signers, *signature)
+                    .await?
+                    .unwrap_or(ConfirmError::NotOwner { signer }))
+            }
+            (owner, _) => owner,
+        };
         given.push((owner.map_err(in_part)?, part.clone()));
     }
     match store.confirm(request, proposal, signers.threshold, &signers.owners, &given, now).await? {
@@ -128,6 +141,21 @@ pub async fn confirm(
         Confirmed::Known(request) => Ok(Confirmation { request: *request, added: false }),
         Confirmed::Replaced => Err(ConfirmError::Replaced),
     }
+}
+
+/// What is to be said of an owner's signature over what was proposed before: as one over the present
+/// transaction it is a stranger's.
+async fn late(
+    store: &Store,
+    request: RequestId,
+    signers: &Signers,
+    signature: OwnerSignature,
+) -> Result<Option<ConfirmError>, StoreError> {
+    let earlier = store.replaced_transactions(request).await?;
+    Ok(earlier.into_iter().find_map(|Earlier { hash, nonce, reason }| {
+        let owner = signature.recover(hash).ok().filter(|it| signers.owners.contains(it))?;
+        Some(ConfirmError::OfReplaced { owner, nonce, reason })
+    }))
 }
 
 impl Scene<'_> {

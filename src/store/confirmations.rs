@@ -14,7 +14,11 @@ use super::{
 };
 use crate::{
     clock::Time,
-    request::{Request, event::Event, ids::RequestId},
+    request::{
+        Request,
+        event::Event,
+        ids::{RequestId, SafeTxHash},
+    },
     safe::packed::Part,
 };
 
@@ -36,7 +40,49 @@ pub enum Confirmed {
     Replaced,
 }
 
+/// A transaction that was put to the owners of a request before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    pub hash: SafeTxHash,
+    pub nonce: i64,
+    /// Why another one took its place.
+    pub reason: String,
+}
+
+/// Transactions that a late signature is compared with.
+const EARLIER_MAX: i64 = 20;
+
 impl Store {
+    /// The Safe transactions of a request that were replaced, the latest first.
+    pub async fn replaced_transactions(
+        &self,
+        request: RequestId,
+    ) -> Result<Vec<Earlier>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select p.safe_tx_hash as "hash!", p.nonce as "nonce!", p.replaced_reason as "reason!"
+            from proposals p join proposal_requests l on l.proposal_id = p.id
+            where l.request_id = $1 and p.replaced_at is not null and p.safe_tx is not null
+            order by p.replaced_at desc limit $2"#,
+            request.0,
+            EARLIER_MAX,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("read what was proposed before")?;
+        let read = |row: &[u8]| row.try_into().map(SafeTxHash);
+        let broken = |_| StoreError::Inconsistent {
+            table: "proposals",
+            column: "safe_tx_hash",
+            row: request.to_string(),
+        };
+        rows.into_iter()
+            .map(|row| {
+                let hash = read(&row.hash).map_err(broken)?;
+                Ok(Earlier { hash, nonce: row.nonce, reason: row.reason })
+            })
+            .collect()
+    }
+
     pub async fn confirmations(&self, proposal: Uuid) -> Result<Vec<Confirmation>, StoreError> {
         let mut connection = self.pool.acquire().await.during("connect")?;
         confirmations(&mut connection, proposal).await

@@ -214,7 +214,9 @@ impl From<ConfirmError> for Problem {
             ConfirmError::NothingToSign(_) | ConfirmError::NoSafe => {
                 Self::new(StatusCode::CONFLICT, "nothing-to-sign", text)
             }
-            ConfirmError::Replaced => Self::new(StatusCode::CONFLICT, "proposal-replaced", text),
+            ConfirmError::Replaced | ConfirmError::OfReplaced { .. } => {
+                Self::new(StatusCode::CONFLICT, "proposal-replaced", text)
+            }
             error @ ConfirmError::HashDiffers => Self::internal(&error),
         }
     }

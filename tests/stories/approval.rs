@@ -328,7 +328,10 @@ async fn a_used_nonce_replaces_the_proposal_and_its_signatures() {
     let after = api.proposal(&id).await;
     assert_ne!(before["safe_tx_hash"], after["safe_tx_hash"]);
     assert_eq!((&after["confirmations"], &after["execution"]), (&json!([]), &Value::Null));
-    assert_eq!(api.confirm(&id, &old).await.status, 422, "it covers the old one only");
+    let late = api.confirm(&id, &old).await;
+    assert_eq!((late.status, late.body["code"].as_str()), (409, Some("proposal-replaced")));
+    let title = late.body["title"].as_str().unwrap();
+    assert!(title.contains("signed an earlier transaction of this request"), "{title}");
     world.sign(api, &id).await;
     world.execute(api, &id).await;
     world.mine(DEPTH).await;
