@@ -1,4 +1,5 @@
-//! Seals commit tokens before they reach the database and opens them for the commit call.
+//! Seals commit tokens, and what was sent to prepare, before they reach the database, and opens them
+//! for the calls that need them.
 //!
 //! XChaCha20-Poly1305 with a random 24-byte nonce. A sealed value is
 //! `version (1) ‖ key id (4) ‖ nonce (24) ‖ ciphertext and tag`; the request's id and the purpose
@@ -86,13 +87,29 @@ impl Vault {
         self.keys.first().expect("the constructor refuses an empty list")
     }
 
-    /// Seals `secret` for one request.
+    /// Seals `secret`, a commit token, for one request.
     pub fn seal(&self, request: Uuid, secret: &SecretString) -> Result<Sealed, VaultError> {
+        self.seal_as(Purpose::Token, request, secret)
+    }
+
+    /// Seals what was sent to prepare a request, which may hold what its owners keep secret.
+    pub fn seal_body(&self, request: Uuid, body: &SecretString) -> Result<Sealed, VaultError> {
+        self.seal_as(Purpose::PrepareBody, request, body)
+    }
+
+    fn seal_as(
+        &self,
+        purpose: Purpose,
+        request: Uuid,
+        secret: &SecretString,
+    ) -> Result<Sealed, VaultError> {
         let key = self.sealing_key();
         let mut nonce = [0_u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(VaultError::Random)?;
-        let payload =
-            Payload { msg: secret.expose_secret().as_bytes(), aad: &associated_data(request) };
+        let payload = Payload {
+            msg: secret.expose_secret().as_bytes(),
+            aad: &purpose.associated_data(request),
+        };
         let ciphertext =
             key.cipher().encrypt(&XNonce::from(nonce), payload).map_err(|_| VaultError::Damaged)?;
         let mut sealed = Vec::with_capacity(HEADER_BYTES + ciphertext.len());
@@ -103,8 +120,22 @@ impl Vault {
         Ok(Sealed(sealed))
     }
 
-    /// Opens what was sealed for this request.
+    /// Opens a token that was sealed for this request.
     pub fn open(&self, request: Uuid, sealed: &Sealed) -> Result<SecretString, VaultError> {
+        self.open_as(Purpose::Token, request, sealed)
+    }
+
+    /// Opens what was sent to prepare this request.
+    pub fn open_body(&self, request: Uuid, sealed: &Sealed) -> Result<SecretString, VaultError> {
+        self.open_as(Purpose::PrepareBody, request, sealed)
+    }
+
+    fn open_as(
+        &self,
+        purpose: Purpose,
+        request: Uuid,
+        sealed: &Sealed,
+    ) -> Result<SecretString, VaultError> {
         let (header, ciphertext) =
             sealed.0.split_at_checked(HEADER_BYTES).ok_or(VaultError::Damaged)?;
         if header[0] != VERSION {
@@ -117,7 +148,7 @@ impl Vault {
             .find(|key| key.id == id)
             .ok_or_else(|| VaultError::UnknownKey(alloy::hex::encode(id)))?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| VaultError::Damaged)?;
-        let payload = Payload { msg: ciphertext, aad: &associated_data(request) };
+        let payload = Payload { msg: ciphertext, aad: &purpose.associated_data(request) };
         let plain =
             key.cipher().decrypt(&XNonce::from(nonce), payload).map_err(|_| VaultError::Damaged)?;
         String::from_utf8(plain).map(SecretString::from).map_err(|_| VaultError::Damaged)
@@ -158,8 +189,21 @@ impl SealKey {
     }
 }
 
-fn associated_data(request: Uuid) -> Vec<u8> {
-    [b"commit token of request ".as_slice(), request.as_bytes()].concat()
+/// What a sealed value is. It opens as that and as nothing else.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Token,
+    PrepareBody,
+}
+
+impl Purpose {
+    fn associated_data(self, request: Uuid) -> Vec<u8> {
+        let words: &[u8] = match self {
+            Self::Token => b"commit token of request ",
+            Self::PrepareBody => b"body of the prepare of request ",
+        };
+        [words, request.as_bytes()].concat()
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +226,17 @@ mod tests {
         assert!(!sealed.as_bytes().windows(7).any(|window| window == b"token-1"));
         assert_eq!(vault.open(mine, &sealed).unwrap().expose_secret(), "token-1");
         assert!(matches!(vault.open(other, &sealed), Err(VaultError::Damaged)));
+    }
+
+    #[test]
+    fn a_token_and_a_body_do_not_open_as_each_other() {
+        let vault = vault(&key("01"));
+        let id = Uuid::from_u128(1);
+        let text = "one text".to_owned().into();
+        let (token, body) = (vault.seal(id, &text).unwrap(), vault.seal_body(id, &text).unwrap());
+        assert_eq!(vault.open_body(id, &body).unwrap().expose_secret(), "one text");
+        assert!(vault.open(id, &body).is_err() && vault.open_body(id, &token).is_err());
+        assert!(vault.open_body(Uuid::from_u128(2), &body).is_err());
     }
 
     #[test]

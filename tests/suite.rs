@@ -42,6 +42,7 @@ mod stories {
     mod intake;
     mod journal;
     mod kill;
+    mod kinds;
     mod ledger_law;
     mod mailbox;
     mod mailbox_contracts;

@@ -80,9 +80,9 @@ fn answer(found: &[Value], cursor: Option<&str>) -> Answer {
         Page::default().line("no request fits")
     } else {
         let now = SystemClock.now();
-        let heads = vec!["id", "status", "app", "node", "age", "next"];
+        let heads = vec!["id", "status", "kind", "app", "node", "age", "next"];
         let rows = found.iter().map(|request| row(request, now)).collect();
-        Page::default().wide_table(heads, rows, &["app", "node", "age"])
+        Page::default().wide_table(heads, rows, &["kind", "app", "node", "age"])
     };
     let more = cursor.is_some();
     let answer = Answer::new(page, json!({ "requests": found, "next_cursor": cursor }));
@@ -94,6 +94,7 @@ fn row(request: &Value, now: Time) -> Vec<Cell> {
     vec![
         text(request, "/id").into(),
         status(request),
+        text(request, "/kind").into(),
         Cell::hash(text(request, "/app")),
         text(request, "/node_id").into(),
         age(&text(request, "/created_at"), now).into(),

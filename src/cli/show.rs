@@ -131,6 +131,7 @@ pub fn page_of(request: &Value, title: &str) -> Page {
     facts.extend(explained(request, now));
     for (name, place) in [
         ("Id", "/id"),
+        ("Kind", "/kind"),
         ("Chain", "/chain_id"),
         ("App", "/app"),
         ("Source CVM", "/source_cvm"),

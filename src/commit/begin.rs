@@ -108,7 +108,7 @@ pub async fn begin(
     let Listing { instances: before, at: listed_at } = before;
     if planted(Bug::CommitBeforeIntent) {
         let evidence = CommitEvidence::AlreadyRegistered;
-        drop(cloud.commit_replica(&request.source, &token, request.compose, &evidence).await);
+        drop(cloud.commit(&request.target(), &token, request.compose, &evidence).await);
     }
     let instances = before.iter().map(|instance| instance.id.clone()).collect();
     let intent = Intent { preparation, transaction, instances, listed_at };
@@ -144,8 +144,9 @@ pub async fn begin(
     }
     let evidence =
         transaction.map_or(CommitEvidence::AlreadyRegistered, CommitEvidence::Transaction);
-    let answer = cloud.commit_replica(&request.source, &token, request.compose, &evidence).await;
-    conclude(store, clock, request, lease, attempt.id, outcome(answer, &before)).await
+    let target = request.target();
+    let answer = cloud.commit(&target, &token, request.compose, &evidence).await;
+    conclude(store, clock, request, lease, attempt.id, outcome(answer, &target, &before)).await
 }
 
 /// The token to commit with, opened. Here and nowhere else.
@@ -240,8 +241,9 @@ async fn conclude(
         }
     };
     match outcome {
-        Outcome::Done(replica) => {
-            record(Event::Committed { attempt, replica, how: "the answer".into() }).await?;
+        Outcome::Done { replica, operation } => {
+            let how = "the answer".into();
+            record(Event::Committed { attempt, replica, how, operation }).await?;
             Ok(Step::Changed)
         }
         Outcome::Refused(Refusal { code, reason, pace, asks, may_have_acted }) => {

@@ -144,6 +144,7 @@ mod tests {
     use crate::request::{
         facts::Facts,
         ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
+        kind::Kind,
     };
 
     const AT: &str = "2026-11-21T12:00:00Z";
@@ -151,6 +152,7 @@ mod tests {
     fn request() -> Request {
         Request {
             id: RequestId(Uuid::nil()),
+            kind: Kind::Replica,
             chain: ChainId::BASE,
             app: AppId(Address::repeat_byte(1)),
             source: "source".parse().unwrap(),
@@ -164,6 +166,7 @@ mod tests {
             preparation: None,
             expires_at: AT.parse().unwrap(),
             prepared_at: AT.parse().unwrap(),
+            is_repeatable: true,
             reason: None,
             next_try_at: AT.parse().unwrap(),
             held_until: None,

@@ -3,9 +3,9 @@
 use chrono::TimeDelta;
 
 use crate::{
-    phala::{Class, Instance, PhalaError, catalogue::is_known},
+    phala::{Class, Instance, Made, PhalaError, catalogue::is_known},
     planted::{Bug, planted},
-    request::{Request, ids::ReplicaId, step::Pace},
+    request::{Request, ids::ReplicaId, kind::Target, step::Pace},
     store::attempts::{Answer, Baseline, Then},
 };
 
@@ -15,8 +15,8 @@ const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 /// How a commit call ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// This instance was made.
-    Done(ReplicaId),
+    /// This instance was made, or is being updated, by an operation of this name.
+    Done { replica: ReplicaId, operation: Option<String> },
     /// It was refused.
     Refused(Refusal),
     /// Nobody knows yet: look. What is to be done when nothing is found is told by the answer.
@@ -37,18 +37,29 @@ pub struct Refusal {
     pub may_have_acted: bool,
 }
 
-/// Reads the answer to a commit. `before` are the app's instances as they were before it.
-pub fn outcome(answer: Result<Instance, PhalaError>, before: &[Instance]) -> Outcome {
-    let error = match answer {
-        Ok(made) if before.iter().any(|instance| instance.id == made.id) => {
+/// Reads the answer to a commit of `target`. `before` are the app's instances as they were before it.
+pub fn outcome(answer: Result<Made, PhalaError>, target: &Target, before: &[Instance]) -> Outcome {
+    let error = match (answer, target.updated()) {
+        (Ok(Made::Accepted { operation }), Some(replica)) => {
+            return Outcome::Done { replica, operation };
+        }
+        (Ok(Made::Instance(made)), None)
+            if before.iter().any(|instance| instance.id == made.id) =>
+        {
             let reason = format!(
                 "the commit was answered with instance {}, which was there before it",
                 made.id
             );
             return unclear("answer-differs", reason, None, Then::Ask);
         }
-        Ok(made) => return Outcome::Done(made.id),
-        Err(error) => error,
+        (Ok(Made::Instance(made)), None) => {
+            return Outcome::Done { replica: made.id, operation: None };
+        }
+        (Ok(_), _) => {
+            let reason = "the commit was answered as one of another kind".to_owned();
+            return unclear("answer-differs", reason, None, Then::Ask);
+        }
+        (Err(error), _) => error,
     };
     let PhalaError::Api(answer) = &error else {
         let reason = error.to_string();
@@ -135,6 +146,7 @@ mod tests {
         request::{
             facts::Facts,
             ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
+            kind::Kind,
         },
     };
 
@@ -159,6 +171,7 @@ mod tests {
     fn request() -> Request {
         Request {
             id: RequestId(Uuid::nil()),
+            kind: Kind::Replica,
             chain: ChainId::BASE,
             app: AppId(Address::repeat_byte(1)),
             source: "source".parse().unwrap(),
@@ -172,6 +185,7 @@ mod tests {
             preparation: None,
             expires_at: at(),
             prepared_at: at(),
+            is_repeatable: true,
             reason: None,
             next_try_at: at(),
             held_until: None,
@@ -179,7 +193,7 @@ mod tests {
         }
     }
 
-    fn refused(status: u16, code: Option<&str>) -> Result<Instance, PhalaError> {
+    fn refused(status: u16, code: Option<&str>) -> Result<Made, PhalaError> {
         Err(PhalaError::Api(Box::new(ApiError {
             call: "commit replica",
             status,
@@ -191,6 +205,14 @@ mod tests {
         })))
     }
 
+    fn outcome(answer: Result<Made, PhalaError>, before: &[Instance]) -> Outcome {
+        super::outcome(answer, &request().target(), before)
+    }
+
+    fn made(id: &str) -> Made {
+        Made::Instance(instance(id))
+    }
+
     fn then(outcome: &Outcome) -> Option<Then> {
         match outcome {
             Outcome::Unclear(answer) => Some(answer.then),
@@ -200,9 +222,9 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_tried_again_or_asked_about() {
-        assert!(matches!(outcome(Ok(instance("r")), &[]), Outcome::Done(_)));
-        assert!(matches!(outcome(Ok(instance("r")), &[instance("q")]), Outcome::Done(_)));
-        let old = outcome(Ok(instance("r")), &[instance("q"), instance("r")]);
+        assert!(matches!(outcome(Ok(made("r")), &[]), Outcome::Done { .. }));
+        assert!(matches!(outcome(Ok(made("r")), &[instance("q")]), Outcome::Done { .. }));
+        let old = outcome(Ok(made("r")), &[instance("q"), instance("r")]);
         assert_eq!(
             then(&old),
             Some(Then::Ask),

@@ -156,7 +156,8 @@ pub(super) async fn record_verdict(
 ) -> Result<Step, CommitError> {
     let event = match verdict {
         Verdict::One(replica) => {
-            Event::Committed { attempt: attempt.id, replica, how: "the list of instances".into() }
+            let how = "the list of instances".into();
+            Event::Committed { attempt: attempt.id, replica, how, operation: None }
         }
         Verdict::Several(count) => Event::AttentionNeeded {
             reason: format!(

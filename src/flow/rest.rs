@@ -36,13 +36,13 @@ impl StepError {
 
     /// What to tell a person, when nothing but a person can mend it.
     pub(super) fn for_a_person(&self) -> Option<String> {
-        use crate::{commit::CommitError, vault::VaultError};
+        use crate::{commit::CommitError, intake::prepare::PrepareError, vault::VaultError};
         match self {
             Self::Commit(CommitError::Cloud(PhalaError::Api(answer))) => {
                 // Anything else may be a proxy that has lost its way for a moment.
                 matches!(answer.status, 401 | 403).then(|| answer.explained())
             }
-            Self::Commit(CommitError::Vault(error)) => {
+            Self::Commit(CommitError::Vault(error)) | Self::Prepare(PrepareError::Vault(error)) => {
                 let what_to_do = match error {
                     VaultError::UnknownKey(_) => {
                         "Give the service that key too (`--seal-key-file`), or prepare the \

@@ -1,4 +1,4 @@
-//! Seals the token of a submission and stores it.
+//! Seals the secrets of a submission and stores it.
 
 use super::read::Submission;
 use crate::{
@@ -6,10 +6,10 @@ use crate::{
     request::ids::RequestId,
     store::{
         Store,
-        intake::{NewPreparation, StorePreparationError, Stored},
+        intake::{NewPreparation, Secrets, StorePreparationError, Stored},
         journal::Actor,
     },
-    vault::Vault,
+    vault::{Vault, VaultError},
 };
 
 /// Why a checked submission was not taken in.
@@ -25,9 +25,20 @@ pub async fn accept(
     now: Time,
 ) -> Result<Stored, AcceptError> {
     let new = to_store(vault, submission, id);
-    let token = submission.token.secret();
-    let seal = |request: RequestId| vault.seal(request.0, token);
+    let seal = |request: RequestId| seal(vault, submission, request);
     store.store_preparation(&new, &seal, actor, now).await
+}
+
+pub(super) fn seal(
+    vault: &Vault,
+    submission: &Submission,
+    request: RequestId,
+) -> Result<Secrets, VaultError> {
+    let body = submission.body.as_ref();
+    Ok(Secrets {
+        token: vault.seal(request.0, submission.token.secret())?,
+        body: body.map(|body| vault.seal_body(request.0, body.secret())).transpose()?,
+    })
 }
 
 pub(super) fn to_store(
@@ -38,6 +49,7 @@ pub(super) fn to_store(
     let token = submission.token.secret();
     NewPreparation {
         request,
+        kind: submission.kind,
         chain: submission.chain,
         app: submission.app,
         source: submission.source.clone(),

@@ -2,8 +2,10 @@
 //! a request; prepares, and prepares again.
 
 mod accept;
+mod asked;
 pub mod prepare;
 mod read;
 
 pub use accept::{AcceptError, accept};
+pub use asked::{PREPARE_BODY_BYTES_MAX, PrepareBody};
 pub use read::{FieldProblem, Submission, read};

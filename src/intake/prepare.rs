@@ -1,4 +1,4 @@
-//! Asks Phala Cloud to prepare a replica: the first time for a person, and again for a request
+//! Asks Phala Cloud to prepare: a replica the first time for a person, and again for a request
 //! whose token died. Preparing changes nothing on a CVM, so it may be repeated; but on a source
 //! that no chain governs it would create a replica at once, so that is looked at first.
 
@@ -6,22 +6,27 @@ use uuid::Uuid;
 
 use crate::{
     clock::{Clock, Time},
-    phala::{Class, PhalaCloud, PhalaError, Prepared, catalogue::ASK_AGAIN},
+    phala::{Class, PhalaCloud, PhalaError, Prepared, catalogue::ASK_AGAIN, replica_body},
     planted::{Bug, planted},
     request::{
         Request, deadline,
         event::Event,
         ids::{ComposeHash, NodeId, RequestId, SourceCvm},
+        kind::Target,
         step::{Pace, Step},
     },
     store::{
         Store, StoreError, attempts::LATE, intake::StorePreparationError, journal::Actor,
         lease::Lease,
     },
-    vault::Vault,
+    vault::{Vault, VaultError},
 };
 
-use super::{accept::to_store, read::Submission};
+use super::{
+    accept::{seal, to_store},
+    asked::PrepareBody,
+    read::Submission,
+};
 
 /// Why nothing was prepared.
 #[derive(Debug, thiserror::Error)]
@@ -29,14 +34,16 @@ pub enum PrepareError {
     #[error(transparent)]
     Phala(#[from] PhalaError),
     #[error(
-        "no chain governs this CVM (Phala Cloud keeps its keys), so preparing would create the \
-         replica at once; nothing was sent"
+        "no chain governs this CVM (Phala Cloud keeps its keys), so preparing would act at once; \
+         nothing was sent"
     )]
     NotGoverned,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot keep the new token")]
     Keep(#[from] StorePreparationError),
+    #[error("cannot open what was sent to prepare it")]
+    Vault(#[from] VaultError),
 }
 
 /// Prepares a replica of `source`, after making sure that its keys are governed by a chain.
@@ -52,6 +59,43 @@ pub async fn prepare(
     }
     let prepared = cloud.prepare_replica(&cvm.vm_uuid, node, compose).await?;
     Ok((cvm.vm_uuid, prepared))
+}
+
+/// Prepares once more what a request is for, with what was sent the first time.
+async fn again(
+    cloud: &PhalaCloud,
+    request: &Request,
+    body: Option<&PrepareBody>,
+) -> Result<Prepared, PrepareError> {
+    let body = match body {
+        Some(body) => body.value().ok_or(VaultError::Damaged)?,
+        None => replica_body(request.node.as_ref(), Some(request.compose)),
+    };
+    let (target, chain) = match request.target() {
+        Target::Instance(app) => (Target::Instance(app), cloud.chain_of(app).await?),
+        Target::Replica(source) => {
+            let cvm = cloud.cvm(&source).await?;
+            (Target::Replica(cvm.vm_uuid), cvm.chain_id)
+        }
+        Target::Update(source) => {
+            let cvm = cloud.cvm(&source).await?;
+            (Target::Update(cvm.vm_uuid), cvm.chain_id)
+        }
+    };
+    if chain.is_none() {
+        return Err(PrepareError::NotGoverned);
+    }
+    Ok(cloud.prepare(&target, &body).await?)
+}
+
+/// What was sent the first time, opened. Here and nowhere else.
+async fn open_body(
+    store: &Store,
+    vault: &Vault,
+    request: &Request,
+) -> Result<Option<PrepareBody>, PrepareError> {
+    let Some(sealed) = store.prepare_body(request.id).await? else { return Ok(None) };
+    Ok(Some(PrepareBody::of_opened(vault.open_body(request.id.0, &sealed)?)))
 }
 
 /// What asking for a fresh token came to.
@@ -73,11 +117,11 @@ pub async fn renew(
     lease: &Lease,
     clock: &dyn Clock,
 ) -> Result<Renewal, PrepareError> {
-    let (node, compose) = (request.node.as_ref(), Some(request.compose));
-    let prepared = prepare(cloud, &request.source, node, compose).await;
+    let body = open_body(store, vault, request).await?;
+    let prepared = again(cloud, request, body.as_ref()).await;
     let now = clock.now();
     let prepared = match prepared {
-        Ok((_, prepared)) => prepared,
+        Ok(prepared) => prepared,
         Err(error) => return refused(store, request, lease, error, now).await,
     };
     let id = request.id;
@@ -89,6 +133,7 @@ pub async fn renew(
         }
     };
     let mut submission = Submission {
+        kind: request.kind,
         chain: request.chain,
         app: request.app,
         source: request.source.clone(),
@@ -99,10 +144,11 @@ pub async fn renew(
         prepared_at: now,
         expires_at,
         note: None,
+        body,
     };
-    let seal = |id: RequestId| vault.seal(id.0, submission.token.secret());
     let Some(difference) = difference(request, &prepared) else {
         let new = to_store(vault, &submission, id);
+        let seal = |id: RequestId| seal(vault, &submission, id);
         let renewed = store.renew_preparation(lease, &new, &seal, &actor(), now).await?;
         return Ok(Renewal::Fresh(Box::new(renewed)));
     };
@@ -124,7 +170,7 @@ pub async fn renew(
         None => format!("in the place of request {id}"),
     });
     let new = to_store(vault, &submission, other);
-    let seal = |id: RequestId| vault.seal(id.0, prepared.commit_token.secret());
+    let seal = |id: RequestId| seal(vault, &submission, id);
     let event = Event::Failed { code, reason };
     store.open_instead(lease, &event, &new, &seal, &actor(), now).await?;
     Ok(Renewal::Settled(Step::Changed))
@@ -143,13 +189,18 @@ async fn refused(
     error: PrepareError,
     now: Time,
 ) -> Result<Renewal, PrepareError> {
+    let not_approved = async |code: &str| {
+        let event = Event::Failed { code: Some(code.into()), reason: error.to_string() };
+        store.record(request.id, Some(lease), &actor(), &event, now).await?;
+        Ok(Renewal::Settled(Step::Changed))
+    };
     let (reason, pace, asks) = match &error {
         // The next try would make another one.
         PrepareError::Phala(PhalaError::CreatedWithoutApproval { .. }) => {
-            let code = Some("created-without-approval".into());
-            let event = Event::Failed { code, reason: error.to_string() };
-            store.record(request.id, Some(lease), &actor(), &event, now).await?;
-            return Ok(Renewal::Settled(Step::Changed));
+            return not_approved("created-without-approval").await;
+        }
+        PrepareError::Phala(PhalaError::UpdatedWithoutApproval) => {
+            return not_approved("updated-without-approval").await;
         }
         PrepareError::NotGoverned => (error.to_string(), Pace::After(ASK_AGAIN), true),
         PrepareError::Phala(PhalaError::Api(answer)) => {

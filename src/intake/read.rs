@@ -6,12 +6,14 @@ use alloy::primitives::{B256, b256};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
+use super::asked::{PrepareBody, folded};
 use crate::{
     clock::Time,
     phala::{CommitToken, Prepared},
     request::{
         deadline::{self, DatesError},
         ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, SourceCvm},
+        kind::Kind,
     },
 };
 
@@ -21,7 +23,8 @@ const SHA256_OF_NOTHING: B256 =
 
 const NOTE_CHARS_MAX: usize = 2_000;
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 13] = [
+    "kind",
     "chain_id",
     "app",
     "source_cvm",
@@ -33,6 +36,7 @@ const FIELDS: [&str; 11] = [
     "expires_at",
     "note",
     "prepare_response",
+    "prepare_body",
 ];
 
 /// The field that is wrong, and what would be right.
@@ -46,6 +50,7 @@ pub struct FieldProblem {
 /// A checked preparation with its open token.
 #[derive(Debug)]
 pub struct Submission {
+    pub kind: Kind,
     pub chain: ChainId,
     pub app: AppId,
     pub source: SourceCvm,
@@ -56,10 +61,12 @@ pub struct Submission {
     pub prepared_at: Time,
     pub expires_at: Time,
     pub note: Option<String>,
+    /// What was sent to Phala Cloud to prepare it.
+    pub body: Option<PrepareBody>,
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "callers hand over errors and literals alike")]
-fn problem(field: &str, problem: impl ToString) -> FieldProblem {
+pub(super) fn problem(field: &str, problem: impl ToString) -> FieldProblem {
     FieldProblem { field: field.into(), problem: problem.to_string() }
 }
 
@@ -74,31 +81,72 @@ pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, F
     let prepared = fields.get("prepare_response").map(read_prepared).transpose()?;
     let prepared = prepared.as_ref();
     let chain = one(fields, "chain_id", prepared.and_then(|one| one.chain_id))?;
-    let source = one(fields, "source_cvm", prepared.and_then(|one| one.source_cvm.clone()))?;
+    let kind = one(fields, "kind", None)?.unwrap_or_default();
     let compose = required(fields, "compose_hash", prepared.map(|one| one.compose_hash))?;
     let device = required(fields, "device_id", prepared.map(|one| one.device_id))?;
     let token = read_token(fields, prepared)?;
     refuse_token_elsewhere(fields, &token)?;
+    let body = PrepareBody::read(fields.get("prepare_body"), &token)?;
     let said = prepared.and_then(|one| one.expires_at);
     let (prepared_at, expires_at) = read_dates(fields, said, now)?;
     check_compose(compose)?;
     check_device(device)?;
+    let app = check_app(required(fields, "app", prepared.map(|one| one.app))?)?;
     Ok(Submission {
+        kind,
         chain: check_chain(chain, chains)?,
-        app: check_app(required(fields, "app", prepared.map(|one| one.app))?)?,
-        source: source
-            .ok_or_else(|| {
-                problem("source_cvm", "missing: name the CVM that the replica is made from")
-            })?
-            .canonical(),
-        node: one(fields, "node_id", None)?,
+        app,
+        source: read_source(fields, prepared, kind, app)?,
+        node: read_node(fields, kind)?,
         compose,
         device,
         token,
         prepared_at,
         expires_at,
         note: read_note(fields)?,
+        body,
     })
+}
+
+/// The CVM that is updated or made another one of, or the app that stands in its place.
+fn read_source(
+    fields: &Map<String, Value>,
+    prepared: Option<&Prepared>,
+    kind: Kind,
+    app: AppId,
+) -> Result<SourceCvm, FieldProblem> {
+    const NAME: &str = "source_cvm";
+    let given = one::<SourceCvm>(fields, NAME, None)?.map(|source| source.canonical());
+    let linked = prepared.and_then(|one| Some(one.source_cvm.as_ref()?.canonical()));
+    match (given.as_ref().and_then(SourceCvm::app), kind) {
+        (Some(_), Kind::Update) => {
+            return Err(problem(NAME, "an app has several CVMs: name the one that is updated"));
+        }
+        (Some(other), Kind::Replica) if other != app => {
+            return Err(problem(NAME, "names another app than `app`"));
+        }
+        // What links lead to is a CVM of the app.
+        (Some(_), Kind::Replica) => return Ok(SourceCvm::of_app(app)),
+        (None, _) => {}
+    }
+    match (given, linked, kind) {
+        (Some(given), Some(linked), _) if given != linked => {
+            Err(problem(NAME, "differs from the one in prepare_response"))
+        }
+        (Some(source), ..) | (None, Some(source), _) => Ok(source),
+        (None, None, Kind::Update) => Err(problem(NAME, "missing: name the CVM that is updated")),
+        (None, None, Kind::Replica) => {
+            Err(problem(NAME, "missing: name the CVM that the replica is made from"))
+        }
+    }
+}
+
+fn read_node(fields: &Map<String, Value>, kind: Kind) -> Result<Option<NodeId>, FieldProblem> {
+    let node = one(fields, "node_id", None)?;
+    if node.is_some() && kind == Kind::Update {
+        return Err(problem("node_id", "an update happens where its CVM is: leave it away"));
+    }
+    Ok(node)
 }
 
 /// The name of a field, if it looks like one: whatever else stands in its place may be a token.
@@ -213,11 +261,10 @@ fn refuse_token_elsewhere(
     fields: &Map<String, Value>,
     token: &CommitToken,
 ) -> Result<(), FieldProblem> {
-    let plain = |text: &str| text.replace('-', "").to_lowercase();
-    let secret = plain(token.secret().expose_secret());
+    let secret = folded(token.secret().expose_secret());
     for field in ["source_cvm", "node_id", "note"] {
         let text = fields.get(field).and_then(Value::as_str).unwrap_or_default();
-        if plain(text).contains(&secret) {
+        if folded(text).contains(&secret) {
             return Err(problem(field, "contains the commit token, which is kept sealed only"));
         }
     }

@@ -31,6 +31,8 @@ pub enum PhalaError {
     Rests { call: &'static str, left: Duration },
     #[error("prepare: a replica was created without approval ({})", name(.replica.as_ref()))]
     CreatedWithoutApproval { replica: Option<ReplicaId> },
+    #[error("prepare: the update was made at once, without approval")]
+    UpdatedWithoutApproval,
 }
 
 fn name(replica: Option<&ReplicaId>) -> &str {
@@ -46,7 +48,8 @@ impl PhalaError {
             Self::NotSent { .. } | Self::Rests { .. } => false,
             Self::NoAnswer { .. }
             | Self::Malformed { .. }
-            | Self::CreatedWithoutApproval { .. } => true,
+            | Self::CreatedWithoutApproval { .. }
+            | Self::UpdatedWithoutApproval => true,
         }
     }
 

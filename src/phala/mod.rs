@@ -1,12 +1,13 @@
-//! The Phala Cloud client: prepare a replica, commit it, and look at what exists.
+//! The Phala Cloud client: prepare a replica or an update, commit it, and look at what exists.
 //!
 //! ```text
-//! prepare_replica ─► Prepared (465) ··· approval on chain ··· ─► commit_replica ─► Instance
+//! prepare ─► Prepared (465) ··· approval on chain ··· ─► commit ─► Made
 //! instances, cvm, boot: what the world looks like, asked when an answer was lost
 //! ```
 //!
 //! May not retry, wait or decide: it tells what came back, and whether the effect may be there.
 
+mod act;
 pub mod catalogue;
 mod codes;
 mod fields;
@@ -21,23 +22,24 @@ use reqwest::{
     header::{self, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use url::Url;
-use uuid::Uuid;
 
+pub use act::{Made, replica_body};
 pub use catalogue::{Class, Meaning, meaning};
 pub use codes::ApiError;
 pub use fields::FieldError;
+use fields::Fields;
 pub use http::PhalaError;
 pub use prepared::{PrepareResponseError, Prepared};
 pub use wire::{Boot, CommitEvidence, CommitToken, CommitTokenError, Cvm, Instance, Node};
 
 use crate::{
     clock::Time,
-    planted::{Bug, planted},
-    request::ids::{AppId, ComposeHash, NodeId, ReplicaId, SourceCvm},
+    request::ids::{AppId, ChainId, ReplicaId, SourceCvm},
     wire::{Ended, Resting, Throttle, Wire},
 };
+use act::COMMIT;
 use http::{Answer, exchange};
 
 /// Later versions turn ids into other ids. Held here until somebody has looked at what changed.
@@ -59,8 +61,6 @@ pub struct Listing {
     /// By Phala Cloud's clock, if it told.
     pub at: Option<Time>,
 }
-
-const COMMIT: &str = "commit replica";
 
 impl PhalaCloud {
     /// `base` includes `/api/v1`. Without a key only a commit can be expected to work.
@@ -107,76 +107,6 @@ impl PhalaCloud {
         if answer.is_success() { Ok(answer.body) } else { Err(answer.refused(None)) }
     }
 
-    /// Asks for a replica without creating it. Changes nothing but this: an earlier token of the
-    /// same source may die.
-    ///
-    /// # Errors
-    /// [`PhalaError::CreatedWithoutApproval`] when the server created one all the same, as it does
-    /// for a source that no chain governs.
-    pub async fn prepare_replica(
-        &self,
-        source: &SourceCvm,
-        node: Option<&NodeId>,
-        compose: Option<ComposeHash>,
-    ) -> Result<Prepared, PhalaError> {
-        const CALL: &str = "prepare replica";
-        let mut body = Map::new();
-        if let Some(node) = node {
-            body.insert("node_id".into(), number_or_text(node.as_str()));
-        }
-        if let Some(compose) = compose {
-            body.insert("compose_hash".into(), json!(compose));
-        }
-        let mut request = self.post(&["cvms", &dashed(source), "replicas"], &body.into());
-        request.headers_mut().insert("X-Prepare-Only", HeaderValue::from_static("true"));
-        let answer = self.exchange(CALL, request).await?;
-        if answer.is_success() {
-            // What is no JSON is the page of something in between, and says nothing.
-            let replica = Instance::read(&answer.json()?).ok().map(|instance| instance.id);
-            return Err(PhalaError::CreatedWithoutApproval { replica });
-        }
-        if answer.status != 465 {
-            return Err(answer.refused(None));
-        }
-        Prepared::from_prepare_response(&answer.json()?)
-            .map_err(|error| PhalaError::malformed(CALL, &error))
-    }
-
-    /// Creates the prepared replica. Every error but a clear refusal leaves open whether it exists:
-    /// ask [`PhalaError::may_have_acted`], and look with [`Self::instances`] before trying again.
-    pub async fn commit_replica(
-        &self,
-        source: &SourceCvm,
-        token: &CommitToken,
-        compose: ComposeHash,
-        evidence: &CommitEvidence,
-    ) -> Result<Instance, PhalaError> {
-        // In the body, never in the query: proxies and servers log the latter.
-        let body = json!({
-            "token": token.expose(),
-            "compose_hash": compose,
-            "transaction_hash": evidence.wire(),
-        });
-        let path = ["cvms", &dashed(source), "commit-replica"];
-        // Whoever begins a commit has asked whether it may be made.
-        let answer = self.send(COMMIT, self.post(&path, &body)).await?;
-        if !answer.is_success() {
-            let secret = Some(token.expose()).filter(|_| !planted(Bug::TokenInError));
-            return Err(answer.refused(secret));
-        }
-        let made = Instance::read(&answer.json()?);
-        let made = made.map_err(|error| PhalaError::malformed(COMMIT, &error))?;
-        // In whatever spelling: a UUID is kept in one.
-        if wire::same_cvm(made.id.as_str(), token.expose()) {
-            // It would be kept and shown as the replica's id.
-            return Err(PhalaError::Malformed {
-                call: COMMIT,
-                reason: "the answer names the commit token as the instance".into(),
-            });
-        }
-        Ok(made)
-    }
-
     /// All instances of an app, or an error: never a part of them.
     pub async fn instances(&self, app: AppId) -> Result<Vec<Instance>, PhalaError> {
         Ok(self.list_instances(app).await?.instances)
@@ -185,13 +115,22 @@ impl PhalaCloud {
     /// The same, with what Phala Cloud's clock said.
     pub async fn list_instances(&self, app: AppId) -> Result<Listing, PhalaError> {
         const CALL: &str = "list instances";
-        let app = alloy::hex::encode(app.0);
-        let request = self.request(Method::GET, &["apps", &app, "cvms"]);
+        let request = self.request(Method::GET, &["apps", &act::bare(app), "cvms"]);
         let answer = self.exchange(CALL, request).await?;
         let value = expect_success(&answer)?;
         let instances = Instance::read_list(&value);
         let instances = instances.map_err(|error| PhalaError::malformed(CALL, &error))?;
         Ok(Listing { instances, at: answer.date() })
+    }
+
+    /// The chain that governs an app; none when Phala Cloud itself keeps its keys.
+    pub async fn chain_of(&self, app: AppId) -> Result<Option<ChainId>, PhalaError> {
+        const CALL: &str = "read the KMS of an app";
+        let value = self.get(CALL, &["apps", &act::bare(app), "kms-info"]).await?;
+        let fields = Fields(&value);
+        let chain = fields.chain(&["/chain_id"]);
+        let chain = chain.map_err(|error| PhalaError::malformed(CALL, &error))?;
+        Ok(chain.filter(|_| fields.flag(&["/is_onchain_kms"]) != Some(false)))
     }
 
     /// The nodes this workspace can put instances on.
@@ -270,16 +209,4 @@ fn rested(throttle: &Throttle, call: &'static str) -> Result<(), PhalaError> {
 
 fn expect_success(answer: &Answer) -> Result<Value, PhalaError> {
     if answer.is_success() { answer.json() } else { Err(answer.refused(None)) }
-}
-
-/// The spelling of a UUID that real clients use in calls which change something.
-fn dashed(source: &SourceCvm) -> String {
-    match Uuid::try_parse(source.as_str()) {
-        Ok(uuid) => uuid.hyphenated().to_string(),
-        Err(_) => source.to_string(),
-    }
-}
-
-fn number_or_text(id: &str) -> Value {
-    id.parse::<u64>().map_or_else(|_| json!(id), |number| json!(number))
 }

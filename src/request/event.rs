@@ -89,11 +89,21 @@ pub enum Event {
         #[serde(default)]
         asks: bool,
     },
-    /// The replica of this request is known.
+    /// The replica of this request is known, or its update is under way.
     Committed {
         attempt: Uuid,
         replica: ReplicaId,
         how: String,
+        /// What Phala Cloud calls the work that an update set off, if it told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operation: Option<String>,
+    },
+    /// Somebody else committed with the token of this request, and was answered.
+    CommittedElsewhere {
+        replica: ReplicaId,
+        how: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operation: Option<String>,
     },
     /// The replica runs with the approved compose hash on the approved device.
     Running {
@@ -153,6 +163,7 @@ impl Event {
             Self::CommitStarted { .. } => "commit_started",
             Self::CommitRefused { .. } => "commit_refused",
             Self::Committed { .. } => "committed",
+            Self::CommittedElsewhere { .. } => "committed_elsewhere",
             Self::Running { .. } => "running",
             Self::AttentionNeeded { .. } => "attention_needed",
             Self::Settled { .. } => "settled",
@@ -170,9 +181,11 @@ impl Event {
         match self {
             // The first entry of a request, before it has facts.
             Self::Opened { .. } => from == Prepared,
-            Self::Renewed { .. } | Self::TokenSuperseded { .. } => {
-                from.is_before_commit() || from == Committing
-            }
+            Self::Renewed { .. }
+            | Self::TokenSuperseded { .. }
+            // A token works once: who was answered with success had the effect, and whoever else
+            // used it has none.
+            | Self::CommittedElsewhere { .. } => from.is_before_commit() || from == Committing,
             Self::Arranged { .. } | Self::Proposed { .. } => from == Prepared,
             Self::ProposalReplaced { .. } | Self::Confirmed { .. } => {
                 matches!(from, Proposed | Approved)
@@ -258,11 +271,16 @@ impl Facts {
             }
             Event::CommitStarted { attempt, .. } => next.attempt = Some(*attempt),
             Event::CommitRefused { .. } => next.attempt = None,
-            Event::Committed { replica, .. } | Event::Settled { replica: Some(replica), .. } => {
-                next.attempt = None;
-                next.replica = Some(Replica { id: replica.clone(), committed_at: at });
+            Event::Committed { replica, operation, .. }
+            | Event::CommittedElsewhere { replica, operation, .. } => {
+                next.take_replica(replica, operation.as_ref(), at);
             }
-            Event::Settled { replica: None, .. } => next.attempt = None,
+            Event::Settled { replica, .. } => {
+                next.attempt = None;
+                if let Some(replica) = replica {
+                    next.take_replica(replica, None, at);
+                }
+            }
             Event::Running { .. } => next.running_at = Some(at),
             Event::Arranged { .. }
             | Event::AttentionNeeded { .. }
@@ -288,9 +306,25 @@ impl Facts {
         }
         Ok(next)
     }
+
+    fn take_replica(&mut self, id: &ReplicaId, operation: Option<&String>, at: Time) {
+        self.attempt = None;
+        let operation = operation.cloned();
+        self.replica = Some(Replica { id: id.clone(), committed_at: at, operation });
+    }
 }
 
 impl Event {
+    /// Whether the request has its replica with this.
+    pub fn has_replica(&self) -> bool {
+        matches!(
+            self,
+            Self::Committed { .. }
+                | Self::CommittedElsewhere { .. }
+                | Self::Settled { replica: Some(_), .. }
+        )
+    }
+
     /// Whether the request is over with this, without a replica.
     pub fn ends(&self) -> bool {
         matches!(

@@ -51,6 +51,7 @@ pub struct Explanation {
 /// Explains a request.
 pub fn explain(request: &Request, around: &Around, now: Time) -> Explanation {
     let plan = plan(request, around.suspect, around.means, now);
+    let around = &Around { means: around.means.of(request), ..*around };
     // From the commit on the chain has no say.
     let halted = around.halted && request.status().is_before_commit();
     let next = if halted {
@@ -152,6 +153,9 @@ fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
             "Countersign looks at the replica until it runs, and compares it with what was approved"
                 .into()
         }
+        Plan::Expire(why) if !request.is_repeatable => {
+            format!("it ends as expired: {why}; prepare it again, its approval stays good")
+        }
         Plan::Expire(why) => {
             format!("it ends as expired: {why}, and without an API key no other can be had")
         }
@@ -216,6 +220,11 @@ fn token(request: &Request, renew: bool, around: &Around, now: Time) -> String {
         "; the commit token is dead, and Countersign gets a fresh one".into()
     } else if renew {
         format!("; the commit token dies {dies}, so Countersign gets a fresh one before")
+    } else if !request.is_repeatable && live.expires_at <= now + RENEW_BEFORE {
+        format!(
+            "; the commit token dies {dies}, and the request with it, since what was sent to prepare \
+             the update is not known"
+        )
     } else if !around.means.can_prepare && live.expires_at <= now + RENEW_BEFORE {
         format!("; the commit token dies {dies}, and without an API key the request with it")
     } else {

@@ -30,11 +30,13 @@ pub struct Registration {
     pub block: BlockRef,
 }
 
-/// The replica that the commit created.
+/// The CVM that the commit created, or updated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
     pub id: ReplicaId,
     pub committed_at: Time,
+    /// What Phala Cloud calls the work that an update set off, if it told.
+    pub operation: Option<String>,
 }
 
 /// How a request ended without a running replica.
@@ -95,6 +97,9 @@ impl Facts {
     #[must_use]
     pub fn is_alarm(&self) -> bool {
         let code = self.end.as_ref().and_then(|end| end.code.as_deref());
-        matches!(code, Some("boot-differs" | "created-without-approval"))
+        matches!(
+            code,
+            Some("boot-differs" | "created-without-approval" | "updated-without-approval")
+        )
     }
 }

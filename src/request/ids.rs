@@ -308,13 +308,36 @@ cloud_name!(
 );
 
 impl SourceCvm {
-    /// The one spelling of a CVM id: a UUID without dashes in lower case, anything else untouched.
+    /// The one spelling of a CVM id: a UUID without dashes in lower case, an app as `app_` and its
+    /// digits in lower case, anything else untouched.
     /// Phala Cloud answers to both spellings, so both must be the same source here.
     #[must_use]
     pub fn canonical(&self) -> Self {
         match Uuid::try_parse(&self.0) {
             Ok(uuid) => Self(uuid.simple().to_string()),
-            Err(_) => self.clone(),
+            Err(_) => self.app().map_or_else(|| self.clone(), Self::of_app),
+        }
+    }
+
+    /// What stands for an app in the place of a source: its instances are made from no CVM.
+    #[must_use]
+    pub fn of_app(app: AppId) -> Self {
+        Self(format!("app_{}", alloy::hex::encode(app.0)))
+    }
+
+    /// The app that stands in the place of a source, if one does.
+    #[must_use]
+    pub fn app(&self) -> Option<AppId> {
+        let (word, id) = self.0.split_at_checked(4)?;
+        if word.eq_ignore_ascii_case("app_") { id.parse().ok() } else { None }
+    }
+
+    /// The same CVM as an instance, in the one spelling of those.
+    #[must_use]
+    pub fn as_instance(&self) -> ReplicaId {
+        match Uuid::try_parse(&self.0) {
+            Ok(uuid) => ReplicaId(uuid.hyphenated().to_string()),
+            Err(_) => ReplicaId(self.0.clone()),
         }
     }
 }

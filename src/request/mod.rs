@@ -1,4 +1,4 @@
-//! The one noun: a request, from prepared to running.
+//! The one noun: a request for a replica or an update, from prepared to running.
 //!
 //! ```text
 //! prepared → proposed → approved → executed → registered → committing → committed → running
@@ -16,6 +16,7 @@ pub mod event;
 pub mod explain;
 pub mod facts;
 pub mod ids;
+pub mod kind;
 pub mod need;
 pub mod plan;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub mod step;
 use crate::clock::Time;
 use facts::Facts;
 use ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, RequestId, SourceCvm};
+use kind::{Kind, Target};
 use status::Status;
 use uuid::Uuid;
 
@@ -41,8 +43,10 @@ pub struct LivePreparation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub id: RequestId,
+    pub kind: Kind,
     pub chain: ChainId,
     pub app: AppId,
+    /// The CVM that a replica is made from, or its app; the CVM that is updated.
     pub source: SourceCvm,
     pub node: Option<NodeId>,
     pub compose: ComposeHash,
@@ -56,6 +60,9 @@ pub struct Request {
     pub expires_at: Time,
     /// When the newest preparation was made.
     pub prepared_at: Time,
+    /// Whether it can be prepared again with what is known. An update takes what was sent to prepare
+    /// it, which is not known of each.
+    pub is_repeatable: bool,
     /// Why it waits, in words, as the last look found it.
     pub reason: Option<String>,
     pub next_try_at: Time,
@@ -68,5 +75,10 @@ pub struct Request {
 impl Request {
     pub fn status(&self) -> Status {
         status::status(&self.facts)
+    }
+
+    /// What is prepared and committed for it.
+    pub fn target(&self) -> Target {
+        Target::of(self.kind, &self.source)
     }
 }

@@ -35,6 +35,14 @@ pub struct Means {
     pub can_prepare: bool,
 }
 
+impl Means {
+    /// What it is able to do for this request.
+    #[must_use]
+    pub fn of(self, request: &Request) -> Self {
+        Self { can_prepare: self.can_prepare && request.is_repeatable }
+    }
+}
+
 /// The next step of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
@@ -58,10 +66,11 @@ pub enum Plan {
 /// The one table. `suspect`: a newer preparation of the same source CVM is known, which mostly
 /// voids the token of this one.
 pub fn plan(request: &Request, suspect: bool, means: Means, now: Time) -> Plan {
-    let status = request.status();
+    let (status, has_key) = (request.status(), means.can_prepare);
+    let means = means.of(request);
     if status.is_before_commit()
         && !means.can_prepare
-        && let Some(why) = token_is_dead(request, now)
+        && let Some(why) = token_is_dead(request, has_key, now)
     {
         return Plan::Expire(why);
     }
@@ -84,11 +93,18 @@ pub fn plan(request: &Request, suspect: bool, means: Means, now: Time) -> Plan {
     }
 }
 
-fn token_is_dead(request: &Request, now: Time) -> Option<&'static str> {
-    match &request.preparation {
-        Some(preparation) if preparation.expires_at > now => None,
-        Some(_) => Some("the commit token expired"),
-        None => Some("the commit token was superseded or refused"),
+fn token_is_dead(request: &Request, has_key: bool, now: Time) -> Option<&'static str> {
+    match (&request.preparation, has_key) {
+        (Some(preparation), _) if preparation.expires_at > now => None,
+        (Some(_), false) => Some("the commit token expired"),
+        (None, false) => Some("the commit token was superseded or refused"),
+        (Some(_), true) => {
+            Some("the commit token expired, and what was sent to prepare the update is not known")
+        }
+        (None, true) => Some(
+            "the commit token was superseded or refused, and what was sent to prepare the update is \
+             not known",
+        ),
     }
 }
 
@@ -107,6 +123,7 @@ fn dies_soon(request: &Request, now: Time) -> bool {
 
 /// When something about a waiting request changes by time alone.
 pub fn changes_by_itself_at(request: &Request, means: Means, now: Time) -> Option<Time> {
+    let means = means.of(request);
     let token = request.preparation.as_ref()?;
     let moments = [means.can_prepare.then(|| renew_at(token)), Some(token.expires_at)];
     moments.into_iter().flatten().find(|moment| *moment > now)

@@ -8,6 +8,7 @@ use super::{
     LivePreparation, Request,
     facts::{BlockRef, End, EndKind, Execution, Facts, Registration, Replica},
     ids::{AppId, BlockHash, ChainId, ComposeHash, DeviceId, RequestId},
+    kind::Kind,
     status::Status,
 };
 use crate::clock::Time;
@@ -20,7 +21,8 @@ pub fn facts(status: Status) -> Facts {
     let block = BlockRef { number: 1, hash: BlockHash(B256::ZERO) };
     let execution = Some(Execution { at: now(), block, tx: None });
     let registration = Some(Registration { at: now(), block });
-    let replica = Some(Replica { id: "replica".parse().unwrap(), committed_at: now() });
+    let id = "replica".parse().unwrap();
+    let replica = Some(Replica { id, committed_at: now(), operation: None });
     let id = Some(Uuid::nil());
     let end = |kind| {
         let end = End { kind, at: now(), code: None, reason: "because".into() };
@@ -52,6 +54,7 @@ pub fn request(status: Status, token: Option<TimeDelta>) -> Request {
     };
     Request {
         id: RequestId(Uuid::nil()),
+        kind: Kind::Replica,
         chain: ChainId::BASE,
         app: AppId(Address::ZERO),
         source: "source".parse().unwrap(),
@@ -65,6 +68,7 @@ pub fn request(status: Status, token: Option<TimeDelta>) -> Request {
         preparation: token.map(live),
         expires_at,
         prepared_at: now(),
+        is_repeatable: true,
         reason: None,
         next_try_at: now(),
         held_until: None,

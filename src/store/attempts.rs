@@ -296,7 +296,8 @@ impl Store {
     ) -> Result<Vec<ReplicaId>, StoreError> {
         let ids: Vec<String> = instances.iter().map(ToString::to_string).collect();
         let claimed = sqlx::query_scalar!(
-            r#"select replica_id as "replica_id!" from requests where replica_id = any($1)"#,
+            r#"select replica_id as "replica_id!" from requests
+               where replica_id = any($1) and kind = 'replica'"#,
             &ids
         )
         .fetch_all(&self.pool)

@@ -30,7 +30,7 @@ pub(super) async fn follow_event(
         retire_proposal(tx, id, "the request ended", true, at).await?;
         wake_queue(tx, id, at).await?;
     }
-    let has_replica = has_replica(event);
+    let has_replica = event.has_replica();
     if has_replica {
         // What is allowed by another route leaves its nonce free for another proposal.
         retire_proposal(tx, id, "it was not needed", false, at).await?;
@@ -43,10 +43,6 @@ pub(super) async fn follow_event(
         _ if event.ends() => drop_tokens(tx, id, "dropped", at).await,
         _ => Ok(()),
     }
-}
-
-fn has_replica(event: &Event) -> bool {
-    matches!(event, Event::Committed { .. } | Event::Settled { replica: Some(_), .. })
 }
 
 async fn end_attempt(
@@ -86,18 +82,32 @@ async fn end_attempt(
         .await
         .during("park a commit attempt")
         .map(|_| ()),
-        Event::Failed { .. } => sqlx::query!(
-            "update commit_attempts set settled_at = $2, outcome = 'failed'
-             where request_id = $1 and settled_at is null",
-            id.0,
-            at
-        )
-        .execute(tx)
-        .await
-        .during("settle a commit attempt")
-        .map(|_| ()),
+        Event::Failed { .. } => settle_open(tx, id, "failed", at).await,
+        Event::CommittedElsewhere { .. } => {
+            settle_open(tx, id, "committed by somebody else", at).await
+        }
         _ => Ok(()),
     }
+}
+
+/// Settles the attempt of a request that is open, if one is.
+async fn settle_open(
+    tx: &mut PgConnection,
+    id: RequestId,
+    outcome: &str,
+    at: Time,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update commit_attempts set settled_at = $2, outcome = $3
+         where request_id = $1 and settled_at is null",
+        id.0,
+        at,
+        outcome
+    )
+    .execute(tx)
+    .await
+    .during("settle a commit attempt")
+    .map(|_| ())
 }
 
 async fn settle_attempt(
@@ -223,7 +233,7 @@ impl Store {
     /// stands whatever becomes of this, and those are looked at later all the same.
     pub(super) async fn wake_queue_behind(&self, id: RequestId, event: &Event, now: Time) {
         let is_replaced = matches!(event, Event::ProposalReplaced { .. });
-        if event.ends() || has_replica(event) || is_replaced {
+        if event.ends() || event.has_replica() || is_replaced {
             self.wake_behind(id, now).await;
         }
     }

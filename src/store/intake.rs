@@ -7,6 +7,7 @@ use super::{
     During, Store, StoreError, dependents,
     journal::Actor,
     lease::{self, Lease},
+    prepare_body,
     requests::{self, get_locked, record},
     signed,
     watched::watch_changed,
@@ -17,6 +18,7 @@ use crate::{
         Request,
         event::Event,
         ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, RequestId, SourceCvm},
+        kind::Kind,
     },
     vault::Sealed,
 };
@@ -26,6 +28,7 @@ use crate::{
 pub struct NewPreparation {
     /// The request it opens, unless it belongs to one that is there.
     pub request: RequestId,
+    pub kind: Kind,
     pub chain: ChainId,
     pub app: AppId,
     pub source: SourceCvm,
@@ -52,8 +55,16 @@ pub enum Stored {
     TokenReused(RequestId),
 }
 
-/// Seals the token for the request it ends up in.
-pub type SealFor<'a> = &'a (dyn Fn(RequestId) -> Result<Sealed, crate::vault::VaultError> + Sync);
+/// What of a preparation is kept sealed.
+#[derive(Debug)]
+pub struct Secrets {
+    pub token: Sealed,
+    /// What was sent to prepare, if it was handed over.
+    pub body: Option<Sealed>,
+}
+
+/// Seals the secrets of a preparation for the request it ends up in.
+pub type SealFor<'a> = &'a (dyn Fn(RequestId) -> Result<Secrets, crate::vault::VaultError> + Sync);
 
 /// Why a preparation was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +77,8 @@ pub enum StorePreparationError {
 
 impl NewPreparation {
     fn is_content_of(&self, request: &Request) -> bool {
-        self.chain == request.chain
+        self.kind == request.kind
+            && self.chain == request.chain
             && self.app == request.app
             && self.source == request.source
             && self.node == request.node
@@ -88,6 +100,12 @@ impl Store {
         let mut tx = self.begin().await?;
         lock_source(&mut tx, &new.source).await?;
         if let Some(stored) = known(&mut tx, new).await? {
+            if let Stored::Known(request) = &stored {
+                // What was sent may be handed over later than the token.
+                let body = seal_for(request.id)?.body;
+                prepare_body::keep(&mut tx, request.id, body.as_ref()).await?;
+                super::commit(tx).await?;
+            }
             return Ok(stored);
         }
         let stored = match live_holder(&mut tx, new).await? {
@@ -209,16 +227,17 @@ async fn known(tx: &mut PgConnection, new: &NewPreparation) -> Result<Option<Sto
     }))
 }
 
-/// The request whose live preparation is for the same source and node.
+/// The request whose live preparation is of the same kind, for the same source and node.
 async fn live_holder(
     tx: &mut PgConnection,
     new: &NewPreparation,
 ) -> Result<Option<Request>, StoreError> {
     let holder = sqlx::query_scalar!(
         "select request_id from preparations
-         where source_cvm = $1 and node_id = $2 and ended_at is null",
+         where source_cvm = $1 and node_id = $2 and kind = $3 and ended_at is null",
         new.source.as_str(),
         new.node.as_ref().map_or("", NodeId::as_str),
+        new.kind.as_str(),
     )
     .fetch_optional(&mut *tx)
     .await
@@ -273,7 +292,7 @@ async fn insert_request(
     sqlx::query!(
         "insert into requests (id, kind, chain_id, app, source_cvm, node_id, compose_hash,
             device_id, note, created_at, created_by, next_try_at, deadline)
-         values ($1, 'replica', $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, $11)",
+         values ($1, $12, $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, $11)",
         new.request.0,
         signed(new.chain.get()),
         new.app.0.as_slice(),
@@ -285,6 +304,7 @@ async fn insert_request(
         now,
         actor.as_str(),
         new.expires_at,
+        new.kind.as_str(),
     )
     .execute(tx)
     .await
@@ -315,23 +335,25 @@ async fn add_preparation(
             (request, lease, Event::Renewed { preparation, expires_at })
         }
     };
-    let sealed = seal_for(request)?;
+    let secrets = seal_for(request)?;
     sqlx::query!(
         "insert into preparations (id, request_id, source_cvm, node_id, token_sealed,
-            token_fingerprint, prepared_at, expires_at, received_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            token_fingerprint, prepared_at, expires_at, received_at, kind)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         preparation,
         request.0,
         new.source.as_str(),
         new.node.as_ref().map_or("", NodeId::as_str),
-        sealed.as_bytes(),
+        secrets.token.as_bytes(),
         new.token_fingerprint.as_slice(),
         new.prepared_at,
         expires_at,
         now,
+        new.kind.as_str(),
     )
     .execute(&mut *tx)
     .await
     .during("store a preparation")?;
+    prepare_body::keep(tx, request, secrets.body.as_ref()).await?;
     Ok(record(tx, request, lease, actor, &event, now).await?)
 }

@@ -15,6 +15,7 @@ use crate::{
 
 struct Row {
     id: Uuid,
+    kind: String,
     chain_id: i64,
     app: Vec<u8>,
     source_cvm: String,
@@ -36,6 +37,7 @@ struct Row {
     attempt_id: Option<Uuid>,
     replica_id: Option<String>,
     committed_at: Option<Time>,
+    operation: Option<String>,
     running_at: Option<Time>,
     attention: Option<String>,
     ended_at: Option<Time>,
@@ -50,6 +52,7 @@ struct Row {
     preparation_live: bool,
     prepared_at: Time,
     expires_at: Time,
+    is_repeatable: bool,
 }
 
 /// Reads requests by id, in no particular order.
@@ -59,14 +62,15 @@ pub(super) async fn load(
 ) -> Result<Vec<Request>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select r.id, r.chain_id, r.app, r.source_cvm, r.node_id, r.compose_hash, r.device_id,
+        r#"select r.id, r.kind, r.chain_id, r.app, r.source_cvm, r.node_id, r.compose_hash, r.device_id,
             r.note, r.created_at, r.created_by, r.proposal_id, r.approved_at, r.executed_at,
             r.executed_block, r.executed_block_hash, r.executed_tx, r.registered_at,
             r.registered_block, r.registered_block_hash, r.attempt_id, r.replica_id,
-            r.committed_at, r.running_at, r.attention, r.ended_at, r.ended_as, r.ended_code,
+            r.committed_at, r.operation, r.running_at, r.attention, r.ended_at, r.ended_as, r.ended_code,
             r.ended_reason, r.reason, r.next_try_at, r.lease_until, r.attempts,
             p.id as preparation_id, p.ended_at is null as "preparation_live!",
-            p.prepared_at, p.expires_at
+            p.prepared_at, p.expires_at,
+            r.kind = 'replica' or r.prepare_body_sealed is not null as "is_repeatable!"
         from requests r
         join lateral (
             select * from preparations where request_id = r.id
@@ -124,6 +128,7 @@ impl Row {
             (Some(id), Some(committed_at)) => Some(Replica {
                 id: id.parse().map_err(|_| inconsistent("replica_id", self.id))?,
                 committed_at,
+                operation: self.operation.clone(),
             }),
             _ => None,
         };
@@ -155,6 +160,7 @@ impl Row {
             .map_err(|_| inconsistent("chain_id", id))?;
         Ok(Request {
             id: RequestId(id),
+            kind: self.kind.parse().map_err(|_| inconsistent("kind", id))?,
             chain,
             app: AppId(app),
             source: self.source_cvm.parse().map_err(|_| inconsistent("source_cvm", id))?,
@@ -175,6 +181,7 @@ impl Row {
             }),
             expires_at: self.expires_at,
             prepared_at: self.prepared_at,
+            is_repeatable: self.is_repeatable,
             reason: self.reason,
             next_try_at: self.next_try_at,
             held_until: self.lease_until,

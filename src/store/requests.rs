@@ -176,7 +176,9 @@ async fn write_facts(
             registered_at = $8, registered_block = $9, registered_block_hash = $10,
             attempt_id = $11, replica_id = $12, committed_at = $13, running_at = $14,
             attention = $15, ended_at = $16, ended_as = $17, ended_code = $18, ended_reason = $19,
-            reason = $23,
+            reason = $23, operation = $24,
+            prepare_body_sealed = case when $13::timestamptz is null and $16::timestamptz is null
+                then prepare_body_sealed end,
             attempts = case when $21 then attempts else 0 end,
             next_try_at = case when $22 then least(next_try_at, $20) else next_try_at end
          where id = $1",
@@ -203,6 +205,7 @@ async fn write_facts(
         work.same_try,
         work.wake,
         work.reason,
+        facts.replica.as_ref().and_then(|replica| replica.operation.as_deref()),
     )
     .execute(tx)
     .await

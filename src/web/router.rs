@@ -25,8 +25,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{WebState, api, live, pages, probes, problem::Problem};
 
-/// Bytes of a request's body. A preparation is below 10 KiB.
+/// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// A submission may bring what was sent to prepare: 240 KiB, which may be written with blanks and
+/// escapes here.
+const SUBMISSION_BYTES_MAX: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -52,7 +55,11 @@ fn documented() -> OpenApiRouter<WebState> {
         .get_or_insert_default()
         .add_security_scheme("token", SecurityScheme::Http(bearer));
     OpenApiRouter::with_openapi(document)
-        .routes(routes!(api::requests::submit, api::requests::list))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(api::requests::submit, api::requests::list))
+                .layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX)),
+        )
         .routes(routes!(api::requests::show))
         .routes(routes!(api::review::withdraw))
         .routes(routes!(api::review::reject))

@@ -93,6 +93,10 @@ fn every_refusal_names_its_field() {
         ("prepared_at", json!("2026-12-01T00:00:00Z")),
         ("note", json!("x".repeat(2001))),
         ("commit_tokn", json!("x")),
+        ("kind", json!("replicas")),
+        ("kind", json!({})),
+        ("source_cvm", json!(format!("app_{}", "22".repeat(20)))),
+        ("prepare_body", json!("{}")),
     ];
     for (field, value) in cases {
         let mut body = good();
@@ -102,6 +106,46 @@ fn every_refusal_names_its_field() {
         assert!(!error.problem.contains("f3b0c6f2"), "the token is not repeated");
     }
     assert_eq!(try_read(&json!([])).unwrap_err().field, "body");
+}
+
+#[test]
+fn an_update_is_of_one_cvm_and_has_no_node() {
+    let mut body = good();
+    body["kind"] = json!("update");
+    assert_eq!(try_read(&body).unwrap_err().field, "node_id");
+    body["node_id"] = json!(null);
+    let read = try_read(&body).unwrap();
+    assert_eq!((read.kind, read.node), (Kind::Update, None));
+    body["source_cvm"] = json!(format!("app_{}", "11".repeat(20)));
+    assert_eq!(try_read(&body).unwrap_err().field, "source_cvm");
+}
+
+#[test]
+fn an_app_may_stand_in_the_place_of_the_source_of_a_replica() {
+    let mut body = good();
+    body["source_cvm"] = json!(format!("app_{}", "11".repeat(20).to_uppercase()));
+    let read = try_read(&body).unwrap();
+    assert_eq!(read.source.as_str(), format!("app_{}", "11".repeat(20)));
+    body["source_cvm"] = json!("11".repeat(20));
+    assert_eq!(try_read(&body).unwrap().source.as_str(), "11".repeat(20), "a name like any other");
+}
+
+#[test]
+fn both_spellings_of_the_source_agree_with_a_link() {
+    let link =
+        "https://cloud.example/api/v1/cvms/0b7c4a52-6d7e-4f0a-9c1d-2f3a4b5c6d7e/commit-update";
+    let mut body = good();
+    body.as_object_mut().unwrap().remove("commit_token");
+    body["prepare_response"] = json!({
+        "composeHash": "aa".repeat(32), "appId": "11".repeat(20), "deviceId": "bb".repeat(32),
+        "commitToken": "token-1", "apiCommitUrl": link,
+    });
+    for same in ["0b7c4a52-6d7e-4f0a-9c1d-2f3a4b5c6d7e", "0b7c4a526d7e4f0a9c1d2f3a4b5c6d7e"] {
+        body["source_cvm"] = json!(same);
+        assert_eq!(try_read(&body).unwrap().source.as_str(), "0b7c4a526d7e4f0a9c1d2f3a4b5c6d7e");
+    }
+    body["source_cvm"] = json!("1b7c4a526d7e4f0a9c1d2f3a4b5c6d7e");
+    assert_eq!(try_read(&body).unwrap_err().field, "source_cvm");
 }
 
 #[test]

@@ -39,7 +39,12 @@ fn all_events() -> Vec<Event> {
         Event::Registered { block: block(), depth: "2 blocks".into() },
         Event::CommitStarted { attempt: id, preparation: id, evidence: "x".into() },
         refused(false),
-        Event::Committed { attempt: id, replica: "replica".parse().unwrap(), how: "answer".into() },
+        Event::Committed {
+            attempt: id,
+            replica: "replica".parse().unwrap(),
+            how: "answer".into(),
+            operation: Some("correlation".into()),
+        },
         Event::Running { device_shown: true },
         Event::AttentionNeeded { reason: reason() },
         Event::Settled { attempt: id, replica: None, reason: reason() },
@@ -48,6 +53,11 @@ fn all_events() -> Vec<Event> {
         Event::Withdrawn { reason: reason() },
         Event::Expired { reason: reason() },
         Event::Failed { code: None, reason: reason() },
+        Event::CommittedElsewhere {
+            replica: "replica".parse().unwrap(),
+            how: "somebody else".into(),
+            operation: None,
+        },
     ]
 }
 
@@ -141,6 +151,26 @@ fn a_person_settles_a_commit_either_way() {
 }
 
 #[test]
+fn a_commit_of_somebody_else_counts_from_everywhere_before_its_own_is_known() {
+    let elsewhere = named("committed_elsewhere");
+    for before in [
+        vec![],
+        vec![named("proposed")],
+        vec![named("proposed"), named("confirmed")],
+        vec![named("executed")],
+        vec![named("registered")],
+        vec![named("registered"), named("commit_started")],
+        vec![named("registered"), named("commit_started"), named("attention_needed")],
+    ] {
+        let facts = run(&before).unwrap().apply(&elsewhere, at()).unwrap();
+        assert_eq!((status(&facts), facts.attempt), (Status::Committed, None));
+        assert_eq!(status(&facts.apply(&named("running"), at()).unwrap()), Status::Running);
+        assert!(facts.apply(&elsewhere, at()).is_err(), "it counts once");
+    }
+    assert!(run(&[named("withdrawn")]).unwrap().apply(&elsewhere, at()).is_err());
+}
+
+#[test]
 fn an_outcome_is_that_of_the_open_attempt_or_none() {
     let open = run(&[named("registered"), named("commit_started")]).unwrap();
     assert!(open.apply(&named("settled"), at()).is_err(), "nobody was asked");
@@ -180,7 +210,7 @@ fn events_survive_the_journal() {
 proptest! {
     /// Whatever happens in whatever order: ends are final, and a replica, once known, stays.
     #[test]
-    fn ends_are_final_and_replicas_stay(order in prop::collection::vec(0..19_usize, 0..60)) {
+    fn ends_are_final_and_replicas_stay(order in prop::collection::vec(0..22_usize, 0..60)) {
         let events = all_events();
         let mut facts = Facts::default();
         for index in order {

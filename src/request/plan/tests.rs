@@ -44,6 +44,20 @@ fn a_token_that_lives_shorter_than_a_day_is_not_replaced_as_soon_as_it_is_there(
 }
 
 #[test]
+fn what_cannot_be_prepared_again_keeps_to_its_token_whoever_has_a_key() {
+    let planned = |status, token, suspect| {
+        let request = Request { is_repeatable: false, ..request(status, token) };
+        plan(&request, suspect, Means { can_prepare: true }, now())
+    };
+    for status in BEFORE_REGISTERED {
+        assert_eq!(planned(status, TODAY, false), Plan::Watch { renew: false }, "{status}");
+        assert!(matches!(planned(status, DEAD, false), Plan::Expire(_)), "{status}");
+    }
+    assert_eq!(planned(Status::Registered, FRESH, true), Plan::Commit { renew: false });
+    assert!(matches!(planned(Status::Registered, None, false), Plan::Expire(_)));
+}
+
+#[test]
 fn a_commit_begins_with_a_token_that_is_not_known_to_be_bad() {
     for (token, suspect, renew) in [
         (FRESH, false, false),

@@ -7,3 +7,4 @@ pub mod proposals;
 pub mod requests;
 pub mod review;
 pub mod simulation;
+mod submission;

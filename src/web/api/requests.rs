@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::submission::NewRequest;
 use crate::{
     clock::Time,
     flow::Service,
@@ -21,6 +22,7 @@ use crate::{
         ids::{
             AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, RequestId, SourceCvm, TxHash,
         },
+        kind::Kind,
         status::Status,
     },
     store::{intake::Stored, journal::Entry, requests::Filter},
@@ -44,30 +46,6 @@ const LIMIT_MAX: u32 = 200;
 /// Entries of a request's timeline that are shown.
 const TIMELINE_MAX: u32 = 500;
 
-/// A preparation to submit: our own fields, or `prepare_response` with Phala's 465 answer or what
-/// the `phala` CLI printed, beside the fields that it does not carry.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
-pub struct NewRequest {
-    chain_id: Option<ChainId>,
-    app: Option<AppId>,
-    source_cvm: Option<SourceCvm>,
-    node_id: Option<NodeId>,
-    compose_hash: Option<ComposeHash>,
-    device_id: Option<DeviceId>,
-    #[schema(value_type = Option<String>, write_only)]
-    commit_token: Option<String>,
-    /// When the replica was prepared; now, unless given. The token lives 14 days from then.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    prepared_at: Option<Time>,
-    /// When the token dies, if Phala Cloud said so.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
-    note: Option<String>,
-    #[schema(value_type = Option<Object>)]
-    prepare_response: Option<Value>,
-}
-
 /// The execution that the chain showed.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ExecutionView {
@@ -77,7 +55,7 @@ pub struct ExecutionView {
     pub at: Time,
 }
 
-/// The replica of a request.
+/// The replica of a request, or the CVM that is updated.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ReplicaView {
     pub id: ReplicaId,
@@ -85,13 +63,16 @@ pub struct ReplicaView {
     pub committed_at: Time,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub running_at: Option<Time>,
+    /// What Phala Cloud calls the work that an update set off, if it told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
 }
 
 /// A request. Its commit token is not part of it, here or anywhere.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct RequestView {
     pub id: RequestId,
-    pub kind: &'static str,
+    pub kind: Kind,
     pub status: Status,
     /// Why it waits, why it ended, or what a person must look at.
     pub reason: Option<String>,
@@ -154,7 +135,7 @@ impl From<Request> for RequestView {
         let reason = facts.end.map(|end| end.reason).or(facts.attention).or(request.reason);
         Self {
             id: request.id,
-            kind: "replica",
+            kind: request.kind,
             status,
             reason,
             needs_attention,
@@ -188,6 +169,7 @@ impl From<Request> for RequestView {
                 id: replica.id,
                 committed_at: replica.committed_at,
                 running_at: facts.running_at,
+                operation: replica.operation,
             }),
             timeline: None,
         }

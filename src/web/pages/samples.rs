@@ -10,6 +10,7 @@ use crate::{
         LivePreparation, Request,
         facts::Facts,
         ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
+        kind::Kind,
     },
     safe::{self, Around, Extensions, Operation, SafeTx, SafeVersion},
     store::proposals::{Proposal, SafeProposal},
@@ -20,6 +21,7 @@ pub fn request() -> Request {
     let expires_at = "2026-11-17T14:05:09Z".parse().unwrap();
     Request {
         id: RequestId(Uuid::from_u128(7)),
+        kind: Kind::Replica,
         chain: ChainId::BASE,
         app: AppId(Address::repeat_byte(0x11)),
         source: "cvm-7".parse().unwrap(),
@@ -33,6 +35,7 @@ pub fn request() -> Request {
         preparation: Some(LivePreparation { id: Uuid::from_u128(8), prepared_at, expires_at }),
         expires_at,
         prepared_at,
+        is_repeatable: true,
         reason: None,
         next_try_at: prepared_at,
         held_until: None,

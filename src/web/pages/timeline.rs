@@ -102,6 +102,9 @@ fn words(event: &Event) -> String {
         E::Committed { replica, how, .. } => {
             format!("Committed: the replica is {replica} (known from {how})")
         }
+        E::CommittedElsewhere { replica, how, .. } => {
+            format!("Committed by somebody else: the CVM is {replica} (known from {how})")
+        }
         E::Running { device_shown: true } => {
             "Running, with the approved compose hash on the approved device".into()
         }

@@ -15,8 +15,16 @@ use countersign::{
     chain::Chain,
     clock::Time,
     config::{ChainSettings, DepthPolicy},
-    request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
-    store::{Store, chain::Leadership, intake::NewPreparation, journal::Actor},
+    request::{
+        ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
+        kind::Kind,
+    },
+    store::{
+        Store,
+        chain::Leadership,
+        intake::{NewPreparation, Secrets},
+        journal::Actor,
+    },
     vault::Sealed,
     watch::{
         WatchError,
@@ -200,6 +208,7 @@ impl Scene {
         let fingerprint = keccak256(request.0).0;
         let new = NewPreparation {
             request,
+            kind: Kind::Replica,
             chain: self.chain.id(),
             app: AppId(app),
             source: request.0.to_string().parse().expect("a UUID names a CVM"),
@@ -212,7 +221,7 @@ impl Scene {
             prepared_at: self.now,
             expires_at: self.now + TimeDelta::days(14),
         };
-        let seal = |_| Ok(Sealed::from_bytes(vec![1]));
+        let seal = |_| Ok(Secrets { token: Sealed::from_bytes(vec![1]), body: None });
         let actor = Actor::service("story");
         self.store.store_preparation(&new, &seal, &actor, self.now).await.expect("it is stored");
     }

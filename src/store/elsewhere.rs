@@ -1,0 +1,93 @@
+//! Commits that somebody else made with a token of ours, such as a person through the gateway.
+
+use super::{
+    During, Store, StoreError,
+    journal::Actor,
+    requests::{get_locked, record_of},
+};
+use crate::{
+    clock::Time,
+    request::{
+        Request,
+        event::Event,
+        ids::{ReplicaId, RequestId},
+    },
+};
+
+/// A commit that was answered with success, as somebody saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenCommit {
+    /// The CVM of the answer; an update needs none, since it is known what is updated.
+    pub replica: Option<ReplicaId>,
+    /// What an update's answer calls the work that it set off.
+    pub operation: Option<String>,
+    /// From what it is known, for the journal.
+    pub how: String,
+}
+
+/// What became of a commit that somebody else made.
+#[derive(Debug)]
+pub enum Elsewhere {
+    /// The request has its replica.
+    Settled(Box<Request>),
+    /// The request has it already, or has ended, or the answer names no CVM or one of another
+    /// request: nothing was recorded.
+    Ignored(RequestId),
+    /// The token is of no request.
+    Unknown,
+}
+
+impl Store {
+    /// Settles the request of a token with which somebody else has committed. `token_fingerprints`
+    /// are those under every key of the vault.
+    pub async fn committed_elsewhere(
+        &self,
+        token_fingerprints: &[[u8; 32]],
+        seen: &SeenCommit,
+        actor: &Actor,
+        now: Time,
+    ) -> Result<Elsewhere, StoreError> {
+        let prints: Vec<Vec<u8>> = token_fingerprints.iter().map(|it| it.to_vec()).collect();
+        let mut tx = self.begin().await?;
+        let holder = sqlx::query_scalar!(
+            "select request_id from preparations where token_fingerprint = any($1)",
+            &prints
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .during("look for a token")?;
+        let Some(id) = holder.map(RequestId) else { return Ok(Elsewhere::Unknown) };
+        let request = get_locked(&mut tx, id).await?;
+        let replica = request.target().updated().or_else(|| seen.replica.clone());
+        let Some(replica) = replica else { return Ok(Elsewhere::Ignored(id)) };
+        let event = Event::CommittedElsewhere {
+            replica: replica.clone(),
+            how: seen.how.clone(),
+            operation: seen.operation.clone(),
+        };
+        if request.facts.apply(&event, now).is_err() {
+            return Ok(Elsewhere::Ignored(id));
+        }
+        if request.target().updated().is_none() && is_of_another(&mut tx, &replica).await? {
+            return Ok(Elsewhere::Ignored(id));
+        }
+        let request = record_of(&mut tx, request, None, actor, &event, now).await?;
+        super::commit(tx).await?;
+        self.wake_queue_behind(id, &event, now).await;
+        Ok(Elsewhere::Settled(Box::new(request)))
+    }
+}
+
+async fn is_of_another(
+    tx: &mut sqlx::PgConnection,
+    replica: &ReplicaId,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar!(
+        r#"select exists (select 1 from requests
+            where replica_id = $1 and kind = 'replica') as "is!""#,
+        replica.as_str()
+    )
+    .fetch_one(tx)
+    .await
+    .during("look for known replicas")
+}
