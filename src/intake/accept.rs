@@ -56,6 +56,7 @@ pub(super) fn to_store(
         node: submission.node.clone(),
         compose: submission.compose,
         device: submission.device,
+        copy: submission.copy,
         note: submission.note.clone(),
         token_fingerprint: vault.fingerprint(token),
         token_fingerprints: vault.fingerprints(token),

@@ -140,6 +140,7 @@ pub async fn renew(
         node: request.node.clone(),
         compose: prepared.compose_hash,
         device: prepared.device_id,
+        copy: None,
         token: prepared.commit_token.clone(),
         prepared_at: now,
         expires_at,

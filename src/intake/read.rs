@@ -22,8 +22,10 @@ const SHA256_OF_NOTHING: B256 =
     b256!("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 
 const NOTE_CHARS_MAX: usize = 2_000;
+/// Most replicas of the same content that can be wanted at the same time.
+const COPIES_MAX: u32 = 100;
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "kind",
     "chain_id",
     "app",
@@ -37,6 +39,7 @@ const FIELDS: [&str; 13] = [
     "note",
     "prepare_response",
     "prepare_body",
+    "copy",
 ];
 
 /// The field that is wrong, and what would be right.
@@ -57,6 +60,8 @@ pub struct Submission {
     pub node: Option<NodeId>,
     pub compose: ComposeHash,
     pub device: DeviceId,
+    /// Which one of several that are wanted of the same content, from 1.
+    pub copy: Option<u32>,
     pub token: CommitToken,
     pub prepared_at: Time,
     pub expires_at: Time,
@@ -100,6 +105,7 @@ pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, F
         node: read_node(fields, kind)?,
         compose,
         device,
+        copy: read_copy(fields, kind)?,
         token,
         prepared_at,
         expires_at,
@@ -138,6 +144,19 @@ fn read_source(
         (None, None, Kind::Replica) => {
             Err(problem(NAME, "missing: name the CVM that the replica is made from"))
         }
+    }
+}
+
+fn read_copy(fields: &Map<String, Value>, kind: Kind) -> Result<Option<u32>, FieldProblem> {
+    const NAME: &str = "copy";
+    let copy = match fields.get(NAME) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(value) => value.as_u64().and_then(|copy| u32::try_from(copy).ok()),
+    };
+    match copy.filter(|copy| (1..=COPIES_MAX).contains(copy)) {
+        Some(copy) if kind == Kind::Replica => Ok(Some(copy)),
+        Some(_) => Err(problem(NAME, "an update is wanted once: leave it away")),
+        None => Err(problem(NAME, format!("expected a whole number from 1 to {COPIES_MAX}"))),
     }
 }
 

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    During, Store, StoreError, dependents,
+    During, Store, StoreError, copies, dependents,
     journal::Actor,
     lease::{self, Lease},
     prepare_body,
@@ -35,6 +35,9 @@ pub struct NewPreparation {
     pub node: Option<NodeId>,
     pub compose: ComposeHash,
     pub device: DeviceId,
+    /// Which one it is, from 1, of several that are wanted of this content. Without it the one is
+    /// meant that has the place of its token.
+    pub copy: Option<u32>,
     pub note: Option<String>,
     pub token_fingerprint: [u8; 32],
     /// Under every configured key, to know a token again after a rotation.
@@ -108,18 +111,19 @@ impl Store {
             }
             return Ok(stored);
         }
-        let stored = match live_holder(&mut tx, new).await? {
-            // A commit whose outcome is not known yet may need it.
-            Some(holder) if new.is_content_of(&holder) && holder.facts.replica.is_none() => {
-                dependents::supersede(&mut tx, holder.id, now).await?;
-                let event = Opening::Renews(holder.id, None);
-                Stored::Renewed(add_preparation(&mut tx, new, event, seal_for, actor, now).await?)
+        let (holder, same) = place_of(&mut tx, new).await?;
+        let stored = if let Some(id) = same {
+            if let Some(holder) = holder.filter(|holder| holder.id != id) {
+                let event = Event::TokenSuperseded { by: id.0 };
+                record(&mut tx, holder.id, None, actor, &event, now).await?;
             }
-            holder => {
-                // Before anything that journals: whoever has the journal waits for nobody's app.
-                note_app(&mut tx, new, now).await?;
-                Stored::Opened(open(&mut tx, new, holder, seal_for, actor, now).await?)
-            }
+            dependents::supersede(&mut tx, id, now).await?;
+            let opening = Opening::Renews(id, None);
+            Stored::Renewed(add_preparation(&mut tx, new, opening, seal_for, actor, now).await?)
+        } else {
+            // Before anything that journals: whoever has the journal waits for nobody's app.
+            note_app(&mut tx, new, now).await?;
+            Stored::Opened(open(&mut tx, new, holder, seal_for, actor, now).await?)
         };
         super::commit(tx).await?;
         Ok(stored)
@@ -225,6 +229,27 @@ async fn known(tx: &mut PgConnection, new: &NewPreparation) -> Result<Option<Sto
     } else {
         Stored::TokenReused(request.id)
     }))
+}
+
+/// The request that has the place of the token, and the one of the same content that the preparation
+/// is for, if there is one.
+async fn place_of(
+    tx: &mut PgConnection,
+    new: &NewPreparation,
+) -> Result<(Option<Request>, Option<RequestId>), StoreError> {
+    // Locked before the holder, which mostly is one of them.
+    let waiting = match new.copy {
+        Some(copy) => copies::waiting(tx, new, copy).await?,
+        None => None,
+    };
+    let holder = live_holder(tx, new).await?;
+    if new.copy.is_some() {
+        return Ok((holder, waiting));
+    }
+    // A commit whose outcome is not known yet may need it.
+    let is_same = |it: &&Request| new.is_content_of(it) && it.facts.replica.is_none();
+    let same = holder.as_ref().filter(is_same).map(|it| it.id);
+    Ok((holder, same))
 }
 
 /// The request whose live preparation is of the same kind, for the same source and node.

@@ -7,6 +7,7 @@ pub mod batches;
 pub mod chain;
 mod commit_tokens;
 pub mod confirmations;
+mod copies;
 mod dependents;
 pub mod elsewhere;
 pub mod foreign_queue;

@@ -169,3 +169,24 @@ fn a_field_that_contradicts_the_preparation_is_refused() {
     });
     assert_eq!(try_read(&body).unwrap_err().field, "compose_hash");
 }
+
+#[test]
+fn several_of_the_same_are_told_apart_by_number() {
+    let with = |copy: Value, kind: &str| {
+        let mut body = good();
+        body["copy"] = copy;
+        body["kind"] = json!(kind);
+        if kind == "update" {
+            body["node_id"] = Value::Null;
+        }
+        try_read(&body).map(|submission| submission.copy)
+    };
+    assert_eq!(with(Value::Null, "replica").unwrap(), None);
+    for copy in [1, 100] {
+        assert_eq!(with(json!(copy), "replica").unwrap(), Some(copy));
+    }
+    for wrong in [json!(0), json!(101), json!(-1), json!(1.5), json!("1"), json!([1])] {
+        assert_eq!(with(wrong, "replica").unwrap_err().field, "copy");
+    }
+    assert_eq!(with(json!(1), "update").unwrap_err().field, "copy");
+}

@@ -27,6 +27,10 @@ pub struct NewRequest {
     node_id: Option<NodeId>,
     compose_hash: Option<ComposeHash>,
     device_id: Option<DeviceId>,
+    /// Which one it is, from 1, of several replicas that are wanted of the same content at the same
+    /// time: each is a request of its own. The same number again is the same request while that has
+    /// no replica.
+    copy: Option<u32>,
     #[schema(value_type = Option<String>, write_only)]
     commit_token: Option<String>,
     /// When the replica was prepared; now, unless given. The token lives 14 days from then.

@@ -215,6 +215,7 @@ impl Scene {
             node: None,
             compose: ComposeHash(B256::repeat_byte(1)),
             device: DeviceId(B256::repeat_byte(2)),
+            copy: None,
             note: None,
             token_fingerprint: fingerprint,
             token_fingerprints: vec![fingerprint],
