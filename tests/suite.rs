@@ -77,6 +77,7 @@ mod peers {
     mod batches;
     mod contracts;
     mod draw;
+    mod env;
     mod hashes;
     mod peer;
     mod signatures;

@@ -178,7 +178,7 @@ fn operation_name(text: &str, token: &CommitToken) -> Option<String> {
 }
 
 /// The spelling of a UUID that real clients use in calls which change something.
-fn dashed(source: &SourceCvm) -> String {
+pub(super) fn dashed(source: &SourceCvm) -> String {
     match Uuid::try_parse(source.as_str()) {
         Ok(uuid) => uuid.hyphenated().to_string(),
         Err(_) => source.to_string(),

@@ -18,6 +18,8 @@ pub enum Peer {
     ProtocolKit,
     /// `safe-eth-py`, from `PyPI`.
     SafeEthPy,
+    /// `@phala/dstack-sdk` and `@phala/cloud`, which the `phala` command line tool is made of.
+    DstackSdk,
 }
 
 /// Says that a missing Python peer is a failure.
@@ -51,6 +53,7 @@ impl Peer {
     fn command(self) -> Command {
         let (program, script) = match self {
             Self::ProtocolKit => ("node".into(), "tests/peers/protocol-kit.mjs"),
+            Self::DstackSdk => ("node".into(), "tests/peers/dstack-sdk.mjs"),
             Self::SafeEthPy => (here("target/peers/venv/bin/python"), "tests/peers/safe_eth_py.py"),
         };
         let mut command = Command::new(program);
