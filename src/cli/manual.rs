@@ -1,6 +1,6 @@
 //! `countersign completion` and `countersign man`: what a package installs beside the executable.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
@@ -37,11 +37,55 @@ pub fn man(args: &ManArgs) -> Result<Answer> {
     let Some(folder) = &args.out else {
         let mut page = vec![];
         clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-        return Ok(Answer::raw(String::from_utf8_lossy(&page).into_owned()));
+        let page = String::from_utf8_lossy(&page).into_owned() + &environment();
+        return Ok(Answer::raw(page));
     };
     fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+        .and_then(|()| {
+            let file = folder.join("countersign.1");
+            let page = fs::read_to_string(&file)?;
+            fs::write(&file, page + &environment())
+        })
         .with_context(|| format!("cannot write to {}", folder.display()))?;
     let line = format!("wrote the manual pages to {}", folder.display());
     Ok(Answer::new(Page::default().line(line), json!({ "folder": folder })))
+}
+
+/// The section of the manual that tells which variables the commands read.
+fn environment() -> String {
+    let mut command = Cli::command();
+    command.build();
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut commands = vec![&command];
+    while let Some(command) = commands.pop() {
+        commands.extend(command.get_subcommands());
+        for arg in command.get_arguments() {
+            let (Some(name), Some(help)) = (arg.get_env(), arg.get_help()) else { continue };
+            let name = name.to_string_lossy().into_owned();
+            known.entry(name).or_insert_with(|| help.to_string());
+        }
+    }
+    let mut section = ".SH ENVIRONMENT\n".to_owned();
+    for (name, help) in known {
+        // A line that begins with a dot would be an instruction.
+        let help = help.replace('\\', "\\\\").replace('-', "\\-").replace('\n', " ");
+        section += &[".TP\n\\fB", &name, "\\fR\n\\&", &help, "\n"].concat();
+    }
+    section
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_names_every_variable_once() {
+        let section = environment();
+        for name in ["COUNTERSIGN_URL", "COUNTERSIGN_TOKEN", "PHALA_CLOUD_API_KEY", "DATABASE_URL"]
+        {
+            assert_eq!(section.matches(&format!("\\fB{name}\\fR")).count(), 1, "{name}");
+        }
+        assert!(section.lines().all(|line| !line.is_empty()), "{section}");
+    }
 }
