@@ -34,6 +34,7 @@ mod stories {
     mod devnet_chain;
     mod endpoints;
     mod endurance;
+    mod eoa;
     mod exports;
     mod fencing;
     mod foreseen;
@@ -55,12 +56,14 @@ mod stories {
     mod nonces;
     mod operator;
     mod phala_cli;
+    mod prepare_people;
     mod relayer;
     mod relayer_crash;
     mod relayer_endpoints;
     mod reorg;
     mod rpc_fuzz;
     mod safe_versions;
+    mod scale;
     mod secrets;
     mod signature_kinds;
     mod simulate;

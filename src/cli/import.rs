@@ -65,7 +65,7 @@ pub async fn run(args: ImportArgs, globals: &Globals) -> Result<Answer> {
 }
 
 /// What the service made of a preparation.
-pub fn submitted(reply: Reply) -> Answer {
+fn submitted(reply: Reply) -> Answer {
     let title = if reply.status == 201 {
         "Opened a request"
     } else {

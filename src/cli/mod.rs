@@ -17,6 +17,8 @@ mod devnet_act;
 mod devnet_run;
 mod doctor;
 mod end;
+mod env_file;
+mod follow;
 mod import;
 mod journal;
 mod list;
@@ -27,7 +29,9 @@ mod payload;
 mod prepare;
 mod print;
 mod propose;
+mod replicas;
 mod retry;
+mod scale;
 mod secret_file;
 pub mod serve;
 mod settle;
@@ -84,7 +88,9 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     #[cfg(feature = "devnet")]
     Devnet(devnet::DevnetArgs),
-    Prepare(prepare::PrepareArgs),
+    Prepare(Box<prepare::PrepareArgs>),
+    Scale(Box<scale::ScaleArgs>),
+    Replicas(replicas::ReplicasArgs),
     Import(import::ImportArgs),
     List(list::ListArgs),
     Show(show::ShowArgs),
@@ -129,7 +135,9 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
             devnet::run(args, &globals.service, globals.json).await?;
             Ok(Answer::silent())
         }
-        Command::Prepare(args) => prepare::run(args, globals).await,
+        Command::Prepare(args) => Box::pin(prepare::run(*args, globals)).await,
+        Command::Scale(args) => Box::pin(scale::run(*args, globals)).await,
+        Command::Replicas(args) => replicas::run(&args, globals).await,
         Command::Import(args) => import::run(args, globals).await,
         Command::List(args) => list::run(args, globals).await,
         Command::Show(args) => show::run(&args, globals).await,

@@ -1,45 +1,82 @@
-//! `countersign prepare`: let Phala Cloud prepare a replica, and hand the preparation to the
-//! service. The commit token goes from one to the other and is never shown.
+//! `countersign prepare`: let Phala Cloud prepare replicas, and hand the preparations to the
+//! service. The commit tokens go from one to the other and are never shown.
+//!
+//! ```text
+//! nodes, CVM, variables, owner: looked at before anything is sent
+//!   many      one request a replica, put to the owner together
+//!   register  the owner is an account and its key is here: what is missing is added to the chain
+//!   direct    no chain governs the app: replicas are made at once, without the service
+//! ```
 
-use anyhow::{Context, Result, bail};
+mod direct;
+mod many;
+mod nodes;
+mod register;
+
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use url::Url;
+
+pub use direct::create_all;
+pub use many::prepare_all;
+use nodes::spread;
+pub use nodes::{Place, resolve};
 
 use super::{
     Globals,
     client::Client,
-    import::submitted,
-    print::{Answer, spinner},
+    env_file::{EnvArgs, Variables},
+    follow,
+    print::{self, Answer, spinner},
 };
 use crate::{
-    intake::{self, prepare::PrepareError},
-    phala::{PhalaCloud, PhalaError, Prepared},
-    request::ids::{ComposeHash, NodeId, SourceCvm},
+    intake::PREPARE_BODY_BYTES_MAX,
+    phala::{Cvm, Node, PhalaCloud, PhalaError, replica_body},
+    request::ids::{ComposeHash, SourceCvm},
     wire::Http,
 };
 
-/// Prepare a replica at Phala Cloud and hand it to the service.
+/// Prepare replicas at Phala Cloud and hand them to the service.
 ///
-/// Nothing is created: the replica is committed by the service once the owner of the app has
-/// approved it. Preparing the same again is harmless.
+/// Nothing is created: the service commits each replica once the chain allows it, which is at once
+/// where it does already, and otherwise after the owner of the app has approved it. Several replicas
+/// are put to the owner in one transaction. Preparing the same again is harmless: requests that wait
+/// are used again. Exit code 3 when something needs attention.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   PHALA_CLOUD_API_KEY=… countersign prepare my-cvm --node 5 \\
-    --note 'second region'")]
+    --note 'second region'
+  countersign prepare my-cvm --node prod5 prod6 --count 4 --env-file .env --wait
+  countersign prepare my-cvm --node 5 --private-key-file owner.key \\
+    --rpc-url https://mainnet.base.org
+  countersign prepare my-cvm --node 5 --direct")]
 pub struct PrepareArgs {
     /// The CVM to replicate: its id or name.
     cvm: SourceCvm,
-    /// Node to put the replica on.
+    /// Nodes to put replicas on, by name or id.
+    #[arg(long = "node", value_name = "NAME|ID", required = true, num_args = 1..)]
+    nodes: Vec<String>,
+    /// How many replicas, spread over the nodes in turn [default: one for each node].
     #[arg(long, value_name = "N")]
-    node: NodeId,
+    count: Option<usize>,
     /// Compose hash to run; needed when instances of the app run different ones.
     #[arg(long, value_name = "HASH")]
     compose_hash: Option<ComposeHash>,
+    #[command(flatten)]
+    env: EnvArgs,
     /// A note for those who review it.
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    /// Follow the replicas until they run.
+    #[arg(long)]
+    wait: bool,
+    /// For an app that no chain governs: create the replicas at once, without the service.
+    #[arg(long, conflicts_with_all = ["note", "private_key", "private_key_file"])]
+    direct: bool,
+    #[command(flatten)]
+    owner: register::OwnerArgs,
     #[command(flatten)]
     cloud: CloudArgs,
 }
@@ -71,6 +108,32 @@ impl CloudArgs {
     }
 }
 
+/// What is to be made.
+pub struct Order {
+    pub source: Cvm,
+    pub places: Vec<Place>,
+    pub compose: Option<ComposeHash>,
+    pub variables: Option<Variables>,
+    pub note: Option<String>,
+}
+
+impl Order {
+    /// What Phala Cloud is sent for one of them.
+    fn body(&self, place: &Place) -> Result<Value> {
+        let mut body = replica_body(Some(&place.node), self.compose);
+        if let Some(variables) = &self.variables {
+            body["encrypted_env"] = json!(variables.encrypted()?);
+            // The service would not keep it, after it was prepared.
+            ensure!(
+                body.to_string().len() <= PREPARE_BODY_BYTES_MAX,
+                "--env-file: longer than can be kept, {} KiB when encrypted",
+                PREPARE_BODY_BYTES_MAX >> 10
+            );
+        }
+        Ok(body)
+    }
+}
+
 pub async fn run(args: PrepareArgs, globals: &Globals) -> Result<Answer> {
     if !args.cloud.has_key() {
         bail!(
@@ -78,47 +141,75 @@ pub async fn run(args: PrepareArgs, globals: &Globals) -> Result<Answer> {
              `phala cvms replicate … --prepare-only` printed"
         );
     }
+    let cloud = args.cloud.client()?;
+    if args.direct {
+        let order = args.order(&cloud).await?;
+        return create_all(&cloud, &order, true).await;
+    }
     let client = Client::new(&globals.service)?;
     // A preparation that cannot be handed over would only void an older token.
     client.may_write().await?;
-    let cloud = args.cloud.client()?;
-    let spinner = spinner("Phala Cloud prepares the replica");
-    let prepared =
-        intake::prepare::prepare(&cloud, &args.cvm, Some(&args.node), args.compose_hash).await;
-    spinner.finish_and_clear();
-    let (source, prepared) = prepared.map_err(advised)?;
-    let body = body(&args, &source, &prepared);
-    let reply = client.post(&["v1", "requests"], &body).await.context(
-        "the service did not take the preparation (it exists at Phala Cloud, and this command may \
-         be repeated: that is harmless)",
-    )?;
-    Ok(submitted(reply))
+    let order = args.order(&cloud).await?;
+    let owner = args.owner.owner(&order.source).await?;
+    let mut done = prepare_all(&cloud, &client, &order).await?;
+    let is_followed = args.wait || owner.is_some();
+    if let Some(owner) = owner {
+        owner.register(&client, &done.wanted).await?;
+    }
+    if is_followed && done.failed.is_none() {
+        done.requests = follow::until_running(&client, done.ids()).await?;
+    }
+    Ok(done.answer())
+}
+
+impl PrepareArgs {
+    /// Looks at everything that can be wrong before anything is sent.
+    async fn order(&self, cloud: &PhalaCloud) -> Result<Order> {
+        let spinner = spinner("looks at CVM and nodes");
+        let looked = source_and_nodes(cloud, &self.cvm).await;
+        spinner.finish_and_clear();
+        let (source, nodes) = looked?;
+        match (source.chain_id, self.direct) {
+            (None, false) => bail!(
+                "no chain governs {} (Phala Cloud keeps its keys), so nothing is to be approved and \
+                 a prepare would create the replica at once; nothing was sent. --direct creates it",
+                self.cvm
+            ),
+            (Some(chain), true) => bail!(
+                "{} is governed by its app on {}: a replica needs the approval of the app's owner, \
+                 so leave --direct away; nothing was sent",
+                self.cvm,
+                chain.label()
+            ),
+            _ => {}
+        }
+        let chosen = resolve(&self.nodes, &nodes)?;
+        for note in chosen.iter().filter_map(|chosen| chosen.note.as_ref()) {
+            print::note_to_stderr(note);
+        }
+        let places = spread(&chosen, self.count)?;
+        let variables = self.env.variables(cloud, &source, self.compose_hash).await?;
+        let (compose, note) = (self.compose_hash, self.note.clone());
+        Ok(Order { source, places, compose, variables, note })
+    }
+}
+
+/// The CVM that is named, and the nodes of the workspace.
+pub async fn source_and_nodes(cloud: &PhalaCloud, cvm: &SourceCvm) -> Result<(Cvm, Vec<Node>)> {
+    let source = cloud.cvm(cvm).await.map_err(|error| advised(error, "cannot read the CVM"))?;
+    let nodes = cloud.nodes().await.map_err(|error| advised(error, "cannot list the nodes"))?;
+    Ok((source, nodes))
 }
 
 /// What Phala Cloud answered, what it means, and what to do.
-fn advised(error: PrepareError) -> anyhow::Error {
+pub fn advised(error: PhalaError, what: &'static str) -> anyhow::Error {
     match error {
-        PrepareError::Phala(PhalaError::Api(answer)) => anyhow::anyhow!(answer.explained()),
-        PrepareError::Phala(PhalaError::CreatedWithoutApproval { .. }) => anyhow::anyhow!(
+        PhalaError::Api(answer) => anyhow::anyhow!(answer.explained()),
+        PhalaError::CreatedWithoutApproval { .. } => anyhow::anyhow!(
             "{error}: it runs already, as for a source that no chain governs; stop it in Phala \
              Cloud unless that is what you want"
         ),
         error => error.into(),
     }
-    .context("Phala Cloud did not prepare the replica")
-}
-
-/// The time of the preparation is left out: the service takes its own clock's.
-fn body(args: &PrepareArgs, source: &SourceCvm, prepared: &Prepared) -> Value {
-    json!({
-        "chain_id": prepared.chain_id.map(crate::request::ids::ChainId::get),
-        "app": prepared.app,
-        "source_cvm": source.as_str(),
-        "node_id": args.node.as_str(),
-        "compose_hash": prepared.compose_hash,
-        "device_id": prepared.device_id,
-        "commit_token": prepared.commit_token.secret().expose_secret(),
-        "expires_at": prepared.expires_at,
-        "note": args.note,
-    })
+    .context(what)
 }

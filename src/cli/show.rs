@@ -220,6 +220,12 @@ fn explained(request: &Value, now: Time) -> Vec<(&'static str, Cell)> {
     facts
 }
 
+/// What a request waits for, in one line.
+pub fn explained_briefly(request: &Value) -> String {
+    let why = text(request, "/explanation/why");
+    format!("{}: {why}", text(request, "/status"))
+}
+
 /// The status in the colour of what it means.
 pub fn status(request: &Value) -> Cell {
     let word = text(request, "/status");

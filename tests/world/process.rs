@@ -30,20 +30,44 @@ pub struct Process {
 /// Runs a command of the program against the service: exit code, standard output and standard
 /// error.
 pub async fn cli(api: &Api, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+    told_by(command(api, arguments)).await
+}
+
+fn command(api: &Api, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command
         .args(arguments)
         .env_clear()
         .env("COUNTERSIGN_URL", api.base())
         .env("COUNTERSIGN_TOKEN", api.token())
         .stdin(Stdio::null())
-        .output()
-        .await
-        .expect("the program starts");
+        .kill_on_drop(true);
+    command
+}
+
+async fn told_by(mut command: Command) -> (i32, String, String) {
+    let output = command.output().await.expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 impl World {
+    /// Runs a command with the key of the workspace, as people have it.
+    pub async fn cli(&self, api: &Api, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = command(api, arguments);
+        command
+            .env("PHALA_CLOUD_API_PREFIX", self.town.cloud.api_prefix())
+            .env("PHALA_CLOUD_API_KEY", self.town.cloud.api_key());
+        told_by(command).await
+    }
+
+    /// The same, for what it answers as JSON when it is done.
+    pub async fn cli_json(&self, api: &Api, arguments: &[&str]) -> Value {
+        let (code, told, said) = self.cli(api, &[arguments, &["--json"]].concat()).await;
+        assert_eq!(code, 0, "{arguments:?}: {told}\n{said}");
+        serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
+    }
+
     /// Starts the program on this world and waits until it listens.
     pub async fn spawn(&self) -> Process {
         self.spawn_logging("info").await
