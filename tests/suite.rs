@@ -24,6 +24,7 @@ mod stories {
     mod chain_faults;
     mod cloud_emulator;
     mod cloud_scene;
+    mod cloud_sdk;
     mod commit_faults;
     mod commit_once;
     mod contract_owners;

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 pub const SOURCE: &str = "0b7c4a52-6d7e-4f0a-9c1d-2f3a4b5c6d7e";
 pub const APP: Address = address!("a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3");
-const COMPOSE_FILE: &str = r#"{"manifest_version":2,"name":"app","runner":"docker-compose"}"#;
+const COMPOSE_FILE: &str = r#"{"docker_compose_file":"services:\n  web:\n    image: nginx\n","manifest_version":2,"name":"app","runner":"docker-compose"}"#;
 /// The first account that anvil unlocks.
 const SENDER: Address = address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
 

@@ -3,25 +3,28 @@
 use axum::{
     Json,
     extract::{Path, State},
+    http::HeaderMap,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Cloud,
-    answers::{self, Answer, Refusal, ok},
+    answers::{Answer, Refusal, is_old_version, ok},
     control::Endpoint,
+    shapes,
     state::World,
 };
 use crate::request::ids::{AppId, ComposeHash, DeviceId};
 
-fn known(world: &World, app: &str) -> Result<AppId, Refusal> {
+pub(super) fn known(world: &World, app: &str) -> Result<AppId, Refusal> {
     world.app(app).ok_or_else(|| Refusal::plain(404, "App not found"))
 }
 
-pub(super) async fn list(State(cloud): State<Cloud>) -> Answer {
-    let mut world = cloud.world();
-    let apps: Vec<Value> = world.apps().into_iter().map(|app| full(&mut world, app)).collect();
+pub(super) async fn list(State(cloud): State<Cloud>, headers: HeaderMap) -> Answer {
+    let (mut world, is_old) = (cloud.world(), is_old_version(&headers));
+    let apps = world.apps();
+    let apps: Vec<Value> = apps.into_iter().map(|app| full(&mut world, app, is_old)).collect();
     let total = apps.len();
     ok(json!({
         "dstack_apps": apps, "page": 1, "page_size": total.max(20), "total": total,
@@ -29,13 +32,21 @@ pub(super) async fn list(State(cloud): State<Cloud>) -> Answer {
     }))
 }
 
-pub(super) async fn show(State(cloud): State<Cloud>, Path(app): Path<String>) -> Answer {
+pub(super) async fn show(
+    State(cloud): State<Cloud>,
+    Path(app): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
     let mut world = cloud.world();
     let app = known(&world, &app)?;
-    ok(full(&mut world, app))
+    ok(full(&mut world, app, is_old_version(&headers)))
 }
 
-pub(super) async fn cvms(State(cloud): State<Cloud>, Path(app): Path<String>) -> Answer {
+pub(super) async fn cvms(
+    State(cloud): State<Cloud>,
+    Path(app): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
     let mut world = cloud.world();
     world.arrive(Endpoint::Instances);
     world.planned_failure(Endpoint::Instances)?;
@@ -43,20 +54,19 @@ pub(super) async fn cvms(State(cloud): State<Cloud>, Path(app): Path<String>) ->
     let hidden = world.switches.hide_replicas;
     let mut seen = world.look_at_all(app);
     seen.retain(|cvm| !(hidden && cvm.source.is_some()));
-    ok(seen.iter().map(|cvm| answers::cvm_info(&world, cvm)).collect())
+    let view = if is_old_version(&headers) { shapes::cvm_listed_old } else { shapes::cvm_info };
+    ok(seen.iter().map(|cvm| view(&world, cvm)).collect())
 }
 
-fn infos(world: &mut World, app: AppId) -> Vec<Value> {
+fn full(world: &mut World, app: AppId, is_old: bool) -> Value {
     let seen = world.look_at_all(app);
-    seen.iter().map(|cvm| answers::cvm_info(world, cvm)).collect()
-}
-
-fn full(world: &mut World, app: AppId) -> Value {
-    let cvms = infos(world, app);
+    let created_at = seen[0].created_at.to_rfc3339();
+    let view = if is_old { shapes::cvm_basic_old } else { shapes::cvm_info };
+    let cvms: Vec<Value> = seen.iter().map(|cvm| view(world, cvm)).collect();
     json!({
-        "id": "dapp_devnet", "name": world.config.source.name, "app_id": answers::hex_of(app),
+        "id": "dapp_devnet", "name": world.config.source.name, "app_id": shapes::hex_of(app),
         "app_provision_type": null, "app_icon_url": null,
-        "created_at": cvms[0]["created_at"], "kms_type": answers::kms_type(world),
+        "created_at": created_at, "kms_type": shapes::kms_type(world),
         "profile": null, "current_cvm": cvms[0], "cvm_count": cvms.len(), "cvms": cvms,
     })
 }
@@ -128,6 +138,13 @@ pub(super) async fn kms_info(State(cloud): State<Cloud>, Path(app): Path<String>
         let world = cloud.world();
         (world.config.clone(), known(&world, &app)?)
     };
+    if cloud.world().switches.cloud_kms {
+        return ok(json!({
+            "is_onchain_kms": false, "chain_id": null, "kms_contract_address": null,
+            "app_contract_address": null, "deployer_address": null, "deployer_type": null,
+            "is_contract": false, "safe_app_url": null,
+        }));
+    }
     let (owner, is_contract) = cloud.chain.owner(app).await?;
     ok(json!({
         "is_onchain_kms": true, "chain_id": config.chain_id,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Cloud,
     answers::{Answer, Refusal, ok},
+    documents::{DocumentForm, Serving},
 };
 use crate::request::ids::{ComposeHash, DeviceId};
 
@@ -22,6 +23,8 @@ pub enum Endpoint {
     /// The list of an app's instances.
     Instances,
     Cvm,
+    /// The list of what was ordered for a CVM.
+    Operations,
 }
 
 /// A failure ordered in advance.
@@ -88,6 +91,12 @@ pub struct SwitchChange {
     pub add_with_commit: Option<Vec<Stranger>>,
     pub token_days: Option<u32>,
     pub tell_expiry: Option<bool>,
+    pub cloud_kms: Option<bool>,
+    pub hide_operations: Option<bool>,
+    #[serde(deserialize_with = "given")]
+    pub update_error: Option<Option<String>>,
+    pub compose_form: Option<DocumentForm>,
+    pub compose_serving: Option<Serving>,
 }
 
 /// Tells `null` from nothing.
@@ -130,6 +139,16 @@ pub(super) struct Switches {
     pub token_days: u32,
     /// A 465 says when its token dies.
     pub tell_expiry: bool,
+    /// Phala Cloud itself keeps the keys, and no chain is asked: whatever is prepared is done at
+    /// once.
+    pub cloud_kms: bool,
+    /// The list of operations is empty, as one that lags.
+    pub hide_operations: bool,
+    /// What the operations of updates fail with; their CVMs run what they ran before.
+    pub update_error: Option<String>,
+    /// How documents are written that the server makes from now on.
+    pub compose_form: DocumentForm,
+    pub compose_serving: Serving,
 }
 
 impl Default for Switches {
@@ -150,6 +169,11 @@ impl Default for Switches {
             add_with_commit: Vec::new(),
             token_days: 14,
             tell_expiry: false,
+            cloud_kms: false,
+            hide_operations: false,
+            update_error: None,
+            compose_form: DocumentForm::default(),
+            compose_serving: Serving::default(),
         }
     }
 }
@@ -176,6 +200,11 @@ impl Switches {
         set(&mut self.add_with_commit, change.add_with_commit);
         set(&mut self.token_days, change.token_days);
         set(&mut self.tell_expiry, change.tell_expiry);
+        set(&mut self.cloud_kms, change.cloud_kms);
+        set(&mut self.hide_operations, change.hide_operations);
+        set(&mut self.update_error, change.update_error);
+        set(&mut self.compose_form, change.compose_form);
+        set(&mut self.compose_serving, change.compose_serving);
     }
 }
 
@@ -198,6 +227,6 @@ fn record(cloud: &Cloud) -> Value {
     let world = cloud.world();
     json!({
         "switches": world.switches, "now": world.now(), "tokens_issued": world.tokens.len(),
-        "instances": world.cvms, "commits": world.commits,
+        "instances": world.cvms, "commits": world.commits, "operations": world.operations,
     })
 }

@@ -15,9 +15,17 @@ mod chain;
 mod commit;
 mod control;
 mod cvms;
+mod documents;
+mod instance;
+mod kms;
 mod nodes;
+mod operations;
 mod replicas;
+mod revisions;
+mod shapes;
 mod state;
+mod tokens;
+mod updates;
 
 use std::{
     io,
@@ -41,7 +49,11 @@ use uuid::Uuid;
 
 pub(super) use answers::cut_off;
 pub use control::{Endpoint, MovedDevice, PlannedFailure, Stranger, SwitchChange};
-pub use state::{CommitCall, EmulatedCvm, IssuedToken};
+pub use documents::{DocumentForm, Serving};
+pub use instance::EmulatedCvm;
+pub use operations::EmulatedOperation;
+pub use state::CommitCall;
+pub use tokens::IssuedToken;
 
 use crate::{
     clock::Clock,
@@ -166,6 +178,16 @@ impl CloudEmulator {
         self.cloud.world().commits.clone()
     }
 
+    /// Every operation that was ordered, in order.
+    pub fn operations(&self) -> Vec<EmulatedOperation> {
+        self.cloud.world().operations.clone()
+    }
+
+    /// The X25519 secret that opens what was encrypted for an app.
+    pub fn env_secret(&self, app: AppId) -> [u8; 32] {
+        kms::env_secret(app).to_bytes()
+    }
+
     /// Every token given out, in order.
     pub fn issued(&self) -> Vec<IssuedToken> {
         self.cloud.world().tokens.clone()
@@ -218,7 +240,13 @@ fn router(cloud: Cloud) -> Router {
         .route("/auth/me", get(nodes::me))
         .route("/teepods/available", get(nodes::available))
         .route("/workspaces/{slug}/nodes", get(nodes::of_workspace))
-        .route("/cvms/{id}", get(cvms::show))
+        .route("/cvms/paginated", get(cvms::paginated))
+        .route("/cvms/{id}", get(cvms::show).patch(updates::patch).delete(cvms::delete))
+        .route("/cvms/{id}/attestation", get(revisions::attestation))
+        .route("/cvms/{id}/operations", get(operations::list))
+        .route("/cvms/{id}/start", post(cvms::start))
+        .route("/cvms/{id}/restart", post(cvms::start))
+        .route("/cvms/{id}/stop", post(cvms::stop))
         .route("/cvms/{id}/compose_file", get(cvms::compose_file))
         .route("/cvms/{id}/state", get(cvms::state))
         .route("/cvms/{id}/replicas", post(replicas::of_cvm))
@@ -231,9 +259,19 @@ fn router(cloud: Cloud) -> Router {
         .route("/apps/{app}/device-allowlist", get(apps::device_allowlist))
         .route("/apps/{app}/is-allowed", post(apps::is_allowed))
         .route("/apps/{app}/kms-info", get(apps::kms_info))
+        .route("/apps/{app}/revisions", get(revisions::list))
+        .route("/apps/{app}/revisions/{revision}", get(revisions::show))
+        .route("/apps/{app}/pending-updates", get(revisions::pending_updates))
+        .route("/apps/{app}/pending-updates/{cvm}/{hash}/preview", get(revisions::preview))
+        .route("/kms", get(kms::list))
+        .route("/kms/{kms}", get(kms::show))
+        .route("/kms/{kms}/pubkey/{app}", get(kms::pubkey))
+        .route("/kms/on-chain/{chain}", get(kms::on_chain))
         .route_layer(middleware::from_fn_with_state(cloud.clone(), require_key));
     // The token is what authorises a commit.
-    let with_token = Router::new().route("/cvms/{id}/commit-replica", post(commit::replica));
+    let with_token = Router::new()
+        .route("/cvms/{id}/commit-replica", post(commit::replica))
+        .route("/cvms/{id}/commit-update", post(updates::commit).get(updates::lookup));
     Router::new()
         .nest("/api/v1", with_key.merge(with_token))
         .route("/_control", get(control::show).post(control::change))

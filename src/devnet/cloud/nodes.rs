@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::{
     Cloud,
-    answers::{self, Answer, Refusal, ok},
+    answers::{Answer, Refusal, is_old_version, ok},
+    shapes,
 };
 
 pub(super) async fn me(State(cloud): State<Cloud>, headers: HeaderMap) -> Answer {
     let workspace = cloud.world().config.workspace.clone();
-    if answers::is_old_version(&headers) {
+    if is_old_version(&headers) {
         return ok(json!({
             "username": "devnet", "email": "devnet@localhost", "credits": 100,
             "granted_credits": 0, "avatar": "", "team_name": workspace, "team_tier": "pro",
@@ -50,7 +51,7 @@ pub(super) async fn available(State(cloud): State<Cloud>) -> Answer {
             })
         })
         .collect();
-    ok(json!({ "tier": "pro", "capacity": {}, "nodes": nodes, "kms_list": [] }))
+    ok(json!({ "tier": "pro", "capacity": {}, "nodes": nodes, "kms_list": [shapes::kms(&world)] }))
 }
 
 pub(super) async fn of_workspace(State(cloud): State<Cloud>, Path(slug): Path<String>) -> Answer {
@@ -59,6 +60,6 @@ pub(super) async fn of_workspace(State(cloud): State<Cloud>, Path(slug): Path<St
         return Err(Refusal::plain(403, "Not a member of this workspace"));
     }
     let nodes = &world.config.nodes;
-    let items: Vec<Value> = nodes.iter().map(|node| answers::node_ref(&world, node.id)).collect();
+    let items: Vec<Value> = nodes.iter().map(|node| shapes::node_ref(&world, node.id)).collect();
     ok(json!({ "total": items.len(), "page": 1, "page_size": 50, "pages": 1, "items": items }))
 }

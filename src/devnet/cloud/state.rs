@@ -10,89 +10,20 @@ use super::{
     CloudConfig, EmulatedNode,
     answers::Refusal,
     control::{Endpoint, PlannedFailure, Stranger, SwitchChange, Switches},
+    instance::{EmulatedCvm, Text, instance_id},
+    operations::{EmulatedOperation, Revision},
+    tokens::{IssuedToken, Plan},
 };
 use crate::{
     clock::Time,
-    request::ids::{AppId, ComposeHash, DeviceId},
+    request::{
+        ids::{AppId, DeviceId},
+        kind::Kind,
+    },
 };
 
 /// Calls that a listener may be behind before it misses some.
 const ARRIVALS_KEPT: usize = 1_024;
-
-/// An instance.
-#[derive(Debug, Clone, Serialize)]
-pub struct EmulatedCvm {
-    pub serial: u64,
-    pub id: Uuid,
-    pub app: AppId,
-    pub name: String,
-    pub node: u64,
-    pub device_id: DeviceId,
-    pub compose_hash: ComposeHash,
-    pub created_at: Time,
-    /// The instance it was replicated from; none for those that nobody had to ask for.
-    pub source: Option<Uuid>,
-    pub boot_error: Option<String>,
-    instance_id: String,
-    /// Looks still needed until it is up.
-    polls_left: u32,
-    boot_polls: u32,
-}
-
-impl EmulatedCvm {
-    pub fn status(&self) -> &'static str {
-        match (self.polls_left, &self.boot_error) {
-            (0, None) => "running",
-            (0, Some(_)) => "error",
-            (left, _) if left == self.boot_polls => "provisioning",
-            _ => "starting",
-        }
-    }
-
-    pub fn in_progress(&self) -> bool {
-        self.polls_left > 0
-    }
-
-    /// The error, once the boot has come to it.
-    pub fn failure(&self) -> Option<&str> {
-        if self.polls_left == 0 { self.boot_error.as_deref() } else { None }
-    }
-
-    pub fn hashed_id(&self) -> String {
-        format!("cvm_{:08x}", self.serial)
-    }
-
-    pub fn instance_id(&self) -> &str {
-        &self.instance_id
-    }
-
-    /// A look at it moves its boot on.
-    fn look(&mut self) -> Self {
-        let seen = self.clone();
-        self.polls_left = self.polls_left.saturating_sub(1);
-        seen
-    }
-}
-
-/// Made once for each instance: lists name it often.
-fn instance_id(id: Uuid) -> String {
-    alloy::hex::encode(&keccak256(id.as_bytes())[..20])
-}
-
-/// A commit token that was given out.
-#[derive(Debug, Clone)]
-pub struct IssuedToken {
-    pub token: String,
-    pub app: AppId,
-    pub source: Uuid,
-    pub node: u64,
-    pub device_id: DeviceId,
-    pub compose_hash: ComposeHash,
-    pub issued_at: Time,
-    pub expires_at: Time,
-    pub used: bool,
-    pub superseded: bool,
-}
 
 /// A commit that came in.
 #[derive(Debug, Clone, Serialize)]
@@ -106,9 +37,12 @@ pub struct CommitCall {
     pub token: Option<usize>,
     pub compose_hash: String,
     pub transaction_hash: String,
+    pub kind: Kind,
     pub status: u16,
     pub code: Option<String>,
     pub created: Option<Uuid>,
+    /// The operation that an update set off.
+    pub operation: Option<Uuid>,
     /// Whether it took effect and nobody was told.
     pub swallowed: bool,
 }
@@ -120,6 +54,8 @@ pub(super) struct World {
     pub cvms: Vec<EmulatedCvm>,
     pub tokens: Vec<IssuedToken>,
     pub commits: Vec<CommitCall>,
+    pub operations: Vec<EmulatedOperation>,
+    pub revisions: Vec<Revision>,
     pub commits_under_way: usize,
     /// Tells of each call as it comes in.
     pub arrivals: broadcast::Sender<Endpoint>,
@@ -137,6 +73,8 @@ impl World {
             cvms: Vec::new(),
             tokens: Vec::new(),
             commits: Vec::new(),
+            operations: Vec::new(),
+            revisions: Vec::new(),
             commits_under_way: 0,
             arrivals: broadcast::Sender::new(ARRIVALS_KEPT),
             offset: TimeDelta::zero(),
@@ -168,10 +106,15 @@ impl World {
             created_at: self.now(),
             source: None,
             boot_error: None,
+            document: self.config.source.compose_file.as_str().into(),
+            encrypted_env: String::new(),
             instance_id: instance_id(id),
             polls_left: 0,
             boot_polls: 0,
+            stopped: false,
+            update: None,
         });
+        self.note_revision(self.cvms.len() - 1, "create");
     }
 
     pub fn now(&self) -> Time {
@@ -185,7 +128,7 @@ impl World {
     }
 
     /// A version 4 UUID that the same story gets again when it is told again.
-    fn mint_uuid(&mut self) -> Uuid {
+    pub fn mint_uuid(&mut self) -> Uuid {
         let serial = self.mint().to_be_bytes();
         let seed = keccak256([self.config.source.id.as_bytes(), serial.as_slice()].concat());
         let mut bytes = [0; 16];
@@ -235,8 +178,18 @@ impl World {
         let device = self.node(stranger.node).map(|node| node.device_id);
         let Some(device) = device else { return };
         let source = &self.config.source;
+        let document: Text = source.compose_file.as_str().into();
         let (id, hash) = (source.id, stranger.compose_hash.unwrap_or(source.compose_hash));
-        self.create(self.config.app, id, stranger.node, device, hash);
+        self.create(Plan {
+            kind: Kind::Replica,
+            app: self.config.app,
+            source: id,
+            node: stranger.node,
+            device_id: device,
+            compose_hash: hash,
+            document,
+            encrypted_env: None,
+        });
     }
 
     /// Tells that a call has come in.
@@ -298,12 +251,11 @@ impl World {
 
     pub fn look_at(&mut self, name: &str) -> Result<EmulatedCvm, Refusal> {
         let at = self.find(name)?;
-        Ok(self.cvms[at].look())
+        Ok(self.look(at))
     }
 
     pub fn look_at_all(&mut self, app: AppId) -> Vec<EmulatedCvm> {
-        let of_app = self.cvms.iter_mut().filter(|cvm| cvm.app == app);
-        of_app.map(EmulatedCvm::look).collect()
+        self.of_app(app).into_iter().map(|at| self.look(at)).collect()
     }
 
     /// Whether there is room for one more.
@@ -314,87 +266,38 @@ impl World {
         }
     }
 
-    pub fn issue(
-        &mut self,
-        app: AppId,
-        source: Uuid,
-        node: u64,
-        device_id: DeviceId,
-        hash: ComposeHash,
-    ) -> usize {
-        if self.switches.supersede_per_source {
-            for earlier in self.tokens.iter_mut().filter(|token| token.source == source) {
-                earlier.superseded = true;
-            }
-        }
-        let token = IssuedToken {
-            token: self.mint_uuid().to_string(),
-            app,
-            source,
-            node,
-            device_id,
-            compose_hash: hash,
-            issued_at: self.now(),
-            expires_at: self.now() + TimeDelta::days(self.switches.token_days.into()),
-            used: false,
-            superseded: false,
-        };
-        self.tokens.push(token);
-        self.tokens.len() - 1
-    }
-
-    /// The token, if it is still good for this source and hash.
-    pub fn live_token(&self, text: &str, source: Uuid, hash: &str) -> Result<usize, Refusal> {
-        let dead = |why: &str| Refusal::coded(466, "ERR-01-006", why);
-        let at = self.tokens.iter().position(|token| token.token == text);
-        let at = at.ok_or_else(|| dead("Commit token not found"))?;
-        let token = &self.tokens[at];
-        if token.expires_at <= self.now() {
-            Err(dead("Commit token expired"))
-        } else if token.used {
-            Err(dead("Commit token already used"))
-        } else if token.superseded {
-            Err(dead("Commit token superseded by a newer prepare for the same CVM"))
-        } else if token.source != source {
-            Err(dead("Commit token belongs to another CVM"))
-        } else if !hash.is_empty() && hash.parse() != Ok(token.compose_hash) {
-            Err(dead("Compose hash does not match the prepared one"))
-        } else {
-            Ok(at)
-        }
-    }
-
     /// Makes a replica, and uses up room for it.
-    pub fn create(
-        &mut self,
-        app: AppId,
-        source: Uuid,
-        node: u64,
-        device_id: DeviceId,
-        hash: ComposeHash,
-    ) -> EmulatedCvm {
+    pub fn create(&mut self, plan: Plan) -> EmulatedCvm {
         if let Some(left) = &mut self.switches.capacity {
             *left = left.saturating_sub(1);
         }
         let serial = self.mint();
         let boot_polls = self.config.boot_polls;
         let id = self.mint_uuid();
+        let env =
+            || self.cvms.iter().find(|cvm| cvm.id == plan.source)?.encrypted_env.clone().into();
+        let encrypted_env = plan.encrypted_env.or_else(env).unwrap_or_default();
         let cvm = EmulatedCvm {
             serial,
             id,
-            app,
+            app: plan.app,
             name: format!("{}-{serial}", self.config.source.name),
-            node,
-            device_id: self.switches.boot_device_id.unwrap_or(device_id),
-            compose_hash: self.switches.boot_compose_hash.unwrap_or(hash),
+            node: plan.node,
+            device_id: self.switches.boot_device_id.unwrap_or(plan.device_id),
+            compose_hash: self.switches.boot_compose_hash.unwrap_or(plan.compose_hash),
             created_at: self.now(),
-            source: Some(source),
+            source: Some(plan.source),
             boot_error: self.switches.boot_error.clone(),
+            document: plan.document,
+            encrypted_env,
             instance_id: instance_id(id),
             polls_left: boot_polls,
             boot_polls,
+            stopped: false,
+            update: None,
         };
         self.cvms.push(cvm.clone());
+        self.note_revision(self.cvms.len() - 1, "create");
         cvm
     }
 }
