@@ -18,6 +18,8 @@ mod confirm;
 mod figures;
 #[path = "flow/follow.rs"]
 mod follow;
+#[path = "flow/gateway.rs"]
+mod gateway;
 #[path = "flow/scale.rs"]
 mod scale;
 
@@ -54,6 +56,9 @@ async fn main() {
     }
     if is_chosen("confirm") {
         figures.push(confirm::figure().await);
+    }
+    if is_chosen("gateway") {
+        figures.extend(gateway::figures().await);
     }
     if is_chosen("scale") {
         figures.extend(scale::figures().await);

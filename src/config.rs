@@ -1,6 +1,7 @@
 //! Settings, checked once at the start. Pure: the text of the file and the values of flags and
 //! environment come in, checked settings or one clear sentence come out.
 
+mod gateway;
 mod relayer;
 
 use std::{
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::request::ids::{AppId, ChainId};
+pub use gateway::{Capture, GatewaySettings};
 pub use relayer::RelayerCaps;
 
 /// How deep an execution must lie before it counts.
@@ -120,6 +122,7 @@ pub struct Settings {
     pub webhooks: Vec<Url>,
     /// Where people reach Countersign, for links to it from elsewhere.
     pub public_url: Option<Url>,
+    pub gateway: GatewaySettings,
 }
 
 /// One sentence about the setting that is wrong.
@@ -142,6 +145,8 @@ struct File {
     settle_seconds: Option<u64>,
     boot_poll_seconds: Option<u64>,
     public_url: Option<String>,
+    gateway: Option<String>,
+    gateway_capture: Option<String>,
     #[serde(default)]
     webhooks: Vec<String>,
     #[serde(default)]
@@ -179,6 +184,8 @@ pub struct Overrides {
     pub boot_poll_seconds: Option<u64>,
     pub webhooks: Vec<String>,
     pub public_url: Option<String>,
+    pub gateway: Option<String>,
+    pub gateway_capture: Option<String>,
     /// Each `ID=URL[,URL…][;key=value…]`, with the keys of the file.
     pub chains: Vec<String>,
 }
@@ -208,6 +215,8 @@ impl Settings {
             file.chains.insert(id, chain);
         }
         let public_url = overrides.public_url.or(file.public_url);
+        let gateway = overrides.gateway.or(file.gateway);
+        let capture = overrides.gateway_capture.or(file.gateway_capture);
         let listen = overrides.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.into());
         let phala = overrides.phala_api_prefix.or(file.phala_api_prefix);
         let settle = overrides.settle_seconds.or(file.settle_seconds);
@@ -240,6 +249,7 @@ impl Settings {
                 .map(|url| http_url("webhooks", url))
                 .collect::<Result<_, _>>()?,
             public_url: public_url.map(|url| http_url("public_url", &url)).transpose()?,
+            gateway: GatewaySettings::read(gateway.as_deref(), capture.as_deref())?,
         })
     }
 }

@@ -92,6 +92,8 @@ pub struct Service {
     pub relayer: Option<RelayerKey>,
     /// Files with secrets that others on this machine can read, in words.
     pub exposed_secrets: Vec<String>,
+    /// What Phala Cloud signs its webhooks with; without any, none is taken.
+    pub webhook_secrets: Vec<SecretString>,
 }
 
 /// Why a step failed. Every kind is tried again; a lost lease is somebody else's to try.
@@ -174,6 +176,7 @@ impl Service {
             wake: Arc::default(),
             relayer: None,
             exposed_secrets: vec![],
+            webhook_secrets: vec![],
         })
     }
 
@@ -181,6 +184,12 @@ impl Service {
     #[must_use]
     pub fn with_exposed_secrets(self, exposed_secrets: Vec<String>) -> Self {
         Self { exposed_secrets, ..self }
+    }
+
+    /// The same, taking webhooks that are signed with one of these.
+    #[must_use]
+    pub fn with_webhook_secrets(self, webhook_secrets: Vec<SecretString>) -> Self {
+        Self { webhook_secrets, ..self }
     }
 
     /// The same, with Safe's mailboxes of the chains that have one.

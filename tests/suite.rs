@@ -39,6 +39,10 @@ mod stories {
     mod exports;
     mod fencing;
     mod foreseen;
+    mod gateway;
+    mod gateway_cli;
+    mod gateway_faults;
+    mod gateway_scene;
     mod history;
     mod hostile_cloud;
     mod intake;
@@ -73,6 +77,7 @@ mod stories {
     mod twice;
     mod unclear;
     mod verify;
+    mod webhook_intake;
 }
 
 /// Other implementations of what a Safe does, and the contracts themselves, asked the same.

@@ -22,6 +22,7 @@ use crate::{
 
 const SEAL_KEY: &str = "the seal key";
 const PROPOSER_KEY: &str = "the proposer key";
+const WEBHOOK_SECRET: &str = "the secret of Phala Cloud's webhooks";
 const RELAYER_KEY: &str = "the relayer key";
 
 /// Run the service: API, pages, and the work on requests.
@@ -96,6 +97,25 @@ pub struct ServeArgs {
     /// Where people reach this service: it is told beside a proposal in Safe's mailbox.
     #[arg(long, env = "COUNTERSIGN_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
+    /// Secret that Phala Cloud signs its webhooks with (`whsec_…`). Several, separated by commas, while
+    /// rotating. Without it no webhook is taken.
+    #[arg(
+        long,
+        env = "COUNTERSIGN_PHALA_WEBHOOK_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
+    phala_webhook_secret: Option<SecretString>,
+    /// File that holds the secret of Phala Cloud's webhooks.
+    #[arg(long, env = "COUNTERSIGN_PHALA_WEBHOOK_SECRET_FILE", value_name = "FILE")]
+    phala_webhook_secret_file: Option<PathBuf>,
+    /// Pass calls under `/phala/api/v1` on to Phala Cloud, and keep what they prepare [default: on].
+    #[arg(long, env = "COUNTERSIGN_GATEWAY", value_name = "on|off")]
+    gateway: Option<String>,
+    /// What becomes of a preparation that cannot be kept: it goes on to its caller all the same
+    /// (`best_effort`), or it is held back (`required`) [default: `best_effort`].
+    #[arg(long, env = "COUNTERSIGN_GATEWAY_CAPTURE", value_name = "best_effort|required")]
+    gateway_capture: Option<String>,
     /// How long an unanswered commit is looked for before it counts as without effect [default: 60].
     #[arg(long, env = "COUNTERSIGN_SETTLE_SECONDS", value_name = "SECONDS")]
     settle_seconds: Option<u64>,
@@ -121,6 +141,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     }
     let access = SafeAccess { api_key: args.safe_api_key.clone(), proposer: proposer(&args)? };
     let relayer = relayer(&args)?;
+    let webhook_secrets = webhook_secrets(&args)?;
     let exposed = exposed(&args);
     for told in &exposed {
         tracing::warn!("{told}");
@@ -135,7 +156,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let service = Service::new(settings, database.store.clone(), vault, args.phala_api_key, clock)?
         .with_mailboxes(&access)?
         .with_relayer(relayer)
-        .with_exposed_secrets(exposed);
+        .with_exposed_secrets(exposed)
+        .with_webhook_secrets(webhook_secrets);
     let stop = CancellationToken::new();
     stop_on_signal(&stop)?;
     tracing::info!(%address, "listens on http://{address}");
@@ -184,6 +206,21 @@ fn proposer(args: &ServeArgs) -> Result<Option<ProposerKey>> {
     Ok(Some(key))
 }
 
+/// What webhooks may be signed with.
+fn webhook_secrets(args: &ServeArgs) -> Result<Vec<SecretString>> {
+    let text = match (&args.phala_webhook_secret, &args.phala_webhook_secret_file) {
+        (Some(secret), _) => secret.clone(),
+        (None, Some(file)) => secret_file::read(file, WEBHOOK_SECRET)?,
+        (None, None) => return Ok(vec![]),
+    };
+    let parts = text.expose_secret().split(|c: char| c == ',' || c.is_whitespace());
+    let secrets: Vec<_> = parts.filter(|part| !part.is_empty()).map(SecretString::from).collect();
+    if secrets.is_empty() {
+        bail!("COUNTERSIGN_PHALA_WEBHOOK_SECRET is there and empty: anybody could sign with it");
+    }
+    Ok(secrets)
+}
+
 /// The key of the account that executes.
 fn relayer(args: &ServeArgs) -> Result<Option<RelayerKey>> {
     let Some(file) = &args.relayer_key_file else { return Ok(None) };
@@ -199,7 +236,14 @@ fn exposed(args: &ServeArgs) -> Vec<String> {
     let seal = args.seal_key_file.as_ref().filter(|_| args.seal_key.is_none());
     let proposer = args.proposer_key_file.as_ref().filter(|_| args.proposer_key.is_none());
     let relayer = args.relayer_key_file.as_ref();
-    let files = [(seal, SEAL_KEY), (proposer, PROPOSER_KEY), (relayer, RELAYER_KEY)];
+    let webhook = args.phala_webhook_secret_file.as_ref();
+    let webhook = webhook.filter(|_| args.phala_webhook_secret.is_none());
+    let files = [
+        (seal, SEAL_KEY),
+        (proposer, PROPOSER_KEY),
+        (relayer, RELAYER_KEY),
+        (webhook, WEBHOOK_SECRET),
+    ];
     files.into_iter().filter_map(|(file, what)| secret_file::exposed(file?, what)).collect()
 }
 
@@ -218,6 +262,8 @@ fn settings(args: &ServeArgs) -> Result<Settings> {
         boot_poll_seconds: args.boot_poll_seconds,
         webhooks: args.webhooks.clone(),
         public_url: args.public_url.clone(),
+        gateway: args.gateway.clone(),
+        gateway_capture: args.gateway_capture.clone(),
         chains: args.chains.clone(),
     };
     let read = Settings::read(&file, overrides);

@@ -5,6 +5,7 @@ mod accept;
 mod asked;
 pub mod prepare;
 mod read;
+pub mod webhook;
 
 pub use accept::{AcceptError, accept};
 pub use asked::{PREPARE_BODY_BYTES_MAX, PrepareBody};

@@ -170,7 +170,7 @@ fn read_accepted(answer: &Answer, token: &CommitToken) -> Result<Made, PhalaErro
 }
 
 /// What an operation is called, if that can be kept and shown.
-fn operation_name(text: &str, token: &CommitToken) -> Option<String> {
+pub(super) fn operation_name(text: &str, token: &CommitToken) -> Option<String> {
     let fits = (1..=OPERATION_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic());
     let plain = |text: &str| text.replace('-', "").to_lowercase();

@@ -16,6 +16,8 @@ mod env;
 mod fields;
 mod http;
 mod prepared;
+mod seen_commit;
+pub mod upstream;
 mod wire;
 
 use std::sync::Arc;
@@ -38,6 +40,7 @@ pub use fields::FieldError;
 use fields::Fields;
 pub use http::PhalaError;
 pub use prepared::{PrepareResponseError, Prepared};
+pub use seen_commit::seen_commit;
 pub use wire::{Boot, CommitEvidence, CommitToken, CommitTokenError, Cvm, Instance, Node};
 
 use crate::{

@@ -11,6 +11,7 @@ mod copies;
 mod dependents;
 pub mod elsewhere;
 pub mod foreign_queue;
+pub mod gateway;
 pub mod history;
 pub mod intake;
 pub mod journal;

@@ -41,6 +41,11 @@ fn presented(headers: &HeaderMap, scope: Scope) -> Option<String> {
     None
 }
 
+/// Whether headers hold a token of this service, known or not.
+pub fn carries_our_token(headers: &HeaderMap) -> bool {
+    presented(headers, Scope::Read).is_some_and(|text| OpenToken::parse(&text).is_ok())
+}
+
 async fn authenticate(
     headers: &HeaderMap,
     state: &WebState,

@@ -4,6 +4,7 @@ pub mod api;
 pub mod candidates;
 pub mod explained;
 pub mod gate;
+pub mod gateway;
 pub mod live;
 pub mod mailbox;
 pub mod pages;
@@ -14,6 +15,7 @@ pub mod relayer;
 mod router;
 pub mod simulations;
 pub mod standing;
+mod webhook;
 
 use std::{
     io,
@@ -21,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +45,7 @@ pub struct WebState {
     pub relayer_health: Arc<probes::RelayerHealth>,
     pub candidates: Arc<candidates::Lately>,
     pub simulations: Arc<simulations::Simulations>,
+    pub gateway: Arc<gateway::Gateway>,
 }
 
 /// The process's metrics. There is one recorder in a process, however many services run in it.
@@ -64,6 +68,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let live = live::Live::new(stop.clone());
+    let gateway = gateway::Gateway::new(&service).map_err(io::Error::other)?;
     let state = WebState {
         service: service.clone(),
         metrics: metrics_handle(),
@@ -72,7 +77,10 @@ pub async fn serve(
         relayer_health: Arc::default(),
         candidates: Arc::default(),
         simulations: Arc::default(),
+        gateway: Arc::new(gateway),
     };
+    // Answers that come in parts go out in parts.
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     let answering = axum::serve(listener, router(state))
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .into_future();

@@ -19,11 +19,11 @@ use tower_http::{
 };
 use utoipa::{
     OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{WebState, api, live, pages, probes, problem::Problem};
+use super::{WebState, api, gateway, live, pages, probes, problem::Problem, webhook};
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -54,6 +54,11 @@ fn documented() -> OpenApiRouter<WebState> {
         .components
         .get_or_insert_default()
         .add_security_scheme("token", SecurityScheme::Http(bearer));
+    let signature = ApiKeyValue::new("X-Webhook-Signature");
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("webhook", SecurityScheme::ApiKey(ApiKey::Header(signature)));
     OpenApiRouter::with_openapi(document)
         .merge(
             OpenApiRouter::new()
@@ -81,15 +86,17 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))
         .routes(routes!(probes::metrics))
+        .routes(routes!(webhook::take))
 }
 
 /// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    // The stream of events stays open, so it stands outside the timeout and is added by hand.
-    let (_, events) =
-        OpenApiRouter::<WebState>::new().routes(routes!(live::events)).split_for_parts();
+    // The stream of events stays open, and the gateway is not ours to limit: both stand outside the
+    // timeout, and are added by hand.
+    let apart = OpenApiRouter::<WebState>::new();
+    let apart = apart.routes(routes!(live::events)).routes(routes!(gateway::pass));
     let (_, mut document) = documented().split_for_parts();
-    document.merge(events);
+    document.merge(apart.split_for_parts().1);
     document
 }
 
@@ -109,7 +116,8 @@ pub fn router(state: WebState) -> Router {
             )
         })
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT));
-    bounded
+    let gateway = gateway::routes().with_state(state.clone());
+    let site = bounded
         .route("/v1/events", get(live::events))
         .with_state(state)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -121,7 +129,9 @@ pub fn router(state: WebState) -> Router {
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(TraceLayer::new_for_http().make_span_with(span))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid));
+    // Beside the site, not inside its layers.
+    site.merge(gateway)
 }
 
 fn fixed(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

@@ -144,6 +144,7 @@ impl Outside {
             wake: Arc::default(),
             relayer: None,
             exposed_secrets: vec![],
+            webhook_secrets: vec![],
         }
     }
 

@@ -29,7 +29,7 @@ impl Cli {
         Self { home, prefix: prefix.into(), key: key.into(), rpc: rpc.into() }
     }
 
-    async fn run(&self, arguments: &[&str]) -> Output {
+    pub async fn run(&self, arguments: &[&str]) -> Output {
         Command::new(node_modules().join(".bin/phala"))
             .args(arguments)
             .env_clear()
@@ -48,6 +48,11 @@ impl Cli {
             .output()
             .await
             .expect("the phala command line tool is installed (run npm ci)")
+    }
+
+    /// A file in the folder that commands run in.
+    pub fn put(&self, name: &str, text: &str) {
+        std::fs::write(self.home.path().join(name), text).expect("a file is written");
     }
 
     pub async fn ok(&self, arguments: &[&str]) -> String {

@@ -31,7 +31,7 @@ fn spellings(secret: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_absent(place: &str, text: &str, secrets: &[String]) {
+pub fn assert_absent(place: &str, text: &str, secrets: &[String]) {
     let text = text.to_lowercase();
     for secret in secrets {
         for spelling in spellings(secret) {
@@ -42,7 +42,7 @@ fn assert_absent(place: &str, text: &str, secrets: &[String]) {
 }
 
 /// Every row of every table, as text, and as what its bytes say.
-async fn everything_kept(database: &Database) -> Vec<(String, String)> {
+pub async fn everything_kept(database: &Database) -> Vec<(String, String)> {
     let mut connection = database.connect().await;
     let tables: Vec<String> = sqlx::query_scalar(
         "select format('%I.%I', table_schema, table_name) from information_schema.tables

@@ -1,0 +1,111 @@
+//! Tells a request that somebody else committed it through the gateway, and was answered with success.
+
+use axum::http::{HeaderValue, request::Parts};
+use serde_json::Value;
+
+use super::{
+    WebState,
+    calls::Watched,
+    capture::{PATIENCE, uuid_of},
+};
+use crate::{
+    flow::chain_of,
+    phala::{CommitToken, seen_commit},
+    request::ids::ComposeHash,
+    store::{
+        StoreError,
+        elsewhere::{Elsewhere, SeenCommit},
+        journal::Actor,
+    },
+};
+
+/// A commit on its way, with what it names.
+#[derive(Debug)]
+pub struct Committing {
+    token: Option<CommitToken>,
+    /// An update that is committed by its compose hash alone: the CVM as it is called, and the hash.
+    update: Option<(String, ComposeHash)>,
+    key: Option<HeaderValue>,
+}
+
+impl Committing {
+    /// None when the call asks for something to be prepared. `asked` is its body.
+    pub fn read(watched: &Watched, parts: &Parts, asked: Option<&Value>) -> Option<Self> {
+        let in_body = asked.and_then(|asked| asked.get("token")).and_then(Value::as_str);
+        let in_query = || parts.uri.query().and_then(token_in);
+        let token = in_body.map(str::to_owned).filter(|text| !text.is_empty()).or_else(in_query);
+        let token = token.and_then(|text| CommitToken::parse(&text).ok());
+        let header = |name| parts.headers.get(name).cloned();
+        let by_hash = header("x-compose-hash");
+        let is_commit = match watched {
+            Watched::Replicate { .. } => false,
+            Watched::Instance { .. } => token.is_some(),
+            Watched::Update { .. } => by_hash.is_some(),
+            Watched::CommitReplica | Watched::CommitUpdate => true,
+        };
+        let hash = by_hash.as_ref().and_then(|hash| hash.to_str().ok()?.parse().ok());
+        let update = match watched {
+            Watched::Update { source } => hash.map(|hash| (source.clone(), hash)),
+            _ => None,
+        };
+        is_commit.then(|| Self { token, update, key: header("x-api-key") })
+    }
+}
+
+fn token_in(query: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == "token").map(|(_, token)| token.into_owned())
+}
+
+/// Records it, if it is of a request here. The answer does not wait for that, and what is not recorded
+/// now is found by the request's own commit, which then finds its token used.
+pub fn tell(state: &WebState, watched: &Watched, commit: Committing, answer: &[u8]) {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let (state, route) = (state.clone(), watched.route());
+    tokio::spawn(async move {
+        let told = tokio::time::timeout(PATIENCE, record(&state, route, commit, &answer)).await;
+        let outcome = match told {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => {
+                tracing::warn!(route, error = chain_of(&error), "gateway commit missed");
+                "missed"
+            }
+            Err(_) => {
+                tracing::warn!(route, error = "the database is slow", "gateway commit missed");
+                "missed"
+            }
+        };
+        metrics::counter!("countersign_gateway_commits_total", "outcome" => outcome).increment(1);
+    });
+}
+
+async fn record(
+    state: &WebState,
+    route: &str,
+    commit: Committing,
+    answer: &Value,
+) -> Result<&'static str, StoreError> {
+    let (store, vault) = (&state.service.store, &state.service.vault);
+    let prints = match (&commit.token, commit.update) {
+        (Some(token), _) => vault.fingerprints(token.secret()),
+        (None, Some((named, hash))) => {
+            let Some(source) = uuid_of(state, &named, commit.key).await else {
+                return Ok("unknown");
+            };
+            store.fingerprints_of_update(&source, hash).await?
+        }
+        (None, None) => return Ok("unknown"),
+    };
+    let (replica, operation) = seen_commit(answer, commit.token.as_ref());
+    let how = format!("the answer to {route} through the gateway");
+    let seen = SeenCommit { replica, operation, how };
+    let (actor, now) = (Actor::service("gateway"), state.service.clock.now());
+    Ok(match store.committed_elsewhere(&prints, &seen, &actor, now).await? {
+        Elsewhere::Settled(request) => {
+            tracing::info!(request.id = %request.id, route, "somebody committed it through the gateway");
+            "settled"
+        }
+        Elsewhere::Ignored(_) => "ignored",
+        Elsewhere::Unknown => "unknown",
+    })
+}
