@@ -25,3 +25,7 @@ alter table preparations
 drop index preparations_live;
 create unique index preparations_live on preparations (source_cvm, node_id, kind)
     where ended_at is null;
+
+-- What the CVM ran before the first commit of its update, when Phala Cloud showed that.
+alter table commit_attempts
+    add column compose_before bytea check (octet_length(compose_before) = 32);

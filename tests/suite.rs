@@ -22,6 +22,7 @@ mod stories {
     mod batch_races;
     mod batches;
     mod chain_faults;
+    mod cloud_client;
     mod cloud_emulator;
     mod cloud_scene;
     mod cloud_sdk;
@@ -76,6 +77,7 @@ mod stories {
     mod start;
     mod twice;
     mod unclear;
+    mod updates;
     mod verify;
     mod webhook_intake;
 }

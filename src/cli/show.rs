@@ -41,6 +41,9 @@ pub async fn run(args: &ShowArgs, globals: &Globals) -> Result<Answer> {
     if request["candidates"].is_object() {
         page = choice(page, &request["candidates"], args.id);
     }
+    if request["left_behind"].is_object() {
+        page = left_behind(page, &request["left_behind"]);
+    }
     if let Some(tries) = request.pointer("/relayer/tries").and_then(Value::as_array)
         && !tries.is_empty()
     {
@@ -89,6 +92,20 @@ fn choice(page: Page, candidates: &Value, id: RequestId) -> Page {
         "if none of them is, so that it is committed again: countersign settle {id} --as none \
          --reason TEXT"
     ))
+}
+
+/// The instances of the app that still run what the updated one ran before.
+fn left_behind(page: Page, told: &Value) -> Page {
+    let page = page.title(format!("Still on {}", text(told, "/compose_hash")));
+    if told["problem"].is_string() {
+        let told = format!("they cannot be read now: {}", text(told, "/problem"));
+        return page.line(Cell::toned(told, Tone::Bad));
+    }
+    let rows: Vec<_> = told["instances"].as_array().into_iter().flatten().map(one).collect();
+    if rows.is_empty() {
+        return page.line("no instance of the app");
+    }
+    page.table(vec!["instance", "name", "status", "node", "created"], rows)
 }
 
 fn one(candidate: &Value) -> Vec<Cell> {

@@ -10,13 +10,13 @@ use uuid::Uuid;
 use crate::{
     chain::Chain,
     clock::{Clock, Time},
-    phala::{CommitEvidence, CommitToken, Listing, PhalaCloud},
+    phala::{CommitEvidence, CommitToken, Instance, Listing, PhalaCloud, PhalaError},
     planted::{Bug, planted},
     request::{
         Request,
         event::Event,
         facts::BlockRef,
-        ids::TxHash,
+        ids::{ComposeHash, TxHash},
         step::{Pace, Step},
     },
     store::{
@@ -69,7 +69,7 @@ pub async fn begin(
     let began = clock.now();
     // Before the chain is asked, which then may be further on, and never behind.
     let followed = store.head(request.chain).await?.map(|head| head.block);
-    let listed = async { cloud.list_instances(request.app).await.map_err(CommitError::from) };
+    let listed = async { look_before(cloud, request).await.map_err(CommitError::from) };
     let kept = async {
         let token = open_token(store, vault, request).await?;
         let was_tried = store.baseline(request.id).await?.is_some();
@@ -105,13 +105,13 @@ pub async fn begin(
         return Ok(Step::wait(reason, Pace::After(Duration::ZERO)));
     }
     cloud.may_commit()?;
-    let Listing { instances: before, at: listed_at } = before;
+    let Before { instances: before, at: listed_at, compose: compose_before } = before;
     if planted(Bug::CommitBeforeIntent) {
         let evidence = CommitEvidence::AlreadyRegistered;
         drop(cloud.commit(&request.target(), &token, request.compose, &evidence).await);
     }
     let instances = before.iter().map(|instance| instance.id.clone()).collect();
-    let intent = Intent { preparation, transaction, instances, listed_at };
+    let intent = Intent { preparation, transaction, instances, listed_at, compose_before };
     let started = store.start_attempt(lease, request, registered, &intent, &actor(), now).await;
     let attempt = match started {
         Ok(attempt) => attempt,
@@ -126,7 +126,7 @@ pub async fn begin(
     };
     // An earlier attempt that seemed to have had no effect may have had it late: then its replica is
     // taken instead of making another one.
-    if was_tried && let Some(verdict) = found(store, request, &before).await? {
+    if was_tried && let Some(verdict) = found(store, cloud, request, Some(&before)).await? {
         return record_verdict(store, clock, request, lease, &attempt, verdict).await;
     }
     if clock.now() - began > READ_LATELY {
@@ -147,6 +147,25 @@ pub async fn begin(
     let target = request.target();
     let answer = cloud.commit(&target, &token, request.compose, &evidence).await;
     conclude(store, clock, request, lease, attempt.id, outcome(answer, &target, &before)).await
+}
+
+/// What there is before a commit, to tell afterwards what it made.
+struct Before {
+    /// Of the app; none for an update, which makes no instance.
+    instances: Vec<Instance>,
+    /// By Phala Cloud's clock, if it told.
+    at: Option<Time>,
+    /// What the CVM runs that is to be updated.
+    compose: Option<ComposeHash>,
+}
+
+async fn look_before(cloud: &PhalaCloud, request: &Request) -> Result<Before, PhalaError> {
+    if request.target().updated().is_some() {
+        let (cvm, at) = cloud.cvm_dated(&request.source).await?;
+        return Ok(Before { instances: vec![], at, compose: cvm.compose_hash });
+    }
+    let Listing { instances, at } = cloud.list_instances(request.app).await?;
+    Ok(Before { instances, at, compose: None })
 }
 
 /// The token to commit with, opened. Here and nowhere else.
@@ -254,7 +273,7 @@ async fn conclude(
         }
         Outcome::Unclear(answer) => {
             store.note_answer(lease, attempt, &answer, clock.now()).await?;
-            let reason = format!("{}; looking whether the replica exists", answer.reason);
+            let reason = format!("{}; looking what came of it", answer.reason);
             Ok(Step::wait(reason, Pace::After(FIRST_LOOK)))
         }
     }

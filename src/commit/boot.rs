@@ -10,12 +10,13 @@ use crate::{
         Request,
         event::Event,
         facts::Replica,
+        kind::Kind,
         step::{Pace, Step},
     },
     store::{Store, StoreError, lease::Lease},
 };
 
-use super::{CommitError, begin::actor, boot_error};
+use super::{CommitError, begin::actor, boot_error, update};
 
 /// Boots that take long are looked at less often, up to this.
 const PACE_MAX: Duration = Duration::from_mins(1);
@@ -33,7 +34,7 @@ pub async fn boot(
     replica: &Replica,
     lease: &Lease,
 ) -> Result<Step, CommitError> {
-    let verdict = look(cloud, request, replica).await?;
+    let verdict = look(store, cloud, clock, request, replica).await?;
     let since = (clock.now() - replica.committed_at).to_std().unwrap_or_default();
     let pace = if since > USUAL { PACE_MAX.max(pace) } else { pace };
     let (event, step) = match verdict {
@@ -41,8 +42,11 @@ pub async fn boot(
         Verdict::Wrong(reason) => {
             (Event::Failed { code: Some("boot-differs".into()), reason }, Step::Changed)
         }
+        Verdict::Over(reason) => {
+            (Event::Failed { code: Some("update-failed".into()), reason }, Step::Changed)
+        }
         Verdict::Booting(status) => {
-            let reason = format!("the replica is {status}");
+            let reason = format!("the {} is {status}", subject(request));
             return Ok(Step::wait(reason, Pace::After(pace)));
         }
         Verdict::Trouble(reason) => {
@@ -59,7 +63,9 @@ pub async fn boot(
 
 /// What Phala Cloud shows of the replica.
 async fn look(
+    store: &Store,
     cloud: &PhalaCloud,
+    clock: &dyn Clock,
     request: &Request,
     replica: &Replica,
 ) -> Result<Verdict, CommitError> {
@@ -82,11 +88,23 @@ async fn look(
         // Why a boot failed is told by another endpoint only.
         cvm.boot_error = cloud.boot(&replica.id).await?.error;
     }
-    Ok(judge(request, &cvm))
+    let judged = judge(request, &cvm);
+    if request.kind == Kind::Replica {
+        return Ok(judged);
+    }
+    let before = store.baseline(request.id).await?.and_then(|baseline| baseline.compose);
+    Ok(update::look(cloud, request, replica, before, clock.now(), &cvm, judged).await?)
+}
+
+fn subject(request: &Request) -> &'static str {
+    match request.kind {
+        Kind::Replica => "replica",
+        Kind::Update => "CVM",
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Running {
         device_shown: bool,
     },
@@ -95,6 +113,8 @@ enum Verdict {
     Trouble(String),
     /// It is not what was approved.
     Wrong(String),
+    /// Nothing came of an update that was accepted.
+    Over(String),
 }
 
 /// What runs against what was approved (invariant I3). Pure.
@@ -103,17 +123,19 @@ fn judge(request: &Request, cvm: &Cvm) -> Verdict {
         return Verdict::Running { device_shown: false };
     }
     if cvm.app != request.app {
-        return Verdict::Wrong(format!("the replica belongs to app {}", cvm.app));
+        return Verdict::Wrong(format!("the {} belongs to app {}", subject(request), cvm.app));
     }
     if let Some(compose) = cvm.compose_hash.filter(|compose| *compose != request.compose) {
         return Verdict::Wrong(format!(
-            "the replica has compose hash {compose}; approved was {}",
+            "the {} has compose hash {compose}; approved was {}",
+            subject(request),
             request.compose
         ));
     }
     if let Some(device) = cvm.device_id.filter(|device| *device != request.device) {
         return Verdict::Wrong(format!(
-            "the replica is on device {device}; approved was {}",
+            "the {} is on device {device}; approved was {}",
+            subject(request),
             request.device
         ));
     }
@@ -144,7 +166,6 @@ mod tests {
     use crate::request::{
         facts::Facts,
         ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
-        kind::Kind,
     };
 
     const AT: &str = "2026-11-21T12:00:00Z";

@@ -5,8 +5,9 @@
 //!                                                        ├─ done     → committed
 //!                                                        ├─ refused  → registered, later again
 //!                                                        └─ unclear  → committing: settle
-//! committing ── settle ─► list the app's instances, compare with the list from before; when nothing
-//!                         is found, what the answer left to do: again, another token, ask, fail
+//! committing ── settle ─► list the app's instances, compare with the list from before (for an update:
+//!                         what the CVM runs, and what was ordered for it); when nothing is found,
+//!                         what the answer left to do: again, another token, ask, fail
 //! committed ─── boot ───► running, or a person is asked
 //! ```
 //!
@@ -18,6 +19,7 @@ mod boot;
 mod boot_error;
 mod outcome;
 mod settle;
+mod update;
 
 pub use begin::begin;
 pub use boot::boot;

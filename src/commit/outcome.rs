@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The parts of a cloud may differ by this much about the time.
-const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
+pub(super) const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// How a commit call ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ mod tests {
         phala::ApiError,
         request::{
             facts::Facts,
-            ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId},
+            ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SourceCvm},
             kind::Kind,
         },
     };
@@ -211,6 +211,19 @@ mod tests {
 
     fn made(id: &str) -> Made {
         Made::Instance(instance(id))
+    }
+
+    #[test]
+    fn an_update_is_done_when_it_is_accepted_and_a_replica_when_it_is_made() {
+        let source: SourceCvm = "0b7c4a526d7e4f0a9c1d2f3a4b5c6d7e".parse().unwrap();
+        let update = Target::Update(source.clone());
+        let accepted = || Made::Accepted { operation: Some("c-1".into()) };
+        let done = super::outcome(Ok(accepted()), &update, &[]);
+        let replica = source.as_instance();
+        assert_eq!(done, Outcome::Done { replica, operation: Some("c-1".into()) });
+        for (made, target) in [(accepted(), request().target()), (made("r"), update)] {
+            assert_eq!(then(&super::outcome(Ok(made), &target, &[])), Some(Then::Ask));
+        }
     }
 
     fn then(outcome: &Outcome) -> Option<Then> {
@@ -318,8 +331,11 @@ mod tests {
 
     #[test]
     fn a_candidate_is_new_unclaimed_and_fits() {
-        let mut baseline =
-            Baseline { listed_at: Some(at()), instances: vec!["old".parse().unwrap()] };
+        let mut baseline = Baseline {
+            listed_at: Some(at()),
+            instances: vec!["old".parse().unwrap()],
+            compose: None,
+        };
         let strange = |change: fn(&mut Instance)| {
             let mut instance = instance("new");
             change(&mut instance);

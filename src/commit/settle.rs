@@ -11,6 +11,7 @@ use crate::{
         Request,
         event::Event,
         ids::ReplicaId,
+        kind::Kind,
         step::{Pace, Step},
     },
     store::{
@@ -20,17 +21,22 @@ use crate::{
     },
 };
 
-use super::{CommitError, begin::actor, outcome::candidates};
+use super::{
+    CommitError,
+    begin::actor,
+    outcome::candidates,
+    update::{self, Effect},
+};
 
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// So many times longer is looked before a token is given up with which a commit was sent that was
 /// not answered.
 const LONGER: u32 = 5;
 
-/// What the list of instances says about a request's attempts.
+/// What Phala Cloud shows of a request's attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    One(ReplicaId),
+    One { replica: ReplicaId, operation: Option<String>, how: &'static str },
     Several(usize),
 }
 
@@ -52,8 +58,7 @@ pub async fn settle(
         let reason = "another commit of the same app is under way";
         return Ok(Step::wait(reason, Pace::After(LOOK_AGAIN)));
     }
-    let instances = cloud.instances(request.app).await?;
-    if let Some(verdict) = found(store, request, &instances).await? {
+    if let Some(verdict) = found(store, cloud, request, None).await? {
         return record_verdict(store, clock, request, lease, &attempt, verdict).await;
     }
     let looks = store.looked_in_vain(lease, attempt.id, clock.now()).await?;
@@ -68,6 +73,11 @@ pub async fn settle(
         UsedBefore::Perhaps => patience.saturating_mul(LONGER),
         UsedBefore::No | UsedBefore::Likely => patience,
     };
+    let used = match request.kind {
+        // Made twice, an update is the same: nobody has to be asked before it is made again.
+        Kind::Update => UsedBefore::No,
+        Kind::Replica => used,
+    };
     // Counted, and not timed from the start of the attempt: the call may have taken long, and the
     // instance that made it may have had another clock.
     let is_patient = LOOK_AGAIN.saturating_mul(looks.saturating_sub(1)) < patience;
@@ -76,7 +86,7 @@ pub async fn settle(
             Some(answer) => answer.reason.as_str(),
             None => "the commit was not answered",
         };
-        let reason = format!("{reason}; looking whether its replica appears");
+        let reason = format!("{reason}; looking what came of it");
         return Ok(Step::wait(reason, Pace::After(LOOK_AGAIN.min(patience))));
     }
     conclude_without(store, clock, request, lease, &attempt, used).await
@@ -96,7 +106,10 @@ async fn conclude_without(
         Some(Answer { then, code, reason, .. }) => (*then, code.as_str(), reason.as_str()),
         None => (Then::TryAgain, "no-answer", "the commit was not answered"),
     };
-    let reason = format!("{why}; no new instance appeared");
+    let reason = match request.kind {
+        Kind::Replica => format!("{why}; no new instance appeared"),
+        Kind::Update => format!("{why}; nothing of an update is to be seen at the CVM"),
+    };
     let refused = |code: &str, asks| Event::CommitRefused {
         attempt: id,
         code: code.to_owned(),
@@ -128,20 +141,36 @@ async fn conclude_without(
     Ok(step)
 }
 
-/// Compares the app's instances with what the first attempt saw that may have acted.
+/// Compares what there is with what the first attempt saw that may have acted. `listed` are the app's
+/// instances, when they were read just now.
 pub(super) async fn found(
     store: &Store,
+    cloud: &PhalaCloud,
     request: &Request,
-    instances: &[Instance],
+    listed: Option<&[Instance]>,
 ) -> Result<Option<Verdict>, CommitError> {
     let Some(baseline) = store.baseline(request.id).await? else { return Ok(None) };
+    if let Some(replica) = request.target().updated() {
+        let effect = update::effect(cloud, request, &baseline).await?;
+        return Ok(effect.map(|Effect { operation, how }| Verdict::One {
+            replica,
+            operation,
+            how,
+        }));
+    }
+    let instances = match listed {
+        Some(listed) => listed,
+        None => &cloud.instances(request.app).await?,
+    };
     let ids: Vec<ReplicaId> = instances.iter().map(|instance| instance.id.clone()).collect();
     let claimed = store.claimed_replicas(&ids).await?;
     let mut candidates = candidates(request, &baseline, instances, &claimed);
+    let one =
+        |replica| Some(Verdict::One { replica, operation: None, how: "the list of instances" });
     Ok(match (candidates.len(), candidates.pop()) {
-        (1, Some(only)) => Some(Verdict::One(only)),
+        (1, Some(only)) => one(only),
         (_, None) => None,
-        (_, Some(any)) if planted(Bug::FirstOfSeveral) => Some(Verdict::One(any)),
+        (_, Some(any)) if planted(Bug::FirstOfSeveral) => one(any),
         (several, _) => Some(Verdict::Several(several)),
     })
 }
@@ -155,9 +184,8 @@ pub(super) async fn record_verdict(
     verdict: Verdict,
 ) -> Result<Step, CommitError> {
     let event = match verdict {
-        Verdict::One(replica) => {
-            let how = "the list of instances".into();
-            Event::Committed { attempt: attempt.id, replica, how, operation: None }
+        Verdict::One { replica, operation, how } => {
+            Event::Committed { attempt: attempt.id, replica, how: how.into(), operation }
         }
         Verdict::Several(count) => Event::AttentionNeeded {
             reason: format!(

@@ -171,10 +171,15 @@ fn read_accepted(answer: &Answer, token: &CommitToken) -> Result<Made, PhalaErro
 
 /// What an operation is called, if that can be kept and shown.
 pub(super) fn operation_name(text: &str, token: &CommitToken) -> Option<String> {
+    let plain = |text: &str| text.replace('-', "").to_lowercase();
+    short_name(text).filter(|name| !plain(name).contains(&plain(token.expose())))
+}
+
+/// A name as servers give them.
+pub(super) fn short_name(text: &str) -> Option<String> {
     let fits = (1..=OPERATION_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let plain = |text: &str| text.replace('-', "").to_lowercase();
-    (fits && !plain(text).contains(&plain(token.expose()))).then(|| text.to_owned())
+    fits.then(|| text.to_owned())
 }
 
 /// The spelling of a UUID that real clients use in calls which change something.

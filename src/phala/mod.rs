@@ -17,6 +17,7 @@ mod fields;
 mod http;
 mod prepared;
 mod seen_commit;
+mod update;
 pub mod upstream;
 mod wire;
 
@@ -41,6 +42,7 @@ use fields::Fields;
 pub use http::PhalaError;
 pub use prepared::{PrepareResponseError, Prepared};
 pub use seen_commit::seen_commit;
+pub use update::{Operation, OperationState};
 pub use wire::{Boot, CommitEvidence, CommitToken, CommitTokenError, Cvm, Instance, Node};
 
 use crate::{

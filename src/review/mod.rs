@@ -123,6 +123,10 @@ pub async fn candidates(
     request: &Request,
 ) -> Result<Vec<Instance>, ReviewError> {
     let mut instances = cloud.instances(request.app).await?;
+    if let Some(updated) = request.target().updated() {
+        instances.retain(|instance| same(&instance.id, &updated));
+        return Ok(instances);
+    }
     let known = Known::about(store, request, &instances).await?;
     instances.retain(|instance| known.objection(request, instance).is_none());
     Ok(instances)
@@ -135,6 +139,11 @@ async fn find(
     request: &Request,
     named: &ReplicaId,
 ) -> Result<ReplicaId, ReviewError> {
+    if let Some(updated) = request.target().updated() {
+        // An update is of its CVM, or of nothing.
+        let is_it = same(&updated, named);
+        return if is_it { Ok(updated) } else { Err(ReviewError::NoSuchInstance(named.clone())) };
+    }
     let mut instances = cloud.instances(request.app).await?;
     instances.retain(|instance| same(&instance.id, named));
     let Some(instance) = instances.first() else {

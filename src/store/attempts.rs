@@ -23,7 +23,7 @@ use crate::{
     request::{
         Request,
         event::Event,
-        ids::{ReplicaId, RequestId, TxHash},
+        ids::{ComposeHash, ReplicaId, RequestId, TxHash},
     },
 };
 
@@ -47,6 +47,8 @@ pub struct Intent {
     pub instances: Vec<ReplicaId>,
     /// When that was, by Phala Cloud's clock.
     pub listed_at: Option<Time>,
+    /// What the CVM that is to be updated runs now.
+    pub compose_before: Option<ComposeHash>,
 }
 
 /// What the first attempt of a request that may have acted saw, by which a later look tells a new instance.
@@ -55,6 +57,8 @@ pub struct Baseline {
     /// When the instances were listed, by Phala Cloud's clock, if it told.
     pub listed_at: Option<Time>,
     pub instances: Vec<ReplicaId>,
+    /// What the CVM ran that was to be updated.
+    pub compose: Option<ComposeHash>,
 }
 
 /// What is added to the end of a request of which a commit was sent that may still have an effect.
@@ -119,8 +123,8 @@ impl Store {
         let instances: Vec<String> = intent.instances.iter().map(ToString::to_string).collect();
         let inserted = sqlx::query!(
             "insert into commit_attempts (id, request_id, preparation_id, chain_id, app,
-                transaction_hash, instances_before, started_at, listed_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                transaction_hash, instances_before, started_at, listed_at, compose_before)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
              on conflict (chain_id, app) where settled_at is null and not parked do nothing",
             id,
             request.id.0,
@@ -131,6 +135,7 @@ impl Store {
             &instances,
             now,
             intent.listed_at,
+            intent.compose_before.map(|hash| hash.0.to_vec()),
         )
         .execute(&mut *tx)
         .await
@@ -259,7 +264,7 @@ impl Store {
             forget.execute(&self.pool).await.during("forget earlier attempts")?;
         }
         let row = sqlx::query!(
-            "select listed_at, instances_before from commit_attempts
+            "select listed_at, instances_before, compose_before from commit_attempts
              where request_id = $1 and may_have_acted order by number limit 1",
             request.0
         )
@@ -271,7 +276,11 @@ impl Store {
             let instances = instances
                 .collect::<Result<_, _>>()
                 .map_err(|_| inconsistent("commit_attempts", "instances_before", request.0))?;
-            Ok(Baseline { listed_at: row.listed_at, instances })
+            let wrong = || inconsistent("commit_attempts", "compose_before", request.0);
+            let compose =
+                row.compose_before.map(|hash| hash.as_slice().try_into().map(ComposeHash));
+            let compose = compose.transpose().map_err(|_| wrong())?;
+            Ok(Baseline { listed_at: row.listed_at, instances, compose })
         })
         .transpose()
     }

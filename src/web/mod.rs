@@ -5,6 +5,7 @@ pub mod candidates;
 pub mod explained;
 pub mod gate;
 pub mod gateway;
+pub mod left_behind;
 pub mod live;
 pub mod mailbox;
 pub mod pages;
@@ -44,6 +45,7 @@ pub struct WebState {
     pub cloud_health: Arc<probes::CloudHealth>,
     pub relayer_health: Arc<probes::RelayerHealth>,
     pub candidates: Arc<candidates::Lately>,
+    pub left_behind: Arc<left_behind::Lately>,
     pub simulations: Arc<simulations::Simulations>,
     pub gateway: Arc<gateway::Gateway>,
 }
@@ -76,6 +78,7 @@ pub async fn serve(
         cloud_health: Arc::default(),
         relayer_health: Arc::default(),
         candidates: Arc::default(),
+        left_behind: Arc::default(),
         simulations: Arc::default(),
         gateway: Arc::new(gateway),
     };

@@ -32,6 +32,7 @@ use crate::{
         candidates::{Candidates, candidates},
         explained::{Explained, explained},
         gate::{Reader, Writer},
+        left_behind::{LeftBehind, left_behind},
         mailbox::{MailboxView, mailbox},
         problem::Problem,
         queue::{NonceView, nonce},
@@ -86,6 +87,10 @@ pub struct RequestView {
     /// whose commit ended nobody knows how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidates: Option<Candidates>,
+    /// What an update has left on the compose hash its CVM ran before; only when one request is read
+    /// that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_behind: Option<LeftBehind>,
     /// How its proposal stands in Safe's mailbox; only when one request is read, and the chain has
     /// such a service.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +147,7 @@ impl From<Request> for RequestView {
             next_step: if needs_attention { "a person must look" } else { status.next_step() },
             explanation: None,
             candidates: None,
+            left_behind: None,
             safe_service: None,
             nonce: None,
             relayer: None,
@@ -351,6 +357,7 @@ pub async fn show(
     let mut request = store.request(id).await?;
     let Explained { depth, explanation } = explained(&state.service, &mut request).await?;
     let candidates = candidates(&state, &request).await?;
+    let left_behind = left_behind(&state, &request).await?;
     let safe_service = mailbox(&state.service, &request).await?;
     let nonce = nonce(&state.service, &request).await?;
     let relayer = relayer(&state.service, &request).await?;
@@ -360,6 +367,7 @@ pub async fn show(
         depth,
         explanation: Some(explanation),
         candidates,
+        left_behind,
         safe_service,
         nonce,
         relayer,
