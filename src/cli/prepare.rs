@@ -12,6 +12,7 @@ mod direct;
 mod many;
 mod nodes;
 mod register;
+mod together;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -154,7 +155,14 @@ pub async fn run(args: PrepareArgs, globals: &Globals) -> Result<Answer> {
     let mut done = prepare_all(&cloud, &client, &order).await?;
     let is_followed = args.wait || owner.is_some();
     if let Some(owner) = owner {
-        owner.register(&client, &done.wanted).await?;
+        let registered = owner.register(&client, &done.wanted).await;
+        registered.with_context(|| {
+            format!(
+                "prepared, but not added to the app: requests {} wait for it; the same command \
+                 again goes on",
+                done.ids().join(", ")
+            )
+        })?;
     }
     if is_followed && done.failed.is_none() {
         done.requests = follow::until_running(&client, done.ids()).await?;

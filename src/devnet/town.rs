@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The document that the instances boot with.
-const COMPOSE_FILE: &str = r#"{"docker_compose_file":"services:\n  web:\n    image: nginx@sha256:0000000000000000000000000000000000000000000000000000000000000000\n","features":["kms","tproxy-net"],"kms_enabled":true,"manifest_version":2,"name":"payments","public_logs":true,"public_sysinfo":true,"runner":"docker-compose"}"#;
+const COMPOSE_FILE: &str = r#"{"allowed_envs":["API_KEY","LOG_LEVEL"],"docker_compose_file":"services:\n  web:\n    image: nginx@sha256:0000000000000000000000000000000000000000000000000000000000000000\n","features":["kms","tproxy-net"],"kms_enabled":true,"manifest_version":2,"name":"payments","public_logs":true,"public_sysinfo":true,"runner":"docker-compose"}"#;
 
 const SOURCE_NODE: u64 = 5;
 const REPLICA_NODE: u64 = 6;

@@ -1,6 +1,6 @@
-//! Asks Phala Cloud to prepare: a replica the first time for a person, and again for a request
-//! whose token died. Preparing changes nothing on a CVM, so it may be repeated; but on a source
-//! that no chain governs it would create a replica at once, so that is looked at first.
+//! Asks Phala Cloud to prepare again, for a request whose token died. Preparing changes nothing on a
+//! CVM, so it may be repeated; but on a source that no chain governs it would create a replica at
+//! once, so that is looked at first.
 
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use crate::{
     request::{
         Request, deadline,
         event::Event,
-        ids::{ComposeHash, NodeId, RequestId, SourceCvm},
+        ids::RequestId,
         kind::Target,
         step::{Pace, Step},
     },
@@ -44,21 +44,6 @@ pub enum PrepareError {
     Keep(#[from] StorePreparationError),
     #[error("cannot open what was sent to prepare it")]
     Vault(#[from] VaultError),
-}
-
-/// Prepares a replica of `source`, after making sure that its keys are governed by a chain.
-pub async fn prepare(
-    cloud: &PhalaCloud,
-    source: &SourceCvm,
-    node: Option<&NodeId>,
-    compose: Option<ComposeHash>,
-) -> Result<(SourceCvm, Prepared), PrepareError> {
-    let cvm = cloud.cvm(source).await?;
-    if cvm.chain_id.is_none() {
-        return Err(PrepareError::NotGoverned);
-    }
-    let prepared = cloud.prepare_replica(&cvm.vm_uuid, node, compose).await?;
-    Ok((cvm.vm_uuid, prepared))
 }
 
 /// Prepares once more what a request is for, with what was sent the first time.

@@ -7,7 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::{Order, Place, advised};
+use super::{
+    Order, Place, advised,
+    together::{Grouping, Proposed},
+};
 use crate::{
     cli::{
         client::{Client, ClientError, Reply},
@@ -19,8 +22,8 @@ use crate::{
     request::{
         ids::{AppId, ChainId, ComposeHash, DeviceId},
         kind::Target,
+        status::Status,
     },
-    review::TOGETHER_MAX,
 };
 
 /// How often the same preparation is handed over when the answer gets lost.
@@ -182,21 +185,21 @@ impl Done {
 
     /// Puts what waits for signatures of the same Safe into as few transactions as there can be.
     async fn put_together(&mut self, client: &Client) {
-        let mut waiting = vec![];
-        for request in &self.requests {
-            let id = text(request, "/id");
-            let path = ["v1", "requests", id.as_str(), "proposal"];
-            if request["status"] == "proposed"
-                && let Ok(proposal) = client.get(&path, &[]).await
+        let mut proposed = vec![];
+        for id in self.ids() {
+            // Without a Safe there is no transaction that could be for several.
+            if let Ok(proposal) = client.get(&["v1", "requests", &id, "proposal"], &[]).await
                 && proposal["safe_tx"].is_object()
             {
-                waiting.push(id);
+                proposed.push(Proposed::read(id, &proposal));
             }
         }
-        for together in waiting.chunks(TOGETHER_MAX).filter(|together| together.len() > 1) {
+        let Grouping { standing, fresh } = Grouping::of(&proposed);
+        self.batches = standing;
+        for together in fresh {
             let body = json!({ "requests": together, "nonce": null, "reason": WHY });
             match client.post(&["v1", "proposals"], &body).await {
-                Ok(_) => self.batches.push(together.to_vec()),
+                Ok(_) => self.batches.push(together),
                 // Nothing is lost: each of them is proposed alone.
                 Err(error) => self.notes.push(format!(
                     "not put together into one transaction ({error}); try: countersign propose {} \
@@ -209,7 +212,7 @@ impl Done {
 
     /// What was done, and what happens next.
     pub fn answer(self) -> Answer {
-        let endings = self.requests.iter().map(follow_ending);
+        let endings = self.requests.iter().map(ending);
         let ending = match &self.failed {
             Some(_) => Ending::Failed,
             None => endings.max_by_key(|ending| *ending as u8).unwrap_or(Ending::Done),
@@ -275,6 +278,67 @@ impl Done {
 }
 
 /// How a command ends that shows a request.
-fn follow_ending(request: &Value) -> Ending {
-    Ending::attention_if(request["needs_attention"] == Value::Bool(true))
+fn ending(request: &Value) -> Ending {
+    let ended = text(request, "/status").parse().is_ok_and(Status::is_end);
+    match request["needs_attention"] == Value::Bool(true) {
+        true => Ending::Attention,
+        false if ended && request["status"] != "running" => Ending::Failed,
+        false => Ending::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::page::Look;
+
+    fn request(id: &str, status: &str) -> Value {
+        json!({ "id": id, "node_id": "5", "status": status, "next_step": "the owners sign" })
+    }
+
+    fn done(requests: Vec<Value>, failed: bool) -> Done {
+        let place = Place { node: "6".parse().unwrap(), name: "prod6".into(), copy: 1 };
+        Done {
+            batches: vec![vec!["a".into(), "b".into()]],
+            opened: requests.len(),
+            requests,
+            wanted: vec![],
+            failed: failed.then(|| (place, 2, anyhow::anyhow!("no room"))),
+            notes: vec![],
+        }
+    }
+
+    #[test]
+    fn what_was_prepared_before_one_failed_is_told() {
+        let requests = vec![request("a", "proposed"), request("b", "proposed")];
+        let done = done(requests, true);
+        insta::assert_snapshot!(done.page().render(Look::of_pipe()), @"
+        Opened 2 requests
+        REQUEST  NODE  STATUS    NEXT
+        a        5     proposed  the owners sign
+        b        5     proposed  the owners sign
+          2 of them are approved by one transaction: countersign payload a
+          2 not prepared, from the one on prod6 on: no room
+          nothing is lost: run the same command again, and what waits above is used again
+        ");
+        let json = done.json();
+        assert_eq!(json["failed"]["missing"], 2);
+        assert_eq!(json["requests"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_command_ends_as_its_worst_request() {
+        let mut asks = request("c", "committing");
+        asks["needs_attention"] = json!(true);
+        let [waits, runs, gone] =
+            ["proposed", "running", "withdrawn"].map(|status| request("x", status));
+        for (requests, expected) in [
+            (vec![&waits, &runs], Ending::Done),
+            (vec![&gone, &runs], Ending::Failed),
+            (vec![&asks, &gone], Ending::Attention),
+        ] {
+            let worst = requests.into_iter().map(ending).max_by_key(|ending| *ending as u8);
+            assert_eq!(worst, Some(expected));
+        }
+    }
 }

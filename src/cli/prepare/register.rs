@@ -46,7 +46,7 @@ pub struct OwnerArgs {
     )]
     private_key: Option<SecretString>,
     /// RPC endpoint of the app's chain, to send the transactions to.
-    #[arg(long, env = "ETH_RPC_URL", value_name = "URL")]
+    #[arg(long, env = "ETH_RPC_URL", hide_env_values = true, value_name = "URL")]
     rpc_url: Option<Url>,
 }
 
