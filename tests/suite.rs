@@ -34,6 +34,7 @@ mod stories {
     mod delegates;
     mod descriptions;
     mod devnet_chain;
+    mod direct;
     mod endpoints;
     mod endurance;
     mod eoa;
@@ -78,6 +79,7 @@ mod stories {
     mod twice;
     mod unclear;
     mod updates;
+    mod variables;
     mod verify;
     mod webhook_intake;
 }
@@ -90,7 +92,7 @@ mod peers {
     mod draw;
     mod env;
     mod hashes;
-    mod peer;
+    pub mod peer;
     mod signatures;
 }
 

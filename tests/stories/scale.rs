@@ -44,5 +44,16 @@ async fn what_is_planned_is_what_comes_and_the_same_again_is_nothing() {
     assert_eq!(made, wanted, "each replica names its request");
     let nothing = world.cli_json(api, &[&up[..], &["--yes"]].concat()).await;
     assert_eq!(nothing["plan"]["under_way"], Value::from(0), "{nothing:#}");
+
+    // Fewer: the newest goes, and its request tells what came of it as before.
+    let down = ["scale", source, "--replicas", "2", "--yes"];
+    let gone = world.cli_json(api, &down).await;
+    assert_eq!(gone["deleted"].as_array().unwrap().len(), 1, "{gone:#}");
+    assert_eq!(world.replicas(), 1);
+    for id in &ids {
+        assert_eq!(api.request(id).await["status"], "running");
+    }
+    let listed = world.cli_json(api, &["replicas", source]).await;
+    assert_eq!(listed["instances"].as_array().unwrap().len(), 2);
     running.stop().await;
 }
