@@ -212,6 +212,9 @@ async fn allowed(client: &Client, chain: ChainId, app: AppId) -> Allowed {
     let path = ["v1", "apps", chain.as_str(), app.as_str(), "allowlist"];
     let list = match client.get(&path, &[]).await {
         Ok(list) => list,
+        Err(error) if error.status() == Some(404) => {
+            return Allowed::Unknown("the service does not watch this app yet".into());
+        }
         Err(error) => return Allowed::Unknown(error.to_string()),
     };
     let Some(entries) = list["entries"].as_array() else {
@@ -266,7 +269,7 @@ async fn delete(cloud: &PhalaCloud, gone: &[Instance]) -> Result<Answer> {
 fn page(seen: &Seen, plan: &Plan, wanted: usize) -> Page {
     let there = seen.present.instances.len();
     let page = Page::default()
-        .title(format!("App {}: {there} instances now, {wanted} wanted", seen.source.app));
+        .title(format!("App {}: instances now {there}, wanted {wanted}", seen.source.app));
     match plan {
         Plan::Nothing { under_way: 0, .. } => page.line("nothing is to be done"),
         Plan::Nothing { under_way, .. } => {

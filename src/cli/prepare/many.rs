@@ -252,11 +252,9 @@ impl Done {
         let heads = vec!["request", "node", "status", "next"];
         let mut page = Page::default().title(title).wide_table(heads, rows, &["next"]);
         for together in &self.batches {
-            let line = format!(
-                "{} of them are approved by one transaction: countersign payload {}",
-                together.len(),
-                together[0]
-            );
+            let (count, first) = (together.len(), &together[0]);
+            let line =
+                format!("one transaction approves {count} of them: countersign payload {first}");
             page = page.line(line);
         }
         if let Some((place, missing, error)) = &self.failed {
@@ -317,7 +315,7 @@ mod tests {
         REQUEST  NODE  STATUS    NEXT
         a        5     proposed  the owners sign
         b        5     proposed  the owners sign
-          2 of them are approved by one transaction: countersign payload a
+          one transaction approves 2 of them: countersign payload a
           2 not prepared, from the one on prod6 on: no room
           nothing is lost: run the same command again, and what waits above is used again
         ");
