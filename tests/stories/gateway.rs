@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use countersign::{dstack::Write, owner::Call};
 use futures::{StreamExt, future::join_all};
 use reqwest::{Body, StatusCode, redirect};
 use serde_json::{Value, json};
@@ -172,6 +173,63 @@ async fn what_a_person_commits_through_the_gateway_settles_its_request() {
         assert!(!told.contains(&"commit_started".to_owned()), "{told:?}");
         assert_eq!(world.replicas(), made + 1);
     }
+    running.stop().await;
+}
+
+const DEPLOY: [&str; 5] = ["--prepare-only", "-c", "dc.yml", "--no-json", "--cvm-id"];
+
+fn cli_with_document(world: &World, api: &Api) -> Cli {
+    let rpc = world.town.chain.rpc_url().as_str();
+    let cli = Cli::new(&gateway_of(api), &world.town.cloud.api_key(), rpc);
+    cli.put("dc.yml", "services:\n  web:\n    image: nginx:1.27\n");
+    cli
+}
+
+#[tokio::test]
+async fn an_update_prepared_with_the_real_cli_is_applied_after_two_signatures() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let source = world.town.source.as_str();
+    cli_with_document(&world, api).ok(&[&["deploy"], &DEPLOY[..], &[source]].concat()).await;
+    let request = only_request(api).await;
+    assert_eq!(request["kind"], "update");
+    assert_eq!(request["source_cvm"], json!(world.town.source.canonical()));
+    let id = request["id"].as_str().unwrap();
+    world.sign(api, id).await;
+    world.execute(api, id).await;
+    world.mine(DEPTH).await;
+    api.last_told(id, "committed").await;
+    assert_eq!((world.town.cloud.operations().len(), world.replicas()), (1, 0));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_that_a_person_commits_by_its_hash_settles_its_request() {
+    let world = slow_world().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let source = world.town.source.as_str();
+    cli_with_document(&world, api).ok(&[&["deploy"], &DEPLOY[..], &[source]].concat()).await;
+    let id = only_request(api).await["id"].as_str().unwrap().to_owned();
+    let hash = world.town.cloud.issued().pop().unwrap().compose_hash;
+    let app = world.town.chain.app;
+    let call = Call::of_write(app, &Write::AddComposeHash(hash)).data;
+    world.as_the_safe(app.0, call).await;
+    // By the name of the CVM, so that it has to be asked which one that is.
+    let answer = client()
+        .patch(format!("{}/cvms/payments", gateway_of(api)))
+        .header("X-API-Key", world.town.cloud.api_key())
+        .header("X-Compose-Hash", hash.to_string())
+        .header("X-Transaction-Hash", "already-registered")
+        .json(&json!({}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status().as_u16(), 202, "{}", answer.text().await.unwrap());
+    let told = api.last_told(&id, "committed_elsewhere").await;
+    assert_eq!(told["replica"], json!(world.town.source.as_instance()));
+    assert_eq!(world.town.cloud.operations().len(), 1);
     running.stop().await;
 }
 

@@ -243,6 +243,36 @@ async fn committing_is_the_same() {
 }
 
 #[tokio::test]
+async fn updating_is_the_same_and_is_kept() {
+    let twins = Twins::set().await;
+    let deploy = ["deploy", "--cvm-id", SOURCE];
+    let prepare = [&deploy[..], &["--prepare-only", "-c", "dc.yml"]].concat();
+    twins.same(&[&prepare[..], &["--no-json"]].concat()).await.ok();
+    let requests = twins.requests().await;
+    assert_eq!((requests.len(), &requests[0]["kind"]), (1, &json!("update")));
+    twins.same(&[&prepare[..], &["--json"]].concat()).await.ok();
+    assert_eq!(twins.requests().await.len(), 1, "the newer token is taken into the same request");
+    let nobody = ["deploy", "--cvm-id", "nobody", "--prepare-only", "-c", "dc.yml", "--no-json"];
+    assert_ne!(twins.same(&nobody).await.code, Some(0));
+    let refused = twins.same_with("phak_of_nobody", &[&prepare[..], &["--no-json"]].concat()).await;
+    assert_ne!(refused.code, Some(0));
+
+    let hash = twins.behind.last_issued().compose_hash;
+    assert_eq!(twins.direct.last_issued().compose_hash, hash);
+    let text = hash.to_string();
+    let commit = [&deploy[..], &["--commit", "--compose-hash", &text, "--token"]].concat();
+    twins.same(&[&commit[..], &["of-nobody"]].concat()).await.fails_with("token not found");
+    twins.same(&[&commit[..], &["TOKEN"]].concat()).await.fails_with("registration required");
+    for scene in [&twins.behind, &twins.direct] {
+        scene.add_device(device(5)).await;
+        scene.add_compose(hash).await;
+    }
+    twins.same(&[&commit[..], &["TOKEN"]].concat()).await.ok();
+    twins.same(&[&commit[..], &["TOKEN"]].concat()).await.fails_with("already used");
+    twins.same(&["cvms", "get", SOURCE, "--json"]).await.ok();
+}
+
+#[tokio::test]
 async fn its_own_registration_by_a_key_is_the_same() {
     let twins = Twins::set().await;
     let by_key = ["cvms", "replicate", SOURCE, "--node-id", "6", "--private-key", PRIVATE_KEY];
