@@ -88,6 +88,7 @@ mod stories {
 #[cfg(feature = "devnet")]
 mod peers {
     mod batches;
+    mod compose;
     mod contracts;
     mod draw;
     mod env;

@@ -1,4 +1,7 @@
-//! `countersign compose hash`: the hash of an app-compose document in every form that is in use.
+//! `countersign compose`: the hash of an app-compose document in every form that is in use, what
+//! differs between two, and what to look at in one.
+
+pub mod told;
 
 use std::{
     fs::File,
@@ -15,7 +18,7 @@ use super::{
     print::{Answer, Ending},
 };
 use crate::{
-    compose::{Compose, ComposeForms, Form, MAX_BYTES},
+    compose::{Compose, ComposeForms, Form, MAX_BYTES, Severity, lint},
     request::ids::ComposeHash,
 };
 
@@ -29,6 +32,35 @@ pub struct ComposeArgs {
 #[derive(Debug, Subcommand)]
 enum ComposeCommand {
     Hash(HashArgs),
+    Diff(DiffArgs),
+    Lint(LintArgs),
+}
+
+/// Tell what differs between two documents: their fields, those of the compose file inside, and the
+/// lines of the texts in them.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  countersign compose diff running.json approved.json")]
+struct DiffArgs {
+    /// The earlier document; `-` is standard input.
+    old: PathBuf,
+    /// The later one.
+    new: PathBuf,
+}
+
+/// Tell what to look at in a document before it is approved.
+///
+/// Exit code 3 when something in it is dangerous.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  countersign compose lint app-compose.json
+  countersign compose lint new.json --previous running.json")]
+struct LintArgs {
+    /// The document; `-` is standard input.
+    file: PathBuf,
+    /// What runs now: of names, ports, flags and scripts only what is new is told.
+    #[arg(long, value_name = "FILE")]
+    previous: Option<PathBuf>,
 }
 
 /// Hash an `app-compose.json` in every form that is in use.
@@ -57,27 +89,58 @@ struct Hashed {
 }
 
 pub fn run(args: &ComposeArgs) -> Result<Answer> {
-    let ComposeCommand::Hash(args) = &args.command;
-    let bytes = read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
-    let forms = Compose::parse(&bytes)?.forms();
+    match &args.command {
+        ComposeCommand::Hash(args) => hash(args),
+        ComposeCommand::Diff(args) => {
+            let diff = document(&args.new)?.diff_from(&document(&args.old)?);
+            let told = serde_json::to_value(&diff)?;
+            Ok(Answer::new(told::diff(Page::default(), &told), told))
+        }
+        ComposeCommand::Lint(args) => {
+            let previous = args.previous.as_deref().map(document).transpose()?;
+            let found = lint(&document(&args.file)?, previous.as_ref());
+            let danger = found.iter().any(|one| one.severity == Severity::Danger);
+            let told = serde_json::json!({ "findings": found });
+            let page = told::findings(Page::default(), &told["findings"]);
+            Ok(Answer::new(page, told).ending(Ending::attention_if(danger)))
+        }
+    }
+}
+
+fn document(file: &Path) -> Result<Compose> {
+    let bytes = read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Compose::parse(&bytes).with_context(|| format!("{} is no document to use", file.display()))
+}
+
+fn hash(args: &HashArgs) -> Result<Answer> {
+    let forms = document(&args.file)?.forms();
     let matched = args.expect.and_then(|expected| forms.matching(expected));
-    let mut facts = vec![
-        ("raw", forms.raw.to_string().into()),
-        ("compact", forms.compact.to_string().into()),
-        ("pretty", forms.pretty.to_string().into()),
-    ];
-    facts.extend(forms.pretty_replaced.map(|hash| ("pretty, replaced", hash.to_string().into())));
+    let facts = Form::ALL
+        .into_iter()
+        .filter_map(|form| Some((name(form), forms.of_form(form)?.to_string().into())));
+    let mut facts: Vec<_> = facts.collect();
     facts.extend(args.expect.map(|_| ("matched", verdict(matched))));
     let ending = Ending::attention_if(args.expect.is_some() && matched.is_none());
     Ok(Answer::new(Page::default().facts(facts), Hashed { forms, matched }).ending(ending))
 }
 
+fn name(form: Form) -> &'static str {
+    match form {
+        Form::Raw => "raw",
+        Form::Compact => "compact",
+        Form::CompactScript => "compact, JavaScript",
+        Form::Pretty => "pretty",
+        Form::PrettyReplaced => "pretty, replaced",
+        Form::NormalizedCompact => "normalized, compact",
+        Form::NormalizedCompactScript => "normalized, compact, JavaScript",
+        Form::NormalizedPretty => "normalized, pretty",
+        Form::NormalizedPrettyReplaced => "normalized, pretty, replaced",
+    }
+}
+
 fn verdict(form: Option<Form>) -> Cell {
     match form {
-        Some(Form::Raw) => Cell::toned("raw", Tone::Good),
-        Some(Form::Compact) => Cell::toned("compact", Tone::Good),
-        Some(Form::Pretty) => Cell::toned("pretty", Tone::Good),
-        Some(Form::PrettyReplaced) => Cell::toned("pretty, replaced", Tone::Good),
+        Some(form) => Cell::toned(name(form), Tone::Good),
         None => Cell::toned("none: this is another document", Tone::Bad),
     }
 }

@@ -20,6 +20,8 @@ pub enum Peer {
     SafeEthPy,
     /// `@phala/dstack-sdk` and `@phala/cloud`, which the `phala` command line tool is made of.
     DstackSdk,
+    /// `@phala/cloud`, from npm. It knows nothing of Safes.
+    PhalaCloud,
 }
 
 /// Says that a missing Python peer is a failure.
@@ -30,7 +32,7 @@ fn here(path: &str) -> PathBuf {
 }
 
 impl Peer {
-    /// Those that are installed. npm is needed for everything here; Python is not, so without it
+    /// Those for Safes that are installed. npm is needed for everything here; Python is not, so without it
     /// one peer is left out, which `make` has said. `PEERS=required` makes that a failure.
     pub fn present() -> Vec<Self> {
         let mut present = vec![Self::ProtocolKit];
@@ -54,6 +56,7 @@ impl Peer {
         let (program, script) = match self {
             Self::ProtocolKit => ("node".into(), "tests/peers/protocol-kit.mjs"),
             Self::DstackSdk => ("node".into(), "tests/peers/dstack-sdk.mjs"),
+            Self::PhalaCloud => ("node".into(), "tests/peers/phala-cloud.mjs"),
             Self::SafeEthPy => (here("target/peers/venv/bin/python"), "tests/peers/safe_eth_py.py"),
         };
         let mut command = Command::new(program);

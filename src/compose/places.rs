@@ -1,0 +1,43 @@
+//! Places in a document, and values in few words.
+
+use serde_json::Value;
+
+use super::{Compose, visible, yaml};
+
+const VALUE_CHARS_MAX: usize = 200;
+const KEY_CHARS_MAX: usize = 100;
+
+/// A JSON pointer, one step deeper. Keys are somebody else's: what cannot be seen is written out, and
+/// a long one is cut.
+pub(super) fn below(place: &str, key: &str) -> String {
+    let key: String = key.chars().take(KEY_CHARS_MAX).collect();
+    format!("{place}/{}", visible(&key, false).replace('~', "~0").replace('/', "~1"))
+}
+
+/// A value in one short line.
+pub(super) fn short(value: &Value) -> String {
+    let text = match value {
+        Value::Array(items) if items.iter().any(|item| item.is_array() || item.is_object()) => {
+            format!("a list of {}", items.len())
+        }
+        Value::Object(members) if !members.is_empty() => format!("{} fields", members.len()),
+        // Quotes tell the text "true" from the word.
+        other => other.to_string(),
+    };
+    cut(&visible(&text, false))
+}
+
+/// A text, cut to what fits on a line or two.
+pub(super) fn cut(text: &str) -> String {
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+impl Compose {
+    /// The compose file's YAML; none when there is no such file, an error when it does not read.
+    pub(super) fn compose_file(&self) -> Option<Result<Value, Option<u64>>> {
+        self.text_of("docker_compose_file").map(yaml::read)
+    }
+}

@@ -1,0 +1,39 @@
+//! Somebody else's text, fit to be looked at.
+
+/// The same text with everything that cannot be seen, or that turns what follows, written out: a
+/// document must not look like another one. Line feeds stay when they are wanted, tabs always.
+#[must_use]
+pub fn visible(text: &str, keep_lines: bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => shown.push(c),
+            '\n' if keep_lines => shown.push(c),
+            c if steers(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Control characters, marks of direction, and what has no width.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}'
+            | '\u{17b5}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_written_out() {
+        let shown = visible("a\u{202e}b\u{200b}c\u{1b}[31m\td\ne", false);
+        assert_eq!(shown, "a\\u{202e}b\\u{200b}c\\u{1b}[31m\td\\u{a}e");
+        assert_eq!(visible("a\nb\r\n", true), "a\nb\\u{d}\n");
+        assert_eq!(visible("Zoë 日本 🚀", false), "Zoë 日本 🚀");
+    }
+}
