@@ -113,6 +113,8 @@ pub struct Settings {
     pub chains: Vec<ChainSettings>,
     /// Whether pages and reads need no token.
     pub open_reads: bool,
+    /// Whether nothing is proposed before the document behind its compose hash is known.
+    pub require_compose_proof: bool,
     /// How long to wait for the effect of a commit that was not answered before it counts as not
     /// having happened.
     pub settle: Duration,
@@ -142,6 +144,7 @@ struct File {
     phala_api_prefix: Option<String>,
     phala_calls_per_second: Option<u32>,
     open_reads: Option<bool>,
+    require_compose_proof: Option<bool>,
     settle_seconds: Option<u64>,
     boot_poll_seconds: Option<u64>,
     public_url: Option<String>,
@@ -180,6 +183,7 @@ pub struct Overrides {
     pub phala_api_prefix: Option<String>,
     pub phala_calls_per_second: Option<u32>,
     pub open_reads: Option<bool>,
+    pub require_compose_proof: Option<bool>,
     pub settle_seconds: Option<u64>,
     pub boot_poll_seconds: Option<u64>,
     pub webhooks: Vec<String>,
@@ -242,6 +246,10 @@ impl Settings {
                 .map(|(id, chain)| chain.check(&id))
                 .collect::<Result<_, _>>()?,
             open_reads: overrides.open_reads.or(file.open_reads).unwrap_or(false),
+            require_compose_proof: overrides
+                .require_compose_proof
+                .or(file.require_compose_proof)
+                .unwrap_or(false),
             settle: Duration::from_secs(settle.unwrap_or(DEFAULT_SETTLE_SECONDS)),
             boot_poll: Duration::from_secs(boot_poll.unwrap_or(DEFAULT_BOOT_POLL_SECONDS).max(1)),
             webhooks: webhooks

@@ -14,6 +14,7 @@
 mod beside;
 mod lead;
 mod mail;
+mod prove;
 mod relay;
 mod rest;
 mod workers;
@@ -216,6 +217,8 @@ impl Service {
             self.listen(stop.clone()),
             self.remind(stop.clone()),
             self.deliver(stop.clone()),
+            Box::pin(self.prove(stop.clone())),
+            Box::pin(self.know_devices(stop.clone())),
         );
     }
 
@@ -289,6 +292,9 @@ impl Service {
             Look::Missing { at, allowed } if request.status() == Status::Prepared => {
                 if let Some(mailbox) = self.mailbox_to_ask(request) {
                     propose::look_into_queue(store, chain, mailbox, request, at, now).await;
+                }
+                if let Some(step) = self.waits_for_proof(request).await? {
+                    return Ok(step);
                 }
                 propose::propose(store, chain, request, lease, at, allowed, now).await?
             }

@@ -28,11 +28,13 @@ mod stories {
     mod cloud_sdk;
     mod commit_faults;
     mod commit_once;
+    mod compose_proof;
     mod contract_owners;
     mod crash;
     mod crowd;
     mod delegates;
     mod descriptions;
+    mod devices;
     mod devnet_chain;
     mod direct;
     mod endpoints;

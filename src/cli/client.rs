@@ -195,6 +195,12 @@ impl Client {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Posts bytes as they are.
+    pub async fn post_bytes(&self, path: &[&str], body: Vec<u8>) -> Result<Reply, ClientError> {
+        let request = self.request(Method::POST, path).body(body);
+        self.send(request.header(header::CONTENT_TYPE, "application/octet-stream")).await
+    }
+
     /// Whether the token may write. An empty submission finds out without changing anything: it is
     /// refused for what it lacks only after the token was accepted.
     pub async fn may_write(&self) -> Result<(), ClientError> {

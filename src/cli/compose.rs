@@ -1,6 +1,7 @@
 //! `countersign compose`: the hash of an app-compose document in every form that is in use, what
-//! differs between two, and what to look at in one.
+//! differs between two, what to look at in one; and handing one in as the proof of a request.
 
+mod attach;
 pub mod told;
 
 use std::{
@@ -14,6 +15,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{
+    Globals,
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
 };
@@ -34,6 +36,7 @@ enum ComposeCommand {
     Hash(HashArgs),
     Diff(DiffArgs),
     Lint(LintArgs),
+    Attach(attach::AttachArgs),
 }
 
 /// Tell what differs between two documents: their fields, those of the compose file inside, and the
@@ -88,7 +91,7 @@ struct Hashed {
     matched: Option<Form>,
 }
 
-pub fn run(args: &ComposeArgs) -> Result<Answer> {
+pub async fn run(args: &ComposeArgs, globals: &Globals) -> Result<Answer> {
     match &args.command {
         ComposeCommand::Hash(args) => hash(args),
         ComposeCommand::Diff(args) => {
@@ -104,6 +107,7 @@ pub fn run(args: &ComposeArgs) -> Result<Answer> {
             let page = told::findings(Page::default(), &told["findings"]);
             Ok(Answer::new(page, told).ending(Ending::attention_if(danger)))
         }
+        ComposeCommand::Attach(args) => attach::run(args, globals).await,
     }
 }
 

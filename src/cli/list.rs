@@ -91,6 +91,11 @@ fn answer(found: &[Value], cursor: Option<&str>) -> Answer {
 
 fn row(request: &Value, now: Time) -> Vec<Cell> {
     let next = if request["reason"].is_string() { "/reason" } else { "/next_step" };
+    let next = text(request, next);
+    let next = match request["compose_proof"]["state"].as_str() {
+        Some(state @ ("unproved" | "contradicted")) => format!("compose hash {state}; {next}"),
+        _ => next,
+    };
     vec![
         text(request, "/id").into(),
         status(request),
@@ -98,7 +103,7 @@ fn row(request: &Value, now: Time) -> Vec<Cell> {
         Cell::hash(text(request, "/app")),
         text(request, "/node_id").into(),
         age(&text(request, "/created_at"), now).into(),
-        text(request, next).into(),
+        next.into(),
     ]
 }
 

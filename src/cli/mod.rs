@@ -9,6 +9,7 @@ mod compose;
 mod confirm;
 pub mod database;
 mod delegate;
+mod device;
 #[cfg(feature = "devnet")]
 pub mod devnet;
 #[cfg(feature = "devnet")]
@@ -111,6 +112,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Journal(journal::JournalArgs),
     Compose(compose::ComposeArgs),
+    Device(device::DeviceArgs),
     Chain(chain::ChainArgs),
     Token(token::TokenArgs),
     Doctor(doctor::DoctorArgs),
@@ -153,7 +155,8 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
         Command::Apps(_) => apps::run(globals).await,
         Command::Audit(args) => audit::run(&args, globals).await,
         Command::Journal(args) => journal::run(args, globals).await,
-        Command::Compose(args) => compose::run(&args),
+        Command::Device(args) => device::run(&args, globals).await,
+        Command::Compose(args) => compose::run(&args, globals).await,
         Command::Chain(args) => chain::run(args, globals).await,
         Command::Token(args) => token::run(args).await,
         Command::Doctor(args) => doctor::run(args, globals).await,

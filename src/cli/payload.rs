@@ -81,6 +81,9 @@ struct Proposal {
     requests: Vec<Wanted>,
     calls: Vec<DecodedCall>,
     warnings: Vec<Warning>,
+    /// What is not known of what the calls allow.
+    #[serde(default)]
+    review_warnings: Vec<String>,
     safe_version: Option<SafeVersion>,
     safe_tx: Option<SafeTx>,
     domain_hash: Option<B256>,
@@ -139,6 +142,8 @@ pub async fn run(args: &PayloadArgs, globals: &Globals) -> Result<Answer> {
     let here = seen.iter().flat_map(|seen| &seen.warnings).map(String::as_str);
     let warnings: Vec<&str> =
         proposal.warnings.iter().map(|one| one.text.as_str()).chain(here).collect();
+    let of_review = proposal.review_warnings.iter().map(String::as_str);
+    let warnings: Vec<&str> = warnings.into_iter().chain(of_review).collect();
     let told = request.pointer("/nonce/warnings").and_then(Value::as_array);
     let of_nonce = told.into_iter().flatten().filter(|one| one["code"] != "queued");
     let is_odd = of_nonce.count() > 0;
@@ -373,6 +378,7 @@ mod tests {
                 requests,
                 calls: decode(&tx, &expected).calls,
                 warnings: vec![],
+                review_warnings: vec![],
                 safe_version: Some(version),
                 safe_tx: Some(tx),
                 domain_hash: Some(hashes.domain_hash),

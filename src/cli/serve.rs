@@ -71,6 +71,9 @@ pub struct ServeArgs {
     /// Let everybody read pages and API without a token.
     #[arg(long, env = "COUNTERSIGN_OPEN_READS")]
     open_reads: bool,
+    /// Propose nothing before the document behind its compose hash is known.
+    #[arg(long, env = "COUNTERSIGN_REQUIRE_COMPOSE_PROOF")]
+    require_compose_proof: bool,
     /// Post alerts to this URL as JSON. May be given more than once.
     #[arg(
         long = "webhook",
@@ -258,6 +261,7 @@ fn settings(args: &ServeArgs) -> Result<Settings> {
         phala_api_prefix: args.phala_api_prefix.clone(),
         phala_calls_per_second: args.phala_calls_per_second,
         open_reads: args.open_reads.then_some(true),
+        require_compose_proof: args.require_compose_proof.then_some(true),
         settle_seconds: args.settle_seconds,
         boot_poll_seconds: args.boot_poll_seconds,
         webhooks: args.webhooks.clone(),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Globals,
     client::Client,
+    compose::told,
     page::{Cell, Page, Tone},
     payload::nested_owners,
     print::{Answer, Ending},
@@ -43,6 +44,9 @@ pub async fn run(args: &ShowArgs, globals: &Globals) -> Result<Answer> {
     }
     if request["left_behind"].is_object() {
         page = left_behind(page, &request["left_behind"]);
+    }
+    if request["compose_proof"]["state"] != "proved" && request["compose_proof"].is_object() {
+        page = told::proof(page.title("What its compose hash means"), &request["compose_proof"]);
     }
     if let Some(tries) = request.pointer("/relayer/tries").and_then(Value::as_array)
         && !tries.is_empty()
@@ -158,6 +162,11 @@ pub fn page_of(request: &Value, title: &str) -> Page {
     ] {
         facts.push((name, text(request, place).into()));
     }
+    if request["compose_proof"].is_object() {
+        let proof = &request["compose_proof"];
+        facts.push(("Its document", Cell::toned(text(proof, "/words"), told::tone(proof))));
+    }
+    facts.extend(device(&request["device_meaning"]));
     facts.push(("Prepared", time(request, "/prepared_at").into()));
     facts.push(("Token expires", deadline(request, now)));
     for (name, place) in [
@@ -176,6 +185,17 @@ pub fn page_of(request: &Value, title: &str) -> Page {
         facts.push(("Relayer", text(request, "/relayer/state").into()));
     }
     Page::default().title(title).facts(facts)
+}
+
+/// What its device id means, and what is odd about it.
+fn device(told: &Value) -> Vec<(&'static str, Cell)> {
+    if !told.is_object() {
+        return vec![];
+    }
+    let mut facts = vec![("Its device", text(told, "/words").into())];
+    let warnings = told["warnings"].as_array().into_iter().flatten();
+    facts.extend(warnings.map(|one| ("Beware", Cell::toned(text(one, "/text"), Tone::Bad))));
+    facts
 }
 
 /// The nonce of its transaction, and what to know of it.

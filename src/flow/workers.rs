@@ -46,6 +46,7 @@ const NOT_YET: Duration = Duration::from_millis(200);
 pub struct Wake {
     pub(super) commits: Notify,
     pub(super) others: Notify,
+    pub(super) proofs: Notify,
     /// What the follower leaves to be committed at once. Losing it costs the time to its next tick.
     at_once: Mutex<VecDeque<(RequestId, Seen)>>,
 }
@@ -54,6 +55,7 @@ impl Wake {
     pub(super) fn one_of_each(&self) {
         self.commits.notify_one();
         self.others.notify_one();
+        self.proofs.notify_one();
     }
 
     /// Hands over requests that are about to be registered, and by what.

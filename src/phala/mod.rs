@@ -10,6 +10,7 @@
 mod act;
 pub mod catalogue;
 mod codes;
+mod compose;
 mod create;
 mod dotenv;
 mod env;
@@ -34,6 +35,7 @@ use url::Url;
 pub use act::{Made, replica_body};
 pub use catalogue::{Class, Meaning, meaning};
 pub use codes::ApiError;
+pub use compose::{PendingUpdate, Revision};
 pub use create::{Created, Surroundings};
 pub use dotenv::{EnvProblem, parse_env};
 pub use env::{CannotEncrypt, EnvKey, EnvVar, Signer};
@@ -107,15 +109,6 @@ impl PhalaCloud {
         let request = self.post(&["status", "batch"], &body);
         let value = expect_success(&self.exchange(CALL, request).await?)?;
         Boot::read(&value, id).map_err(|error| PhalaError::malformed(CALL, &error))
-    }
-
-    /// The `app-compose.json` of a CVM, in the bytes that were hashed when the server knows them.
-    pub async fn compose_file(&self, id: &SourceCvm) -> Result<Vec<u8>, PhalaError> {
-        let path = ["cvms", id.as_str(), "compose_file"];
-        let mut request = self.request(Method::GET, &path);
-        request.url_mut().set_query(Some("raw=true"));
-        let answer = self.exchange("read compose file", request).await?;
-        if answer.is_success() { Ok(answer.body) } else { Err(answer.refused(None)) }
     }
 
     /// All instances of an app, or an error: never a part of them.

@@ -184,6 +184,8 @@ pub struct Node {
     /// A node may have several, one for each kind of OS image. The one that counts for a replica
     /// is the one its preparation names.
     pub device_ids: Vec<DeviceId>,
+    /// The KMS it works with, as the list names them.
+    pub kms: Vec<String>,
 }
 
 impl Node {
@@ -208,12 +210,26 @@ impl Node {
             name: fields.text(&["/name"]).unwrap_or_default(),
             region: fields.text(&["/region_identifier", "/region"]),
             device_ids,
+            kms: kms_names(value),
         })
     }
 }
 
+/// Names, or objects with a slug.
+fn kms_names(value: &Value) -> Vec<String> {
+    let list = value.get("kms_list").and_then(Value::as_array).into_iter().flatten();
+    let name = |one: &Value| match one {
+        Value::String(_) => Fields(one).text(&[""]),
+        _ => Fields(one).text(&["/slug", "/id"]),
+    };
+    list.filter_map(name).take(KMS_MAX).collect()
+}
+
+/// Of one node.
+const KMS_MAX: usize = 20;
+
 // The 2026-01-21 shape first, then the flat VM of a create or commit, then the 2025-10-28 list.
-const VM_UUID: &[&str] = &["/vm_uuid", "/hosted/id"];
+pub(super) const VM_UUID: &[&str] = &["/vm_uuid", "/hosted/id"];
 const STATUS: &[&str] = &["/status", "/hosted/status"];
 const NODE_ID: &[&str] =
     &["/node_info/id", "/node_info/node_id", "/teepod_id", "/teepod/id", "/node/id"];

@@ -302,6 +302,11 @@ cloud_name!(
     "5"
 );
 cloud_name!(
+    /// A revision of what an app runs.
+    RevisionId,
+    "rev_9f8e7d6c"
+);
+cloud_name!(
     /// The CVM that a commit created.
     ReplicaId,
     "9f8e7d6c-5b4a-4938-8271-605f4e3d2c1b"

@@ -3,10 +3,14 @@
 //! come of it.
 
 mod arrange;
+mod devices;
 mod foresee;
+mod prove;
 
 pub use arrange::{ArrangeError, TOGETHER_MAX, arrange};
+pub use devices::{DevicesError, list_instances, list_nodes, saw_preparation};
 pub use foresee::{ForeseeError, foresee};
+pub use prove::{AttachError, attach, prove};
 
 use uuid::Uuid;
 

@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod candidates;
+pub mod compose_proof;
+pub mod device_meaning;
 pub mod explained;
 pub mod gate;
 pub mod gateway;

@@ -23,6 +23,8 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use crate::compose::MAX_BYTES;
+
 use super::{WebState, api, gateway, live, pages, probes, problem::Problem, webhook};
 
 /// Bytes of a request's body.
@@ -76,6 +78,8 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(api::proposals::approval_batch))
         .routes(routes!(api::proposals::confirm))
         .routes(routes!(api::simulation::show))
+        .merge(compose())
+        .routes(routes!(api::devices::show))
         .routes(routes!(api::apps::list))
         .routes(routes!(api::apps::show))
         .routes(routes!(api::apps::allowlist))
@@ -87,6 +91,14 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(probes::readyz))
         .routes(routes!(probes::metrics))
         .routes(routes!(webhook::take))
+}
+
+/// Documents are longer than anything else that is taken.
+fn compose() -> OpenApiRouter<WebState> {
+    OpenApiRouter::new()
+        .routes(routes!(api::compose::show, api::compose::attach))
+        .layer(DefaultBodyLimit::max(MAX_BYTES + 1))
+        .routes(routes!(api::compose::document))
 }
 
 /// The OpenAPI document.

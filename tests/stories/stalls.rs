@@ -164,6 +164,7 @@ async fn slow_boots_do_not_keep_a_commit_waiting() {
     crowd.world.again_as_the_safe(app.0, write.calldata()).await;
     running.api.wait_for(&late, "executed").await;
 
+    running.api.documents_are_known().await;
     // Every look at an instance, and nothing else.
     line.set(Fault::Delays("GET /api/v1/cvms/"));
     crowd.world.mine(allowed + depth - head().await).await;

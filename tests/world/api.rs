@@ -100,6 +100,20 @@ impl Api {
         self.get(&format!("/v1/requests/{id}")).await.body
     }
 
+    /// Waits until nobody looks for documents any more, since those calls go to Phala Cloud too.
+    pub async fn documents_are_known(&self) {
+        eventually("the documents of all requests", async || {
+            let list = self.get("/v1/requests?limit=200").await.body;
+            let requests = list["requests"].as_array().cloned().unwrap_or_default();
+            let is_settled = |request: &Value| {
+                let proof = &request["compose_proof"];
+                proof["state"] == "proved" && proof["looked_at"].is_string()
+            };
+            requests.iter().all(is_settled).then_some(())
+        })
+        .await;
+    }
+
     /// The proposal, as soon as there is one.
     pub async fn proposal(&self, id: &str) -> Value {
         let path = format!("/v1/requests/{id}/proposal");

@@ -70,3 +70,24 @@ fn change(one: &Value) -> Vec<Cell> {
     let place = text(one, "/place").into();
     vec![Cell::toned(sign, tone), place, text(one, "/before").into(), text(one, "/after").into()]
 }
+
+/// What is known of the document behind a hash.
+pub fn proof(page: Page, proof: &Value) -> Page {
+    let words = text(proof, "/words");
+    let page = page.line(Cell::toned(words, tone(proof)));
+    let tried: Vec<Vec<Cell>> = proof["tried"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| vec![text(one, "/place").into(), text(one, "/outcome").into()])
+        .collect();
+    if tried.is_empty() { page } else { page.table(vec!["tried", "what came of it"], tried) }
+}
+
+/// How loud a proof is.
+pub fn tone(proof: &Value) -> Tone {
+    match proof["state"].as_str() {
+        Some("proved") => Tone::Good,
+        _ => Tone::Bad,
+    }
+}

@@ -102,7 +102,13 @@ mod tests {
     use super::*;
 
     fn node(id: &str, name: &str) -> Node {
-        Node { id: id.parse().unwrap(), name: name.into(), region: None, device_ids: vec![] }
+        Node {
+            id: id.parse().unwrap(),
+            name: name.into(),
+            region: None,
+            device_ids: vec![],
+            kms: vec![],
+        }
     }
 
     fn town() -> Vec<Node> {

@@ -2,6 +2,8 @@
 
 pub mod apps;
 pub mod chains;
+pub mod compose;
+pub mod devices;
 pub mod journal;
 pub mod proposals;
 pub mod requests;

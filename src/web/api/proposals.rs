@@ -32,7 +32,13 @@ use crate::{
         confirmations::Confirmation,
         proposals::{Proposal, SafeProposal},
     },
-    web::{WebState, gate::Reader, problem::Problem},
+    web::{
+        WebState,
+        compose_proof::proofs,
+        device_meaning::{DeviceWarning, meaning},
+        gate::Reader,
+        problem::Problem,
+    },
 };
 
 /// An owner's signature.
@@ -89,6 +95,9 @@ pub struct ProposalView {
     /// Each call in words.
     pub calls: Vec<DecodedCall>,
     pub warnings: Vec<Warning>,
+    /// What is not known, or is odd, of what the calls allow: compose hashes whose document nobody knows,
+    /// devices that no node has. It may change while the transaction stays the same.
+    pub review_warnings: Vec<String>,
     /// What signers should know of Safes of this version, whatever they sign.
     pub notes: Vec<&'static str>,
     /// The bare calls, for an owner that acts in its own way.
@@ -154,6 +163,7 @@ impl ProposalView {
             requests,
             calls: decoded.calls,
             warnings,
+            review_warnings: vec![],
             notes: safe.map(|safe| safe.version.notes()).unwrap_or_default(),
             bare_calls,
             safe_version: safe.map(|safe| safe.version.to_string()),
@@ -233,8 +243,25 @@ pub async fn view(state: &WebState, id: RequestId) -> Result<Option<ProposalView
     let Some(proposal) = store.proposal(id).await? else { return Ok(None) };
     let confirmations = store.confirmations(proposal.id).await?;
     let requests = store.requests_of(proposal.id).await?;
+    let review_warnings = review_warnings(state, &requests).await?;
     let requests = requests.iter().map(ForRequest::from).collect();
-    Ok(Some(ProposalView::of(&proposal, &confirmations, requests)))
+    let view = ProposalView::of(&proposal, &confirmations, requests);
+    Ok(Some(ProposalView { review_warnings, ..view }))
+}
+
+/// What is to be known of what some requests want allowed.
+async fn review_warnings(state: &WebState, requests: &[Request]) -> Result<Vec<String>, Problem> {
+    let ids: Vec<RequestId> = requests.iter().map(|request| request.id).collect();
+    let proofs = proofs(&state.service, &ids).await?;
+    let mut warnings = vec![];
+    for request in requests {
+        warnings.extend(proofs.get(&request.id).and_then(|proof| proof.warning(request.id)));
+        let device = meaning(&state.service, request.device).await?;
+        let told = |one: DeviceWarning| format!("Device {}: {}", request.device, one.text);
+        warnings.extend(device.warnings.into_iter().map(told));
+    }
+    warnings.dedup();
+    Ok(warnings)
 }
 
 pub(super) fn none_yet() -> Problem {

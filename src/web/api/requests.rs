@@ -30,6 +30,8 @@ use crate::{
     web::{
         WebState,
         candidates::{Candidates, candidates},
+        compose_proof::{ComposeProofView, proof, proofs},
+        device_meaning::{DeviceMeaning, meaning},
         explained::{Explained, explained},
         gate::{Reader, Writer},
         left_behind::{LeftBehind, left_behind},
@@ -102,6 +104,12 @@ pub struct RequestView {
     /// What the relayer does about it; only when one request is read, and there is a relayer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relayer: Option<RelayerView>,
+    /// Whether it is known what its compose hash stands for; when requests are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compose_proof: Option<ComposeProofView>,
+    /// What its device id means; only when one request is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_meaning: Option<DeviceMeaning>,
     /// Looks in a row that led to nothing, which the pauses grow with.
     pub attempts: u32,
     /// When it is looked at again, unless something wakes it earlier; absent when it has ended.
@@ -151,6 +159,8 @@ impl From<Request> for RequestView {
             safe_service: None,
             nonce: None,
             relayer: None,
+            compose_proof: None,
+            device_meaning: None,
             attempts: request.attempts,
             next_try_at: (!status.is_end()).then_some(request.next_try_at),
             chain_id: request.chain,
@@ -322,9 +332,12 @@ pub async fn list(
     let requests = state.service.store.requests(&filter, limit).await?;
     let next_cursor = next_cursor(&requests, limit);
     let standings = Standings::of(&state.service, &requests).await?;
+    let ids: Vec<RequestId> = requests.iter().map(|request| request.id).collect();
+    let mut proofs = proofs(&state.service, &ids).await?;
     let view = |mut request: Request| {
         let depth = standings.explain(&mut request);
-        RequestView { depth, ..request.into() }
+        let compose_proof = proofs.remove(&request.id);
+        RequestView { compose_proof, depth, ..request.into() }
     };
     let requests = requests.into_iter().map(view).collect();
     Ok(Json(RequestPage { requests, next_cursor }))
@@ -361,6 +374,8 @@ pub async fn show(
     let safe_service = mailbox(&state.service, &request).await?;
     let nonce = nonce(&state.service, &request).await?;
     let relayer = relayer(&state.service, &request).await?;
+    let compose_proof = Some(proof(&state.service, id).await?);
+    let device_meaning = Some(meaning(&state.service, request.device).await?);
     let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     timeline.reverse();
     Ok(Json(RequestView {
@@ -371,6 +386,8 @@ pub async fn show(
         safe_service,
         nonce,
         relayer,
+        compose_proof,
+        device_meaning,
         timeline: Some(timeline),
         ..request.into()
     }))

@@ -23,6 +23,7 @@ use crate::{
     web::{
         WebState,
         api::requests::{ListQuery, RequestView, next_cursor},
+        compose_proof::{ComposeProofView, ProofState, proofs},
         standing::Standings,
     },
 };
@@ -39,6 +40,8 @@ struct Row {
     /// How long the token lives, while that matters.
     left: Option<Left>,
     created: When,
+    /// What is wrong with the proof of its compose hash, if anything.
+    proof: Option<&'static str>,
 }
 
 /// Whether nothing comes next, so that only the reason is worth saying.
@@ -70,12 +73,17 @@ impl List {
     fn new(
         requests: Vec<Request>,
         signatures: &HashMap<RequestId, Signatures>,
+        proofs: &HashMap<RequestId, ComposeProofView>,
         query: ListQuery,
         limit: u32,
         now: Time,
     ) -> Self {
         let older = next_cursor(&requests, limit);
-        let rows = requests.into_iter().map(|request| Row::new(request, signatures, now));
+        let row = |request: Request| {
+            let proof = proofs.get(&request.id);
+            Row::new(request, signatures, now).proved_by(proof)
+        };
+        let rows = requests.into_iter().map(row);
         Self { rows: rows.collect(), older, query }
     }
 
@@ -129,8 +137,19 @@ impl Row {
             signatures: signatures.get(&request.id).copied(),
             left: waits.then(|| Left::of(request.expires_at, now)),
             created: When(request.created_at),
+            proof: None,
             view: request.into(),
         }
+    }
+
+    /// The same, with how its compose hash is proved.
+    fn proved_by(self, proof: Option<&ComposeProofView>) -> Self {
+        let proof = proof.and_then(|proof| match proof.state {
+            ProofState::Proved => None,
+            ProofState::Unproved => Some("compose hash unproved"),
+            ProofState::Contradicted => Some("compose hash contradicted"),
+        });
+        Self { proof, ..self }
     }
 
     fn is_over(&self) -> bool {
@@ -152,7 +171,8 @@ pub async fn page(
     }
     let ids: Vec<RequestId> = requests.iter().map(|request| request.id).collect();
     let signatures = service.store.signature_counts(&ids).await?;
-    render(&List::new(requests, &signatures, query, limit, service.clock.now()))
+    let proofs = proofs(service, &ids).await?;
+    render(&List::new(requests, &signatures, &proofs, query, limit, service.clock.now()))
 }
 
 #[cfg(test)]
@@ -166,7 +186,7 @@ mod tests {
         late.reason = Some("waits for <b>two</b> owners".into());
         let counts = HashMap::from([(late.id, Signatures { given: 1, threshold: 2 })]);
         let now = late.expires_at - TimeDelta::hours(3);
-        List::new(vec![late], &counts, query, 1, now).render().unwrap()
+        List::new(vec![late], &counts, &HashMap::new(), query, 1, now).render().unwrap()
     }
 
     #[test]

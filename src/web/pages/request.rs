@@ -19,6 +19,7 @@ use crate::{
     audit::{AllowedEntry, EntryKind, allowlist},
     chain::Chain,
     clock::Time,
+    compose::Severity,
     dstack::Write,
     request::{
         Request,
@@ -34,6 +35,8 @@ use crate::{
             requests::{RequestView, request_id},
         },
         candidates::{Candidates, candidates},
+        compose_proof::{Against, ComposeView, compose},
+        device_meaning::{DeviceMeaning, meaning},
         explained::{Explained, explained},
         mailbox::{MailboxView, mailbox},
         queue::{NonceView, nonce},
@@ -69,6 +72,8 @@ struct RequestPage {
     mailbox: Option<MailboxView>,
     nonce: Option<NonceView>,
     relayer: Option<RelayerView>,
+    compose: Option<ComposeView>,
+    device: Option<DeviceMeaning>,
     simulation: Option<SimulationPart>,
     created_by: String,
     chain: String,
@@ -109,6 +114,8 @@ struct Known<'a> {
     mailbox: Option<MailboxView>,
     nonce: Option<NonceView>,
     relayer: Option<RelayerView>,
+    compose: Option<ComposeView>,
+    device: Option<DeviceMeaning>,
     simulation: Option<SimulationPart>,
     proposal: Option<ProposalView>,
     ledger: &'a [LedgerEntry],
@@ -133,6 +140,8 @@ impl RequestPage {
             mailbox: known.mailbox,
             nonce: known.nonce,
             relayer: known.relayer,
+            compose: known.compose,
+            device: known.device,
             simulation: known.simulation,
             created_by: actor(&request.created_by),
             chain: request.chain.label(),
@@ -156,6 +165,14 @@ impl RequestPage {
         let on_the_way = WAY.contains(&status);
         let steps = WAY.into_iter().filter(|_| on_the_way);
         steps.map(|step| (step, step < status || status == Status::Running)).collect()
+    }
+
+    /// The documents that this one is compared with.
+    fn others(&self) -> Vec<(&'static str, &Against)> {
+        let Some(compose) = &self.compose else { return vec![] };
+        let running = compose.running.as_ref().map(|one| ("what the source runs", one));
+        let approved = compose.approved.as_ref().map(|one| ("what was approved before", one));
+        running.into_iter().chain(approved).collect()
     }
 
     fn is_over(&self) -> bool {
@@ -229,6 +246,8 @@ pub async fn page(
         mailbox: mailbox(service, &request).await?,
         nonce: nonce(service, &request).await?,
         relayer: relayer(service, &request).await?,
+        compose: Some(compose(service, &request).await?),
+        device: Some(meaning(service, request.device).await?),
         simulation: simulation::part(&state, &request, proposal.as_ref(), &wish).await?,
         proposal: proposals::view(&state, id).await?,
         ledger: &service.store.ledger(request.chain, request.app).await?,
@@ -265,6 +284,8 @@ mod tests {
             mailbox: None,
             nonce: None,
             relayer: None,
+            compose: None,
+            device: None,
             simulation: None,
             proposal: None,
             ledger: &[],

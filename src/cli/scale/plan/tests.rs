@@ -18,6 +18,7 @@ fn node(id: u8, devices: &[u8]) -> Node {
         name: format!("prod{id}"),
         region: None,
         device_ids,
+        kms: vec![],
     }
 }
 

@@ -1,0 +1,91 @@
+//! What a device id means: which node has it, which others that node had before, and who uses it. All
+//! of it is told by Phala Cloud, whose names are shown and believed for nothing.
+
+use crate::{
+    clock::Time,
+    compose::visible,
+    phala::{PhalaCloud, PhalaError},
+    store::{
+        Store, StoreError,
+        compose_documents::ProofJob,
+        devices::{ListedInstance, ListedNode, Seen},
+    },
+};
+
+/// Nodes of one list, device ids of one node, and instances of one app that are kept.
+const NODES_MAX: usize = 2_000;
+const DEVICES_MAX: usize = 50;
+const INSTANCES_MAX: usize = 2_000;
+/// Apps whose instances are listed in one go.
+const APPS_MAX: u32 = 50;
+
+/// Why nothing new is known; asked for again.
+#[derive(Debug, thiserror::Error)]
+pub enum DevicesError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Cloud(#[from] PhalaError),
+}
+
+/// Notes what a preparation said of its device.
+pub async fn saw_preparation(store: &Store, job: &ProofJob, now: Time) -> Result<(), StoreError> {
+    let Some(node) = job.node.clone() else { return Ok(()) };
+    let answer = format!("the preparation of request {}", job.request);
+    store.saw_device(&Seen { device: job.device, node, node_name: None, answer }, now).await
+}
+
+/// Reads the list of nodes.
+pub async fn list_nodes(store: &Store, cloud: &PhalaCloud, now: Time) -> Result<(), DevicesError> {
+    let nodes = cloud.nodes().await?;
+    let listed: Vec<ListedNode> = nodes
+        .into_iter()
+        .take(NODES_MAX)
+        .map(|node| ListedNode {
+            id: node.id,
+            name: visible(&node.name, false),
+            region: node.region.map(|region| visible(&region, false)),
+            kms: node.kms.iter().map(|name| visible(name, false)).collect(),
+            devices: node.device_ids.into_iter().take(DEVICES_MAX).collect(),
+        })
+        .collect();
+    Ok(store.saw_nodes(&listed, now).await?)
+}
+
+/// Reads the instances of apps with open requests. One app that cannot be read keeps no other.
+pub async fn list_instances(
+    store: &Store,
+    cloud: &PhalaCloud,
+    now: Time,
+) -> Result<(), DevicesError> {
+    let mut problem = None;
+    for app in store.apps_under_way(APPS_MAX).await? {
+        let instances = match cloud.instances(app).await {
+            Ok(instances) => instances,
+            Err(error) => {
+                problem = Some(error);
+                continue;
+            }
+        };
+        let mut listed = vec![];
+        for one in instances.into_iter().take(INSTANCES_MAX) {
+            let Some(device) = one.device_id else { continue };
+            if let Some(node) = one.node_id.clone() {
+                let (name, answer) = (one.node_name.as_ref(), format!("the instance {}", one.id));
+                let node_name = name.map(|name| visible(name, false));
+                store.saw_device(&Seen { device, node, node_name, answer }, now).await?;
+            }
+            listed.push(ListedInstance {
+                id: one.id,
+                app,
+                device,
+                node: one.node_id,
+                compose: one.compose_hash,
+                status: visible(&one.status, false),
+                seen_at: now,
+            });
+        }
+        store.saw_instances(app, &listed).await?;
+    }
+    problem.map_or(Ok(()), |error| Err(error.into()))
+}
