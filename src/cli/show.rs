@@ -173,7 +173,7 @@ pub fn page_of(request: &Value, title: &str) -> Page {
         ("Note", "/note"),
         ("Executed in", "/executed/transaction"),
         ("Registered at", "/registered/number"),
-        ("Replica", "/replica/id"),
+        (if request["kind"] == "update" { "Updated CVM" } else { "Replica" }, "/replica/id"),
     ] {
         if request.pointer(place).is_some_and(|value| !value.is_null()) {
             facts.push((name, text(request, place).into()));

@@ -46,7 +46,7 @@ pub async fn boot(
             (Event::Failed { code: Some("update-failed".into()), reason }, Step::Changed)
         }
         Verdict::Booting(status) => {
-            let reason = format!("the {} is {status}", subject(request));
+            let reason = format!("the {} is {status}", request.kind.subject());
             return Ok(Step::wait(reason, Pace::After(pace)));
         }
         Verdict::Trouble(reason) => {
@@ -96,13 +96,6 @@ async fn look(
     Ok(update::look(cloud, request, replica, before, clock.now(), &cvm, judged).await?)
 }
 
-fn subject(request: &Request) -> &'static str {
-    match request.kind {
-        Kind::Replica => "replica",
-        Kind::Update => "CVM",
-    }
-}
-
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Running {
@@ -123,19 +116,23 @@ fn judge(request: &Request, cvm: &Cvm) -> Verdict {
         return Verdict::Running { device_shown: false };
     }
     if cvm.app != request.app {
-        return Verdict::Wrong(format!("the {} belongs to app {}", subject(request), cvm.app));
+        return Verdict::Wrong(format!(
+            "the {} belongs to app {}",
+            request.kind.subject(),
+            cvm.app
+        ));
     }
     if let Some(compose) = cvm.compose_hash.filter(|compose| *compose != request.compose) {
         return Verdict::Wrong(format!(
             "the {} has compose hash {compose}; approved was {}",
-            subject(request),
+            request.kind.subject(),
             request.compose
         ));
     }
     if let Some(device) = cvm.device_id.filter(|device| *device != request.device) {
         return Verdict::Wrong(format!(
             "the {} is on device {device}; approved was {}",
-            subject(request),
+            request.kind.subject(),
             request.device
         ));
     }

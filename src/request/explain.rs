@@ -11,6 +11,7 @@ use super::{
     Request, age,
     deadline::time_left,
     ids::RequestId,
+    kind::Kind,
     plan::{Means, Plan, RENEW_BEFORE, plan},
     status::Status,
 };
@@ -103,27 +104,34 @@ fn why(request: &Request, plan: Plan, around: &Around) -> String {
             Some(other) => {
                 format!("commits of an app take turns, and request {other} is before it")
             }
-            None => so_far(request.status()).into(),
+            None => so_far(request).into(),
         },
     }
 }
 
 /// What has brought a request to where it is, when nothing holds it there.
-fn so_far(status: Status) -> &'static str {
-    match status {
+fn so_far(request: &Request) -> &'static str {
+    match request.status() {
         Status::Prepared => "its commit token is sealed; nothing was put to the owner yet",
         Status::Proposed => "the owner's transaction stands ready for its signatures",
         Status::Approved => "enough owners signed, and the chain does not show it yet",
         Status::Executed => "the chain shows both entries, not yet deep enough",
         Status::Registered => "both entries read true at the depth of the policy",
         Status::Committing => "a commit is under way, or its outcome is being found out",
-        Status::Committed => "the replica exists",
-        Status::Running => "the replica runs what was approved",
+        Status::Committed => match request.kind {
+            Kind::Replica => "the replica exists",
+            Kind::Update => "Phala Cloud has taken the update on",
+        },
+        Status::Running => match request.kind {
+            Kind::Replica => "the replica runs what was approved",
+            Kind::Update => "the CVM runs what was approved",
+        },
         Status::Rejected | Status::Withdrawn | Status::Expired | Status::Failed => "it has ended",
     }
 }
 
 fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
+    let (kind, subject) = (request.kind, request.kind.subject());
     let step = match plan {
         Plan::Watch { renew } => {
             format!(
@@ -133,12 +141,16 @@ fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
             )
         }
         Plan::Commit { renew: false } => {
-            "Countersign reads both entries once more and commits the replica".into()
+            format!("Countersign reads both entries once more and commits the {kind}")
         }
         Plan::Commit { renew: true } => format!(
-            "Countersign gets a fresh commit token, since {}, and commits the replica with it",
+            "Countersign gets a fresh commit token, since {}, and commits the {kind} with it",
             stale(request, around, now)
         ),
+        Plan::Settle if kind == Kind::Update => {
+            "Countersign looks whether the CVM is being updated; if not, the commit had no effect"
+                .into()
+        }
         Plan::Settle => {
             "Countersign looks whether the app has a new instance; if none comes, the commit had \
              no effect"
@@ -150,8 +162,10 @@ fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
                 .into();
         }
         Plan::Boot => {
-            "Countersign looks at the replica until it runs, and compares it with what was approved"
-                .into()
+            format!(
+                "Countersign looks at the {subject} until it runs, and compares it with what was \
+                 approved"
+            )
         }
         Plan::Expire(why) if !request.is_repeatable => {
             format!("it ends as expired: {why}; prepare it again, its approval stays good")
@@ -186,17 +200,19 @@ fn to_wait_for(status: Status, relays: bool) -> &'static str {
 }
 
 fn at_the_end(request: &Request) -> String {
-    let facts = &request.facts;
+    let (facts, kind, subject) = (&request.facts, request.kind, request.kind.subject());
     match (request.status(), &facts.replica) {
         (Status::Failed, Some(replica)) if facts.is_alarm() => format!(
-            "a person stops replica {} in Phala Cloud: it runs, and is not what was approved",
+            "a person stops {subject} {} in Phala Cloud: it runs, and is not what was approved",
             replica.id
         ),
         (Status::Failed, None) if facts.is_alarm() => {
-            "a person looks for a replica in Phala Cloud that nobody approved, and stops it".into()
+            format!(
+                "a person looks for a {subject} in Phala Cloud that nobody approved, and stops it"
+            )
         }
         (Status::Expired, _) => {
-            "nothing by itself: prepare the replica again; the approval stays good".into()
+            format!("nothing by itself: prepare the {kind} again; the approval stays good")
         }
         (Status::Running, _) => "nothing: it is done".into(),
         // Signatures do not go away with the request.

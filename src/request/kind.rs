@@ -28,6 +28,14 @@ impl Kind {
             Self::Update => "update",
         }
     }
+
+    /// What runs in the end.
+    pub fn subject(self) -> &'static str {
+        match self {
+            Self::Replica => "replica",
+            Self::Update => "CVM",
+        }
+    }
 }
 
 impl fmt::Display for Kind {

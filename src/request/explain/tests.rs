@@ -57,6 +57,20 @@ fn every_status_is_explained() {
 }
 
 #[test]
+fn an_update_makes_no_replica_and_is_not_told_to() {
+    for (status, part) in [
+        (Status::Registered, "commits the update"),
+        (Status::Committing, "looks whether the CVM is being updated"),
+        (Status::Committed, "looks at the CVM until it runs"),
+        (Status::Expired, "prepare the update again"),
+    ] {
+        let told = told(status, |request| request.kind = Kind::Update);
+        let all = format!("{} {}", told.why, told.next);
+        assert!(all.contains(part) && !all.contains("replica"), "{status}: {all}");
+    }
+}
+
+#[test]
 fn what_is_due_is_tried_now() {
     for status in Status::ALL.into_iter().filter(|status| !status.is_end()) {
         let told = told(status, |request| request.next_try_at = now() - TimeDelta::seconds(1));

@@ -17,6 +17,7 @@ use crate::{
     request::{
         Request, deadline,
         ids::{ChainId, RequestId},
+        kind::Kind,
         status::Status,
     },
     store::lists::Signatures,
@@ -150,6 +151,10 @@ impl Row {
             ProofState::Contradicted => Some("compose hash contradicted"),
         });
         Self { proof, ..self }
+    }
+
+    fn is_update(&self) -> bool {
+        self.view.kind == Kind::Update
     }
 
     fn is_over(&self) -> bool {

@@ -25,6 +25,7 @@ use crate::{
         Request,
         deadline::COMMIT_MARGIN,
         explain::{self, Explanation},
+        kind::Kind,
         status::Status,
     },
     store::{journal::Entry, ledger::LedgerEntry},
@@ -146,7 +147,7 @@ impl RequestPage {
             created_by: actor(&request.created_by),
             chain: request.chain.label(),
             wanted: wanted(&request, review.as_ref(), known.ledger),
-            token: Token::of(&request, known.can_prepare, now),
+            token: Token::of(&request, known.can_prepare && request.is_repeatable, now),
             executed: facts.execution.map(|execution| Executed {
                 block: execution.block.number,
                 at: When(execution.at),
@@ -173,6 +174,10 @@ impl RequestPage {
         let running = compose.running.as_ref().map(|one| ("what the source runs", one));
         let approved = compose.approved.as_ref().map(|one| ("what was approved before", one));
         running.into_iter().chain(approved).collect()
+    }
+
+    fn is_update(&self) -> bool {
+        self.view.kind == Kind::Update
     }
 
     fn is_over(&self) -> bool {
@@ -329,6 +334,15 @@ mod tests {
         let unread = Known { candidates, ..known(&request, now) };
         let page = RequestPage::new(request, unread, now).render().unwrap();
         assert!(page.contains("no &#60;answer&#62;"), "{page}");
+    }
+
+    #[test]
+    fn an_update_is_shown_as_one() {
+        let replica = samples::request();
+        let update = Request { kind: Kind::Update, node: None, ..replica.clone() };
+        let (replica, update) = (shown(replica, None), shown(update, None));
+        assert!(replica.contains("<h1>Replica of") && replica.contains("<dt>Source CVM</dt>"));
+        assert!(update.contains("<h1>Update of") && update.contains("<dt>CVM</dt>"), "{update}");
     }
 
     #[test]
