@@ -59,7 +59,7 @@ async fn what_a_replica_runs_is_proved_by_the_document_of_its_source() {
     assert_eq!(found["running"]["is_same"], true, "{found:#}");
     assert!(found["approved"].is_null(), "nobody knows an earlier document: {found:#}");
     let rules: Vec<_> = found["lint"].as_array().unwrap().iter().map(|one| &one["place"]).collect();
-    assert_eq!(rules, ["/public_logs", "/public_sysinfo"], "{found:#}");
+    assert_eq!(rules, ["/public_logs", "/public_sysinfo", "/allowed_envs"], "{found:#}");
 
     let hash = world.town.compose_hash.to_string();
     let answer = api.get(&format!("/v1/compose/{hash}")).await;
@@ -281,7 +281,7 @@ async fn what_changes_is_shown_beside_what_runs_and_hostile_words_stay_words() {
     assert_eq!(found["running"]["compose_hash"], hash_of(&old));
     assert_eq!(found["lint_beside"], hash_of(&old));
     let rules: Vec<_> = found["lint"].as_array().unwrap().iter().map(|one| &one["rule"]).collect();
-    assert_eq!(rules, ["flag", "flag", "script-gone"], "{found:#}");
+    assert_eq!(rules, ["new-env", "flag", "flag", "script-gone"], "{found:#}");
     let changes = found["running"]["diff"]["changes"].to_string();
     assert!(changes.contains("/docker_compose_file/services/web/image"), "{changes}");
     let page = api.get(&format!("/requests/{id}")).await.text;
