@@ -2,7 +2,7 @@
 
 use std::{
     net::Ipv4Addr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use axum::{
@@ -34,6 +34,8 @@ pub struct Seen {
 pub struct Stub {
     pub prefix: Url,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// The key of the service, which asks for itself beside its callers.
+    service_key: OnceLock<String>,
     events: mpsc::UnboundedSender<Bytes>,
     task: JoinHandle<()>,
 }
@@ -60,12 +62,16 @@ impl Stub {
             .with_state(shared);
         let task =
             tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
-        Self { prefix: prefix.parse().unwrap(), seen, events, task }
+        Self { prefix: prefix.parse().unwrap(), seen, service_key: OnceLock::new(), events, task }
     }
 
-    /// Everything that has arrived.
+    /// Everything that has arrived of callers.
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        let key = self.service_key.get().map(String::as_bytes);
+        let of_service = |seen: &Seen| seen.headers.get("x-api-key").map(|it| it.as_bytes()) == key;
+        let mut seen = self.seen.lock().unwrap().clone();
+        seen.retain(|seen| key.is_none() || !of_service(seen));
+        seen
     }
 
     pub fn last_seen(&self) -> Seen {
@@ -132,6 +138,7 @@ async fn status(axum::extract::Path(status): axum::extract::Path<u16>) -> Respon
 pub async fn behind(stub: &Stub) -> (World, Running) {
     let mut world = World::new().await;
     world.settings.phala_api_prefix = stub.prefix.clone();
+    stub.service_key.set(world.town.cloud.api_key()).expect("it serves one service");
     let running = world.start().await;
     (world, running)
 }
