@@ -360,10 +360,12 @@ impl Service {
 
     /// Ends a request whose token is dead when no new one can be had.
     async fn expire(&self, request: &Request, lease: &Lease, why: &str) -> Result<Step, StepError> {
-        let mut reason = format!(
-            "{why}, and without PHALA_CLOUD_API_KEY no new one can be prepared; what was approved \
-             on chain stays approved"
-        );
+        let what = if request.is_repeatable {
+            "and without PHALA_CLOUD_API_KEY no new one can be prepared"
+        } else {
+            "so it has to be prepared again by whoever did"
+        };
+        let mut reason = format!("{why}, {what}; what was approved on chain stays approved");
         if self.store.may_have_acted(request.id).await? {
             reason.push_str(LATE);
         }

@@ -41,18 +41,21 @@ use crate::{
 
 /// Prepare replicas at Phala Cloud and hand them to the service.
 ///
-/// Nothing is created: the service commits each replica once the chain allows it, which is at once
-/// where it does already, and otherwise after the owner of the app has approved it. Several replicas
+/// The service creates each replica once the chain allows it: at once, and without asking, where it
+/// does already, and otherwise after the owner of the app has approved it. Several replicas
 /// are put to the owner in one transaction. Preparing the same again is harmless: requests that wait
 /// are used again. Exit code 3 when something needs attention.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    override_usage = "countersign prepare <CVM> --node <NAME|ID>... [OPTIONS]",
+    after_help = "Examples:
   PHALA_CLOUD_API_KEY=… countersign prepare my-cvm --node 5 \\
     --note 'second region'
   countersign prepare my-cvm --node prod5 prod6 --count 4 --env-file .env --wait
   countersign prepare my-cvm --node 5 --private-key-file owner.key \\
     --rpc-url https://mainnet.base.org
-  countersign prepare my-cvm --node 5 --direct")]
+  countersign prepare my-cvm --node 5 --direct"
+)]
 pub struct PrepareArgs {
     /// The CVM to replicate: its id or name.
     cvm: SourceCvm,

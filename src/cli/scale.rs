@@ -35,9 +35,12 @@ use plan::{Allowed, Creation, Entry, Open, Plan, Present, plan};
 /// under way counts, so that the same command again does nothing twice. Exit code 3 when something
 /// needs attention, or nobody said yes.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    override_usage = "countersign scale <APP|CVM> --replicas <N> [--on <NODE>...] [OPTIONS]",
+    after_help = "Examples:
   countersign scale my-cvm --replicas 4 --on prod5 prod6
-  countersign scale my-cvm --replicas 2 --yes")]
+  countersign scale my-cvm --replicas 2 --yes"
+)]
 pub struct ScaleArgs {
     /// The app, or one of its CVMs: an address, an id or a name.
     #[arg(value_name = "APP|CVM")]

@@ -255,10 +255,14 @@ fn warnings(device: DeviceId, nodes: &[DeviceNode], is_list_known: bool) -> Vec<
     }
     let moved = nodes.iter().find_map(|node| {
         let now = node.device_ids.iter().find(|one| one.is_listed)?;
-        Some((node, now))
+        let own = node.device_ids.first()?;
+        // A preparation may be newer than the list of nodes, and knows better then.
+        let is_newer = own.gone_at.is_none() && own.last_seen_at > now.last_seen_at;
+        Some((node, now, is_newer))
     });
     match moved {
-        Some((node, now)) => vec![warning(
+        Some((_, _, true)) => vec![],
+        Some((node, now, false)) => vec![warning(
             DeviceWarningCode::Stale,
             format!(
                 "node {} has another device id now, {} (since {}): firmware may have changed, and a \
@@ -300,6 +304,12 @@ mod tests {
         }
     }
 
+    /// What a preparation named so many minutes after the nodes were listed.
+    fn prepared(device: u8, minutes: i64) -> Sighting {
+        let last_seen_at = NOW.parse::<Time>().unwrap() + chrono::TimeDelta::minutes(minutes);
+        Sighting { last_seen_at, gone_at: None, ..sighting(device, "5", false) }
+    }
+
     fn known(sightings: Vec<Sighting>, listed: &[&str]) -> KnownDevice {
         let node = |name: &&str| KnownNode {
             id: name.parse().unwrap(),
@@ -330,6 +340,8 @@ mod tests {
                 Some(Stale),
             ),
             (id(1), known(vec![sighting(1, "5", false)], &[]), Some(Unknown)),
+            (id(1), known(vec![prepared(1, 1), sighting(2, "5", true)], &["5"]), None),
+            (id(1), known(vec![prepared(1, -1), sighting(2, "5", true)], &["5"]), Some(Stale)),
         ] {
             let codes: Vec<_> = view(device, known).warnings.iter().map(|it| it.code).collect();
             assert_eq!(codes, Vec::from_iter(expected), "{device}");

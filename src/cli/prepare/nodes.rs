@@ -16,6 +16,8 @@ pub enum NodeProblem {
     Twice(String),
     #[error("--count: expected 1 to {REPLICAS_MAX}")]
     Count,
+    #[error("--count: fewer than the {0} nodes that are named; name as many as are wanted")]
+    Fewer(usize),
 }
 
 fn candidates(nodes: &[Node]) -> String {
@@ -85,11 +87,14 @@ pub struct Place {
 /// Spreads replicas over nodes, one after the other. Without a count each node gets one.
 ///
 /// # Errors
-/// [`NodeProblem::Count`]
+/// [`NodeProblem::Count`], [`NodeProblem::Fewer`]
 pub fn spread(nodes: &[Chosen], count: Option<usize>) -> Result<Vec<Place>, NodeProblem> {
     let count = count.unwrap_or(nodes.len());
     if !(1..=REPLICAS_MAX).contains(&count) {
         return Err(NodeProblem::Count);
+    }
+    if count < nodes.len() {
+        return Err(NodeProblem::Fewer(nodes.len()));
     }
     let rounds = (1..).flat_map(|copy| nodes.iter().map(move |chosen| (copy, &chosen.node)));
     let place =
@@ -176,7 +181,7 @@ mod tests {
         };
         let place = |node: &str, copy| (node.to_owned(), copy);
         assert_eq!(places(None), [place("5", 1), place("6", 1)]);
-        assert_eq!(places(Some(1)), [place("5", 1)]);
+        assert_eq!(spread(&nodes, Some(1)), Err(NodeProblem::Fewer(2)));
         assert_eq!(places(Some(3)), [place("5", 1), place("6", 1), place("5", 2)]);
         for count in [0, REPLICAS_MAX + 1] {
             assert_eq!(spread(&nodes, Some(count)), Err(NodeProblem::Count));

@@ -20,6 +20,7 @@ use crate::{
     request::{
         Request,
         ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
+        kind::Kind,
     },
     safe::{
         self, Around, Exports, NestedOwner, SafeTx,
@@ -301,10 +302,15 @@ pub async fn safe_batch(
     let store = &state.service.store;
     let proposal = store.proposal(id).await?.ok_or_else(none_yet)?;
     let calls: Vec<Call> = proposal.additions.iter().map(Call::from).collect();
+    let kind = store.request(id).await?.kind;
+    let article = match kind {
+        Kind::Replica => "a",
+        Kind::Update => "an",
+    };
     let file = BatchFile {
         chain: proposal.chain,
         safe: proposal.owner,
-        name: "Countersign: allow a replica",
+        name: &format!("Countersign: allow {article} {kind}"),
         description: &format!("request {id}"),
         created_at_ms: u64::try_from(proposal.created_at.timestamp_millis()).unwrap_or_default(),
         calls: &calls,
