@@ -10,13 +10,17 @@ use uuid::Uuid;
 use crate::{
     chain::Chain,
     clock::{Clock, Time},
-    phala::{CommitEvidence, CommitToken, Instance, Listing, PhalaCloud, PhalaError},
+    phala::{
+        ApiError, CommitEvidence, CommitToken, Instance, Listing, PhalaCloud, PhalaError,
+        catalogue::ASK_AGAIN,
+    },
     planted::{Bug, planted},
     request::{
         Request,
         event::Event,
         facts::BlockRef,
         ids::{ComposeHash, TxHash},
+        kind::Kind,
         step::{Pace, Step},
     },
     store::{
@@ -76,8 +80,21 @@ pub async fn begin(
         Ok((token, evidence(store, request).await?, was_tried))
     };
     // They do not wait for each other: somebody waits for the commit.
-    let (still, before, (token, transaction, was_tried)) =
-        try_join!(still_registered(chain, followed, request), listed, kept)?;
+    let looked = try_join!(still_registered(chain, followed, request), listed, kept);
+    let (still, before, (token, transaction, was_tried)) = match looked {
+        Err(CommitError::Cloud(PhalaError::Api(answer))) if is_gone(request, &answer) => {
+            let reason = format!(
+                "Phala Cloud no longer knows the CVM that is to be updated: it was deleted, or \
+                 belongs to another workspace than the API key ({answer})"
+            );
+            if request.facts.attention.as_ref() != Some(&reason) {
+                let event = Event::AttentionNeeded { reason: reason.clone() };
+                store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
+            }
+            return Ok(Step::wait(reason, Pace::After(ASK_AGAIN)));
+        }
+        looked => looked?,
+    };
     let Some((preparation, token)) = token else {
         return Ok(Step::wait("there is no commit token to commit with", Pace::Backoff));
     };
@@ -166,6 +183,12 @@ async fn look_before(cloud: &PhalaCloud, request: &Request) -> Result<Before, Ph
     }
     let Listing { instances, at } = cloud.list_instances(request.app).await?;
     Ok(Before { instances, at, compose: None })
+}
+
+/// Whether there is nothing to update any more. Only Phala Cloud itself can say so; a proxy may lose its
+/// way.
+fn is_gone(request: &Request, answer: &ApiError) -> bool {
+    request.kind == Kind::Update && answer.status == 404 && answer.code.is_some()
 }
 
 /// The token to commit with, opened. Here and nowhere else.

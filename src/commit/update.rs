@@ -62,7 +62,7 @@ fn seen(
 }
 
 /// How an update is going that is under way. `judge` compares what runs with what was approved, once
-/// the CVM shows that. Reads the operations only when the CVM alone does not tell.
+/// the CVM shows that.
 pub(super) async fn look(
     cloud: &PhalaCloud,
     request: &Request,
@@ -72,10 +72,7 @@ pub(super) async fn look(
     cvm: &Cvm,
     judged: Verdict,
 ) -> Result<Verdict, PhalaError> {
-    let is_shown = cvm.compose_hash == Some(request.compose);
-    if is_shown && before.is_some_and(|before| before != request.compose) {
-        return Ok(judged);
-    }
+    // Also when the CVM shows the hash: it may show what it is to run before it does.
     let operations = cloud.operations(&request.source).await?;
     let operation = ours(request, replica, &operations);
     let waited = (now - replica.committed_at).max(TimeDelta::zero());
@@ -218,6 +215,8 @@ mod tests {
         assert!(is_booting(going(Some(0xbb), Some(0xbb), Some(InProgress), false)));
         assert!(is_booting(going(Some(0xbb), Some(0xbb), Some(Completed), true)), "the page lags");
         assert!(is_booting(going(Some(0xbb), None, None, true)));
+        assert!(is_booting(going(Some(0xbb), Some(0xaa), Some(InProgress), true)), "shown early");
+        assert!(matches!(going(Some(0xbb), Some(0xaa), Some(Failed), true), Verdict::Over(_)));
         assert_eq!(going(Some(0xbb), Some(0xaa), Some(Completed), true), judged());
         assert_eq!(going(None, Some(0xaa), None, true), judged());
         assert!(matches!(going(Some(0xbb), Some(0xbb), Some(Failed), true), Verdict::Over(_)));

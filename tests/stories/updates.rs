@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::batches::{propose, proposed_for};
 use crate::world::{
-    Api, DEPTH, Running, World,
+    Api, DEPTH, Running, World, eventually,
     line::{Fault, Line},
     process::Process,
 };
@@ -186,6 +186,25 @@ async fn an_update_that_fails_in_its_operation_ends_and_says_why() {
     let ended = scene.ends("failed").await;
     assert!(ended["reason"].as_str().unwrap().contains("image pull failed"), "{ended:#}");
     assert_eq!(scene.world.town.cloud.instances()[0].compose_hash, scene.world.town.compose_hash);
+    scene.running.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_of_a_cvm_that_is_gone_asks_a_person() {
+    let gone = json!({ "endpoint": "cvm", "status": 404, "code": "ERR-03-001", "times": 1_000 });
+    let scene = Scene::with(json!({ "fail_next": [gone] })).await;
+    let api = &scene.running.api;
+    let asked = eventually("a person is asked", async || {
+        let request = api.request(&scene.id).await;
+        (request["needs_attention"] == true).then_some(request)
+    })
+    .await;
+    assert!(asked["reason"].as_str().unwrap().contains("no longer knows the CVM"), "{asked:#}");
+    assert_eq!(statuses(&scene.world), Vec::<u16>::new());
+    scene.world.switch(json!({ "fail_next": [] }));
+    let retry = format!("/v1/requests/{}/retry", scene.id);
+    assert_eq!(api.post(&retry, &json!({ "reason": "it is back" })).await.status, 200);
+    scene.ends("running").await;
     scene.running.stop().await;
 }
 

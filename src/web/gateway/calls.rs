@@ -13,7 +13,8 @@ pub enum Watched {
     Instance {
         app: String,
     },
-    /// Asks for an update of a CVM; with the header `X-Compose-Hash` it commits one.
+    /// Asks for an update of a CVM; with the headers `X-Compose-Hash` and `X-Transaction-Hash` it
+    /// commits one.
     Update {
         source: String,
     },

@@ -1,13 +1,11 @@
 //! Tells a request that somebody else committed it through the gateway, and was answered with success.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, request::Parts};
 use serde_json::Value;
 
-use super::{
-    WebState,
-    calls::Watched,
-    capture::{PATIENCE, uuid_of},
-};
+use super::{WebState, calls::Watched, capture::uuid_of};
 use crate::{
     flow::chain_of,
     phala::{CommitToken, seen_commit},
@@ -18,6 +16,19 @@ use crate::{
         journal::Actor,
     },
 };
+
+/// Longest that one try to record a commit takes.
+const RECORD_PATIENCE: Duration = Duration::from_secs(10);
+/// Before each try. What somebody committed and is not recorded would be committed again.
+const PAUSES: [Duration; 7] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
 
 /// A commit on its way, with what it names.
 #[derive(Debug)]
@@ -40,7 +51,12 @@ impl Committing {
         let is_commit = match watched {
             Watched::Replicate { .. } => false,
             Watched::Instance { .. } => token.is_some(),
-            Watched::Update { .. } => by_hash.is_some(),
+            // One of the headers alone asks for an update, as none does.
+            Watched::Update { .. } => {
+                by_hash.is_some()
+                    && parts.headers.contains_key("x-transaction-hash")
+                    && !parts.headers.contains_key("x-prepare-only")
+            }
             Watched::CommitReplica | Watched::CommitUpdate => true,
         };
         let hash = by_hash.as_ref().and_then(|hash| hash.to_str().ok()?.parse().ok());
@@ -63,18 +79,31 @@ pub fn tell(state: &WebState, watched: &Watched, commit: Committing, answer: &[u
     let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
     let (state, route) = (state.clone(), watched.route());
     tokio::spawn(async move {
-        let told = tokio::time::timeout(PATIENCE, record(&state, route, commit, &answer)).await;
-        let outcome = match told {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => {
-                tracing::warn!(route, error = chain_of(&error), "gateway commit missed");
-                "missed"
+        let mut outcome = "missed";
+        for pause in PAUSES {
+            tokio::time::sleep(pause).await;
+            let told = record(&state, route, &commit, &answer);
+            match tokio::time::timeout(RECORD_PATIENCE, told).await {
+                Ok(Ok(told)) => {
+                    outcome = told;
+                    break;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(
+                        route,
+                        error = chain_of(&error),
+                        "gateway commit not recorded yet"
+                    );
+                }
+                Err(_) => {
+                    let error = "the database is slow";
+                    tracing::warn!(route, error, "gateway commit not recorded yet");
+                }
             }
-            Err(_) => {
-                tracing::warn!(route, error = "the database is slow", "gateway commit missed");
-                "missed"
-            }
-        };
+        }
+        if outcome == "missed" {
+            tracing::warn!(route, "gateway commit missed");
+        }
         metrics::counter!("countersign_gateway_commits_total", "outcome" => outcome).increment(1);
     });
 }
@@ -82,17 +111,17 @@ pub fn tell(state: &WebState, watched: &Watched, commit: Committing, answer: &[u
 async fn record(
     state: &WebState,
     route: &str,
-    commit: Committing,
+    commit: &Committing,
     answer: &Value,
 ) -> Result<&'static str, StoreError> {
     let (store, vault) = (&state.service.store, &state.service.vault);
-    let prints = match (&commit.token, commit.update) {
+    let prints = match (&commit.token, &commit.update) {
         (Some(token), _) => vault.fingerprints(token.secret()),
         (None, Some((named, hash))) => {
-            let Some(source) = uuid_of(state, &named, commit.key).await else {
+            let Some(source) = uuid_of(state, named, commit.key.clone()).await else {
                 return Ok("unknown");
             };
-            store.fingerprints_of_update(&source, hash).await?
+            store.fingerprints_of_update(&source, *hash).await?
         }
         (None, None) => return Ok("unknown"),
     };
@@ -108,4 +137,31 @@ async fn record(
         Elsewhere::Ignored(_) => "ignored",
         Elsewhere::Unknown => "unknown",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_commits_with_both_headers_and_prepares_with_any_other() {
+        let watched = Watched::Update { source: "u".into() };
+        let hash = "ab".repeat(32);
+        for (headers, expected) in [
+            (&["x-compose-hash", "x-transaction-hash"][..], true),
+            (&["x-compose-hash"], false),
+            (&["x-transaction-hash"], false),
+            (&["x-compose-hash", "x-transaction-hash", "x-prepare-only"], false),
+            (&[], false),
+        ] {
+            let call = headers
+                .iter()
+                .fold(Request::patch("/cvms/u"), |call, name| call.header(*name, hash.as_str()));
+            let (parts, ()) = call.body(()).unwrap().into_parts();
+            let commit = Committing::read(&watched, &parts, None);
+            assert_eq!(commit.is_some(), expected, "{headers:?}");
+        }
+    }
 }
