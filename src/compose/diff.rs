@@ -8,7 +8,7 @@ use similar::TextDiff as Lines;
 use super::{
     Compose,
     coherent::SCRIPTS,
-    places::{below, short},
+    places::{below, short, short_pair},
     visible,
 };
 
@@ -96,7 +96,13 @@ impl Diff {
             (_, None) => ChangeKind::Removed,
             _ => ChangeKind::Changed,
         };
-        let (before, after) = (before.map(short), after.map(short));
+        let (before, after) = match (before, after) {
+            (Some(before), Some(after)) => {
+                let (before, after) = short_pair(before, after);
+                (Some(before), Some(after))
+            }
+            (before, after) => (before.map(short), after.map(short)),
+        };
         self.changes.push(Change { kind, place: place.to_owned(), before, after });
     }
 
@@ -162,17 +168,23 @@ fn text(field: &'static str, old: &str, new: &str) -> TextDiff {
     }
     let compared = Lines::from_lines(old, new);
     let unified = compared.unified_diff().context_radius(CONTEXT).to_string();
-    let lines: Vec<&str> = unified.lines().collect();
-    TextDiff {
-        field,
-        lines: lines.iter().take(SHOWN_MAX).map(|line| line_of(line)).collect(),
-        more: lines.len().saturating_sub(SHOWN_MAX),
-    }
+    let mut lines: Vec<String> = unified.lines().flat_map(wrapped).collect();
+    let more = lines.len().saturating_sub(SHOWN_MAX);
+    lines.truncate(SHOWN_MAX);
+    TextDiff { field, lines, more }
 }
 
-fn line_of(line: &str) -> String {
-    let line: String = line.chars().take(LINE_CHARS_MAX).collect();
-    visible(&line, false)
+/// A line of a comparison in as many as it takes: what is cut off would be approved unseen. What goes on
+/// has the sign of its line again, and a mark.
+fn wrapped(line: &str) -> Vec<String> {
+    let all: Vec<char> = line.chars().collect();
+    let sign = all.first().copied().unwrap_or(' ');
+    let part = |(at, part): (usize, &[char])| {
+        let text: String = part.iter().collect();
+        let text = visible(&text, false);
+        if at == 0 { text } else { format!("{sign}… {text}") }
+    };
+    all.chunks(LINE_CHARS_MAX).enumerate().map(part).collect()
 }
 
 #[cfg(test)]
@@ -231,6 +243,23 @@ mod tests {
         let found = diff(&file("a: 1\n"), &file("# so\na: 1\n"));
         assert_eq!(found.changes.len(), 1, "the texts differ though their YAML does not");
         assert_eq!(found.texts[0].lines.last().unwrap(), " a: 1");
+    }
+
+    #[test]
+    fn what_differs_far_out_on_a_long_line_is_shown() {
+        let with = |end: &str| {
+            let script = format!("echo {}{end}", "x".repeat(1_300));
+            json!({ "pre_launch_script": script, "name": script })
+        };
+        let found = diff(&with("safe"), &with("EVIL"));
+        let lines = found.texts[0].lines.join("\n");
+        for part in ["-… xxx", "safe", "+… xxx", "EVIL"] {
+            assert!(lines.contains(part), "{part}: {lines}");
+        }
+        assert!(found.texts[0].lines.iter().all(|line| line.chars().count() <= LINE_CHARS_MAX + 3));
+        let change = found.changes.iter().find(|change| change.place == "/name").unwrap();
+        let (before, after) = (change.before.as_ref().unwrap(), change.after.as_ref().unwrap());
+        assert!(before.ends_with("safe\"") && after.ends_with("EVIL\""), "{change:?}");
     }
 
     #[test]

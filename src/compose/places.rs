@@ -6,6 +6,8 @@ use super::{Compose, visible, yaml};
 
 const VALUE_CHARS_MAX: usize = 200;
 const KEY_CHARS_MAX: usize = 100;
+/// What is shown before the first difference of long values.
+const BEFORE_CHARS: usize = 60;
 
 /// A JSON pointer, one step deeper. Keys are somebody else's: what cannot be seen is written out, and
 /// a long one is cut.
@@ -25,6 +27,21 @@ pub(super) fn short(value: &Value) -> String {
         other => other.to_string(),
     };
     cut(&visible(&text, false))
+}
+
+/// Two values in one short line each, cut so that it is seen where they differ.
+pub(super) fn short_pair(before: &Value, after: &Value) -> (String, String) {
+    let told = (short(before), short(after));
+    if told.0 != told.1 {
+        return told;
+    }
+    let (before, after) = (visible(&before.to_string(), false), visible(&after.to_string(), false));
+    let alike = before.chars().zip(after.chars()).take_while(|(a, b)| a == b).count();
+    let around = |text: &str| {
+        let rest: String = text.chars().skip(alike.saturating_sub(BEFORE_CHARS)).collect();
+        format!("…{}", cut(&rest))
+    };
+    (around(&before), around(&after))
 }
 
 /// A text, cut to what fits on a line or two.
