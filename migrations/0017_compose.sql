@@ -6,7 +6,7 @@ create table compose_documents (
     -- How the bytes were come by: as they were given, or written again in one of the known forms.
     form text not null,
     -- Where the document came from.
-    source text not null check (source in ('cvm', 'revision', 'attestation', 'attached')),
+    source text not null check (source in ('cvm', 'revision', 'attestation', 'attached', 'derived')),
     place text not null check (length(place) <= 300),
     received_at timestamptz not null,
     check (sha256(document) = compose_hash)

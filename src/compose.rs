@@ -11,6 +11,7 @@
 //! two things about what runs, is refused rather than guessed.
 
 mod coherent;
+mod derive;
 mod diff;
 mod forms;
 mod lint;

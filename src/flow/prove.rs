@@ -66,7 +66,7 @@ impl Service {
             review::saw_preparation(&self.store, &job, now).await?;
         }
         let is_known = !self.store.documented(&[job.compose]).await?.is_empty();
-        let look = review::prove(&self.store, &self.cloud, &job, is_known, now);
+        let look = review::prove(&self.store, &self.cloud, &self.vault, &job, is_known, now);
         let look = AssertUnwindSafe(tokio::time::timeout(LOOK_MAX, look)).catch_unwind();
         let (looked, found) = match look.await {
             Ok(Ok(looked)) => looked?,

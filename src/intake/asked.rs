@@ -1,5 +1,5 @@
 //! What was sent to Phala Cloud to prepare: read and bounded here, sealed for its request, and opened
-//! only to prepare again with the same. It may hold what the owners of an app keep secret.
+//! only to prepare again with the same and to prove what it asks for. It may hold what the owners of an app keep secret.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;

@@ -73,7 +73,7 @@ async fn again(
     Ok(cloud.prepare(&target, &body).await?)
 }
 
-/// What was sent the first time, opened. Here and nowhere else.
+/// What was sent the first time, opened to be sent again.
 async fn open_body(
     store: &Store,
     vault: &Vault,

@@ -4,15 +4,18 @@
 //! *Proved*: a document has the hash, whoever gave it. *Contradicted*: Phala Cloud shows a document as
 //! the one of this hash, and it is not. *Unproved*: neither. What cannot be read contradicts nothing.
 
+mod derive;
+
 use crate::{
     clock::Time,
     compose::{Compose, ComposeError, Form, visible},
-    phala::{Cvm, PhalaCloud, PhalaError},
+    phala::{Cvm, Instance, PhalaCloud, PhalaError},
     request::ids::{ComposeHash, RequestId, SourceCvm},
     store::{
         Store, StoreError,
         compose_documents::{Document, Looked, Origin, ProofJob, Provenance, Tried},
     },
+    vault::Vault,
 };
 
 /// Revisions and instances of one hash that are asked for their document.
@@ -41,11 +44,22 @@ fn judge(bytes: &[u8], wanted: ComposeHash) -> Verdict {
 pub async fn prove(
     store: &Store,
     cloud: &PhalaCloud,
+    vault: &Vault,
     job: &ProofJob,
     is_known: bool,
     now: Time,
 ) -> Result<(Looked, bool), StoreError> {
-    let mut search = Search { store, cloud, job, now, looked: Looked::default(), found: is_known };
+    let mut search = Search {
+        store,
+        cloud,
+        vault,
+        job,
+        now,
+        looked: Looked::default(),
+        found: is_known,
+        runs: None,
+        instances: vec![],
+    };
     search.source().await?;
     if !search.found {
         search.revisions().await?;
@@ -55,6 +69,9 @@ pub async fn prove(
     }
     if !search.found {
         search.attestation(&job.source).await?;
+    }
+    if !search.found {
+        search.derived().await?;
     }
     if !search.found {
         search.pending().await;
@@ -70,10 +87,15 @@ pub async fn prove(
 struct Search<'a> {
     store: &'a Store,
     cloud: &'a PhalaCloud,
+    vault: &'a Vault,
     job: &'a ProofJob,
     now: Time,
     looked: Looked,
     found: bool,
+    /// The document that the source shows as what it runs.
+    runs: Option<Vec<u8>>,
+    /// The instances of the app, once they were listed.
+    instances: Vec<Instance>,
 }
 
 impl Search<'_> {
@@ -162,6 +184,7 @@ impl Search<'_> {
             Ok(_) => self.weigh(&bytes, (Origin::Cvm, &place), false).await?,
             Err(error) => self.tell_error(place, &error),
         }
+        self.runs = Some(bytes);
         Ok(())
     }
 
@@ -230,6 +253,7 @@ impl Search<'_> {
         if others.is_empty() {
             self.tell("the app's instances", "no other one says that it runs this hash");
         }
+        self.instances = instances;
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub enum Origin {
     Attestation,
     /// A person handed it in.
     Attached,
+    /// Put together from what the CVM runs and what was sent to prepare.
+    Derived,
 }
 
 impl Origin {
@@ -33,11 +35,12 @@ impl Origin {
             Self::Revision => "revision",
             Self::Attestation => "attestation",
             Self::Attached => "attached",
+            Self::Derived => "derived",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let all = [Self::Cvm, Self::Revision, Self::Attestation, Self::Attached];
+        let all = [Self::Cvm, Self::Revision, Self::Attestation, Self::Attached, Self::Derived];
         all.into_iter().find(|origin| origin.as_str() == text)
     }
 }

@@ -1,4 +1,5 @@
-//! What was sent to Phala Cloud to prepare a request, sealed: kept to prepare it again with the same.
+//! What was sent to Phala Cloud to prepare a request, sealed: kept to prepare it again with the same, and to
+//! prove what it asks for.
 
 use sqlx::PgConnection;
 

@@ -68,6 +68,7 @@ impl From<Proof> for ComposeProofView {
             (Some(found), _) => {
                 let from = match found.origin {
                     Origin::Attached => format!("handed in by {}", found.place),
+                    Origin::Derived => format!("put together from {}", found.place),
                     _ => format!("from {}", found.place),
                 };
                 let words =

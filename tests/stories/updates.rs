@@ -114,6 +114,70 @@ async fn an_update_is_committed_followed_and_proved_and_those_left_behind_are_na
     running.stop().await;
 }
 
+/// Waits until the compose hash of a request is proved by what was sent, before anybody has signed.
+async fn proved_by_what_was_sent(api: &Api, id: &str) -> Value {
+    let request = api
+        .look(id, "its compose hash to be proved", |request| {
+            request["compose_proof"]["state"] == "proved"
+        })
+        .await;
+    let proof = &request["compose_proof"];
+    assert_eq!((&proof["source"], &proof["form"]), (&json!("derived"), &json!("compact")));
+    let words = proof["words"].as_str().unwrap();
+    assert!(words.contains("what the CVM runs, with what was sent to prepare it"), "{words}");
+    assert_eq!(api.proposal(id).await["review_warnings"], json!([]));
+    let found = api.get(&format!("/v1/requests/{id}/compose")).await;
+    assert_eq!(found.status, 200, "{}", found.text);
+    assert!(!found.text.contains(ENV) && !request.to_string().contains(ENV));
+    found.body
+}
+
+#[tokio::test]
+async fn what_an_update_changes_is_proved_by_what_was_sent_before_anybody_signs() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let mut sent = asked();
+    sent["allowed_envs"] = json!(["API_KEY", "LOG_LEVEL", "NEW_KEY"]);
+    sent["public_logs"] = json!(false);
+    sent["pre_launch_script"] = json!("echo hello\n");
+    let path = format!("/cvms/{}", world.town.source);
+    let prepared = prepare(&world, &path, reqwest::Method::PATCH, &sent).await;
+    let submission = json!({
+        "kind": "update", "prepare_response": prepared, "source_cvm": world.town.source,
+        "prepare_body": sent,
+    });
+    let id = api.submit(&submission).await;
+    api.wait_for(&id, "proposed").await;
+    let found = proved_by_what_was_sent(api, &id).await;
+    assert_eq!(found["lint_beside"], json!(world.town.compose_hash));
+    let lint = found["lint"].to_string();
+    assert!(lint.contains("new-env") && lint.contains("NEW_KEY"), "{found:#}");
+    let changes = found["running"]["diff"]["changes"].to_string();
+    for place in ["/docker_compose_file/services/web/image", "/allowed_envs", "/public_logs"] {
+        assert!(changes.contains(place), "{place}: {changes}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_sent_proves_nothing_when_something_else_was_prepared() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let mut body = submission(&world, &world.town.source).await;
+    body["prepare_body"]["docker_compose_file"] = json!("services: {}\n");
+    let id = api.submit(&body).await;
+    let request =
+        api.look(&id, "a look", |request| request["compose_proof"]["looked_at"].is_string()).await;
+    assert_eq!(request["compose_proof"]["state"], "unproved");
+    let told = json!({ "place": "what the CVM runs, with what was sent to prepare it",
+        "outcome": "no form has this hash" });
+    let tried = request["compose_proof"]["tried"].as_array().unwrap();
+    assert!(tried.contains(&told), "{request:#}");
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn an_update_whose_answer_is_lost_is_found_by_its_operation_or_by_what_runs() {
     for (switch, how) in [
@@ -261,6 +325,8 @@ async fn an_instance_of_an_app_is_prepared_again_and_committed_where_it_was_aske
         "prepare_body": body,
     });
     let id = running.api.submit(&submission).await;
+    running.api.wait_for(&id, "proposed").await;
+    proved_by_what_was_sent(&running.api, &id).await;
     world.sign(&running.api, &id).await;
     // Another prepare voids the token.
     prepare(&world, &path, reqwest::Method::POST, &json!({ "node_id": 7 })).await;
