@@ -204,6 +204,34 @@ async fn nobody_fills_the_database_through_the_gateway() {
 }
 
 #[tokio::test]
+async fn a_workspace_of_strangers_takes_no_place_of_ours_and_few_calls_of_our_key() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let (_, body) = prepare(&world, api, world.town.source.as_str()).await;
+    assert_eq!((requests(api).await, body["links"].as_array().unwrap().len()), (1, 1));
+    let theirs = world.town.add_source(world.town.add_app().await.unwrap());
+    let unseen = vec![json!({ "endpoint": "instances", "status": 404 }); 90];
+    world.switch(json!({ "fail_next": unseen }));
+    let before = Instant::now();
+    let calls = (0..90).map(async |_| {
+        let (status, body) = prepare(&world, api, theirs.as_str()).await;
+        assert_eq!((status, &body["links"]), (465, &json!([])));
+    });
+    join_all(calls).await;
+    let metrics = api.get("/metrics").await.text;
+    let asked = "countersign_gateway_captures_total{outcome=\"not_ours\"} ";
+    let asked = metrics.lines().find_map(|line| line.strip_prefix(asked)).unwrap();
+    // Twenty at once, and one more each three seconds.
+    let most = 21 + before.elapsed().as_secs() / 3;
+    assert!((1..=most).contains(&asked.parse::<u64>().unwrap()), "{asked} of at most {most}");
+    let (_, body) = prepare(&world, api, world.town.source.as_str()).await;
+    assert_eq!(body["links"].as_array().unwrap().len(), 1, "ours is kept all the same");
+    assert_eq!(requests(api).await, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn no_key_and_no_token_of_a_caller_is_ever_logged_or_stored() {
     let world = World::new().await;
     let program = world.spawn_logging("trace").await;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{WebState, calls::Watched};
 use crate::{
-    flow::{Service, chain_of},
+    flow::chain_of,
     intake,
     phala::{PhalaError, Prepared},
     request::{
@@ -90,12 +90,13 @@ impl Prepare {
                 return Err(NotKept::Missed("the answer does not name its chain".into()));
             }
         };
-        if self.state.gateway.captures.check().is_err() {
-            return Err(NotKept::Missed("too many were kept within a minute".into()));
-        }
-        if !is_ours(&service, chain, prepared.app).await? {
+        if !is_ours(&self.state, chain, prepared.app).await? {
             let reason = "the API key of this service does not see the app";
             return Err(NotKept::NotOurs(reason.into()));
+        }
+        // What strangers prepare is not counted, so they take nobody's place.
+        if self.state.gateway.captures.check().is_err() {
+            return Err(NotKept::Missed("too many were kept within a minute".into()));
         }
         let source = self.source(&prepared).await;
         let now = service.clock.now();
@@ -159,11 +160,17 @@ pub async fn uuid_of(state: &WebState, named: &str, key: Option<HeaderValue>) ->
 }
 
 /// Whether an app is one that this service has to do with: there was a request for it, or Phala Cloud
-/// shows it to our own key. Without a key nothing can be told, and nothing is committed either.
-async fn is_ours(service: &Service, chain: ChainId, app: AppId) -> Result<bool, NotKept> {
+/// shows it to our own key, which is asked for so many unknown ones only. Without a key nothing can be
+/// told, and nothing is committed either.
+async fn is_ours(state: &WebState, chain: ChainId, app: AppId) -> Result<bool, NotKept> {
+    let service = &state.service;
     let known = service.store.has_request_of(chain, app).await.map_err(|error| missed(&error))?;
     if known || !service.can_prepare {
         return Ok(true);
+    }
+    if state.gateway.strangers.check().is_err() {
+        let reason = "too many apps of which nothing is known here were prepared within a minute";
+        return Err(NotKept::Missed(reason.into()));
     }
     match service.cloud.instances(app).await {
         Ok(_) => Ok(true),

@@ -47,8 +47,11 @@ use tee::Copy;
 const PREFIX: &str = "/phala/api/v1";
 /// Calls on their way at the same time.
 const CALLS_MAX: usize = 512;
-/// Preparations that are kept within a minute. People prepare a few in an hour.
+/// Preparations of ours that are kept within a minute. People prepare a few in an hour.
 const CAPTURES_A_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// Apps of which nothing is known here that Phala Cloud is asked about with our own key within a minute.
+/// Anybody can prepare through here, and our calls are counted too.
+const STRANGERS_A_MINUTE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// Bytes of a body that is looked at on its way. Longer ones only pass.
 const LOOKED_AT_BYTES_MAX: usize = 256 * 1024;
 
@@ -58,6 +61,7 @@ pub struct Gateway {
     upstream: Upstream,
     turns: Arc<Semaphore>,
     captures: DefaultDirectRateLimiter,
+    strangers: DefaultDirectRateLimiter,
 }
 
 /// The client for the way to Phala Cloud could not be set up.
@@ -72,6 +76,7 @@ impl Gateway {
             upstream: upstream.map_err(|error| GatewayError(error.into()))?,
             turns: Arc::new(Semaphore::new(CALLS_MAX)),
             captures: RateLimiter::direct(Quota::per_minute(CAPTURES_A_MINUTE)),
+            strangers: RateLimiter::direct(Quota::per_minute(STRANGERS_A_MINUTE)),
         })
     }
 }
