@@ -128,6 +128,7 @@ pub async fn renew(
         copy: None,
         token: prepared.commit_token.clone(),
         prepared_at: now,
+        is_dated: false,
         expires_at,
         note: None,
         body,

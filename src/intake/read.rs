@@ -64,6 +64,8 @@ pub struct Submission {
     pub copy: Option<u32>,
     pub token: CommitToken,
     pub prepared_at: Time,
+    /// Whether it was told when it was prepared. Else that is now.
+    pub is_dated: bool,
     pub expires_at: Time,
     pub note: Option<String>,
     /// What was sent to Phala Cloud to prepare it.
@@ -108,6 +110,7 @@ pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, F
         copy: read_copy(fields, kind)?,
         token,
         prepared_at,
+        is_dated: !matches!(fields.get("prepared_at"), None | Some(Value::Null)),
         expires_at,
         note: read_note(fields)?,
         body,

@@ -115,12 +115,13 @@ pub fn read_event(body: &[u8]) -> Result<Told, WebhookError> {
     }
     let empty = Map::new();
     let data = envelope.get("data").and_then(Value::as_object).unwrap_or(&empty);
+    let at: Option<Time> = text("created_at").and_then(|at| at.parse().ok());
     let (event, news) = match name {
         "cvm.update.pending_approval" => {
-            ("cvm.update.pending_approval", News::Prepared(submission(data, "update")))
+            ("cvm.update.pending_approval", News::Prepared(submission(data, "update", at)))
         }
         "cvm.replica.pending_approval" => {
-            ("cvm.replica.pending_approval", News::Prepared(submission(data, "replica")))
+            ("cvm.replica.pending_approval", News::Prepared(submission(data, "replica", at)))
         }
         "webhook.test" => ("webhook.test", News::Test),
         name => match OF_A_CVM.iter().find(|known| **known == name) {
@@ -132,7 +133,7 @@ pub fn read_event(body: &[u8]) -> Result<Told, WebhookError> {
     Ok(Told {
         id: id.to_owned(),
         event,
-        at: text("created_at").and_then(|at| at.parse().ok()),
+        at,
         cvm: parsed(["vm_uuid", "cvm_id"]).and_then(|id| id.parse().ok()),
         app: data
             .get("app_id")
@@ -144,8 +145,9 @@ pub fn read_event(body: &[u8]) -> Result<Told, WebhookError> {
 }
 
 /// The submission of what was prepared. The CVM is taken from the link that commits it, where it stands
-/// in the spelling of all other calls, else as it is named.
-fn submission(data: &Map<String, Value>, kind: &str) -> Value {
+/// in the spelling of all other calls, else as it is named. It was prepared when the event was made,
+/// however late that is told.
+fn submission(data: &Map<String, Value>, kind: &str, at: Option<Time>) -> Value {
     let of = |name: &str| data.get(name).cloned().unwrap_or_default();
     let chain = data.get("kms").and_then(|kms| kms.get("chain_id")).cloned().unwrap_or_default();
     let prepared = json!({
@@ -156,7 +158,9 @@ fn submission(data: &Map<String, Value>, kind: &str) -> Value {
     });
     let linked = Prepared::from_prepare_response(&prepared).is_ok_and(|it| it.source_cvm.is_some());
     let named = if linked { Value::Null } else { of("cvm_id") };
-    json!({ "kind": kind, "prepare_response": prepared, "source_cvm": named })
+    json!({
+        "kind": kind, "prepare_response": prepared, "source_cvm": named, "prepared_at": at,
+    })
 }
 
 #[cfg(test)]

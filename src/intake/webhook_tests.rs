@@ -85,6 +85,7 @@ fn what_is_prepared_is_read_and_its_calldata_is_not() {
     );
     let News::Prepared(submission) = told.news else { panic!("it was prepared") };
     assert_eq!(submission["kind"], "update");
+    assert_eq!(submission["prepared_at"], "2026-11-26T10:00:00Z");
     assert_eq!(submission["prepare_response"]["kms_info"]["chain_id"], 8453);
     assert!(submission.to_string().find("calldata").is_none());
 }

@@ -1,10 +1,13 @@
-//! Several replicas of the same content, wanted at the same time: which of their requests a
-//! preparation is for.
+//! Several preparations of the same source: which request one is for of several that want the same
+//! content, and whether there is a newer one.
 
 use sqlx::PgConnection;
 
-use super::{During, StoreError, intake::NewPreparation, signed};
-use crate::request::ids::{NodeId, RequestId};
+use super::{During, Store, StoreError, intake::NewPreparation, signed};
+use crate::request::{
+    Request,
+    ids::{NodeId, RequestId},
+};
 
 /// The request that is `copy`th, from 1, of those of this content that have no replica yet, the
 /// oldest first; none when there are fewer. All of them stay locked.
@@ -32,4 +35,24 @@ pub(super) async fn waiting(
     .during("look for requests of the same content")?;
     let place = usize::try_from(copy).unwrap_or(usize::MAX).saturating_sub(1);
     Ok(waiting.get(place).copied().map(RequestId))
+}
+
+impl Store {
+    /// Whether a newer preparation of the same source CVM is known than the live one of this
+    /// request: it mostly voids it.
+    pub async fn is_suspect(&self, request: &Request) -> Result<bool, StoreError> {
+        let Some(preparation) = &request.preparation else { return Ok(false) };
+        sqlx::query_scalar!(
+            r#"select exists (
+                select 1 from preparations p, preparations ours
+                where ours.id = $1 and p.source_cvm = ours.source_cvm and p.id <> ours.id
+                  and (p.prepared_at, p.received_at, p.id)
+                    > (ours.prepared_at, ours.received_at, ours.id)
+            ) as "suspect!""#,
+            preparation.id,
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look for newer preparations of a source CVM")
+    }
 }

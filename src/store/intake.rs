@@ -43,6 +43,8 @@ pub struct NewPreparation {
     /// Under every configured key, to know a token again after a rotation.
     pub token_fingerprints: Vec<[u8; 32]>,
     pub prepared_at: Time,
+    /// Whether `prepared_at` was told. Else it is when the preparation came, so no earlier than that.
+    pub is_dated: bool,
     pub expires_at: Time,
 }
 
@@ -50,7 +52,7 @@ pub struct NewPreparation {
 #[derive(Debug)]
 pub enum Stored {
     Opened(Request),
-    /// The same token for the same content was here before.
+    /// The same token for the same content was here before, or a token prepared later is.
     Known(Request),
     /// The token was taken into an open request of the same content.
     Renewed(Request),
@@ -88,11 +90,22 @@ impl NewPreparation {
             && self.compose == request.compose
             && self.device == request.device
     }
+
+    /// Whether it is told to be prepared before the live one of a request, which has voided it by now.
+    /// Of equal age is the one that came later the newer one.
+    fn is_voided_by(&self, holder: &Request) -> bool {
+        let live = holder.preparation.as_ref();
+        self.is_dated && live.is_some_and(|live| self.prepared_at < live.prepared_at)
+    }
 }
 
 impl Store {
     /// Stores a preparation in one transaction. Preparations of one source are stored one after
     /// the other, so the same one sent twice at once is one request.
+    ///
+    /// One that is told late, after a newer one of its source, node and kind, leaves the live token
+    /// where it is: of the same content nothing changes, and other content opens a request without a
+    /// token, which is prepared again once it is approved, if what was sent for it is known.
     pub async fn store_preparation(
         &self,
         new: &NewPreparation,
@@ -112,7 +125,10 @@ impl Store {
             return Ok(stored);
         }
         let (holder, same) = place_of(&mut tx, new).await?;
-        let stored = if let Some(id) = same {
+        let is_late = holder.as_ref().is_some_and(|holder| new.is_voided_by(holder));
+        let stored = if let Some(id) = same.filter(|_| is_late) {
+            Stored::Known(get_locked(&mut tx, id).await?)
+        } else if let Some(id) = same {
             if let Some(holder) = holder.filter(|holder| holder.id != id) {
                 let event = Event::TokenSuperseded { by: id.0 };
                 record(&mut tx, holder.id, None, actor, &event, now).await?;
@@ -176,26 +192,6 @@ impl Store {
         super::commit(tx).await?;
         self.wake_queue_behind(lease.request, event, now).await;
         Ok(request)
-    }
-}
-
-impl Store {
-    /// Whether a newer preparation of the same source CVM is known than the live one of this
-    /// request: it mostly voids it.
-    pub async fn is_suspect(&self, request: &Request) -> Result<bool, StoreError> {
-        let Some(preparation) = &request.preparation else { return Ok(false) };
-        sqlx::query_scalar!(
-            r#"select exists (
-                select 1 from preparations p, preparations ours
-                where ours.id = $1 and p.source_cvm = ours.source_cvm and p.id <> ours.id
-                  and (p.prepared_at, p.received_at, p.id)
-                    > (ours.prepared_at, ours.received_at, ours.id)
-            ) as "suspect!""#,
-            preparation.id,
-        )
-        .fetch_one(&self.pool)
-        .await
-        .during("look for newer preparations of a source CVM")
     }
 }
 
@@ -273,7 +269,8 @@ async fn live_holder(
     Ok(request.preparation.is_some().then_some(request))
 }
 
-/// Opens a request for a preparation. `holder` has had the place of its token up to now.
+/// Opens a request for a preparation. `holder` has had the place of its token up to now, and keeps it
+/// if its own is newer.
 async fn open(
     tx: &mut PgConnection,
     new: &NewPreparation,
@@ -282,12 +279,17 @@ async fn open(
     actor: &Actor,
     now: Time,
 ) -> Result<Request, StorePreparationError> {
-    if let Some(holder) = holder {
+    let newer = holder.as_ref().filter(|holder| new.is_voided_by(holder)).map(|holder| holder.id);
+    if let Some(holder) = holder.filter(|_| newer.is_none()) {
         let event = Event::TokenSuperseded { by: new.request.0 };
         record(tx, holder.id, None, actor, &event, now).await?;
     }
     insert_request(tx, new, actor, now).await?;
-    add_preparation(tx, new, Opening::Opens, seal_for, actor, now).await
+    let opening = newer.map_or(Opening::Opens, |_| Opening::OpensLate);
+    let request = add_preparation(tx, new, opening, seal_for, actor, now).await?;
+    let Some(newer) = newer else { return Ok(request) };
+    let event = Event::TokenSuperseded { by: newer.0 };
+    Ok(record(tx, request.id, None, actor, &event, now).await?)
 }
 
 async fn note_app(
@@ -341,6 +343,8 @@ async fn insert_request(
 enum Opening<'a> {
     /// It opens its request.
     Opens,
+    /// It opens its request, and its token is void.
+    OpensLate,
     /// It takes the place of the token of this one, by a worker or by somebody outside.
     Renews(RequestId, Option<&'a Lease>),
 }
@@ -354,8 +358,11 @@ async fn add_preparation(
     now: Time,
 ) -> Result<Request, StorePreparationError> {
     let (preparation, expires_at) = (Uuid::now_v7(), new.expires_at);
+    let ended_at = matches!(opening, Opening::OpensLate).then_some(now);
     let (request, lease, event) = match opening {
-        Opening::Opens => (new.request, None, Event::Opened { preparation, expires_at }),
+        Opening::Opens | Opening::OpensLate => {
+            (new.request, None, Event::Opened { preparation, expires_at })
+        }
         Opening::Renews(request, lease) => {
             (request, lease, Event::Renewed { preparation, expires_at })
         }
@@ -363,18 +370,21 @@ async fn add_preparation(
     let secrets = seal_for(request)?;
     sqlx::query!(
         "insert into preparations (id, request_id, source_cvm, node_id, token_sealed,
-            token_fingerprint, prepared_at, expires_at, received_at, kind)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            token_fingerprint, prepared_at, expires_at, received_at, kind,
+            ended_at, ended_as)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         preparation,
         request.0,
         new.source.as_str(),
         new.node.as_ref().map_or("", NodeId::as_str),
-        secrets.token.as_bytes(),
+        ended_at.is_none().then_some(secrets.token.as_bytes()),
         new.token_fingerprint.as_slice(),
         new.prepared_at,
         expires_at,
         now,
         new.kind.as_str(),
+        ended_at,
+        ended_at.map(|_| "superseded"),
     )
     .execute(&mut *tx)
     .await

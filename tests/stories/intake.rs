@@ -183,6 +183,38 @@ async fn a_newer_prepare_of_something_else_takes_the_older_request_its_token() {
 }
 
 #[tokio::test]
+async fn an_old_printout_takes_nobody_its_newer_token() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let (at, live) =
+        (world.clock.now(), "select count(*)::text from preparations where ended_at is null");
+    let mut body = own_fields(&world, "source");
+    body["prepared_at"] = json!(at);
+    let newer = api.submit(&body).await;
+    let mut old = own_fields(&world, "source");
+    old["prepared_at"] = json!(at - TimeDelta::milliseconds(1));
+    let answer = api.post("/v1/requests", &old).await;
+    assert_eq!((answer.status, &answer.body["id"]), (200, &json!(newer)), "{}", answer.text);
+    old["commit_token"] = json!(Uuid::new_v4());
+    old["compose_hash"] = json!("cc".repeat(32));
+    let other = api.submit(&old).await;
+    assert_ne!(other, newer);
+    let superseded = "token_superseded".to_owned();
+    assert!(api.told(&other).await.contains(&superseded));
+    let told = api.told(&newer).await;
+    assert!(!told.contains(&superseded) && !told.contains(&"renewed".to_owned()), "{told:?}");
+    assert_eq!(world.database.text(live).await, "1");
+    // Its approval is still worth having.
+    api.wait_for(&other, "proposed").await;
+    // Of the same time, the one that comes later counts.
+    body["commit_token"] = json!(Uuid::new_v4());
+    api.post("/v1/requests", &body).await;
+    assert!(api.told(&newer).await.contains(&"renewed".to_owned()));
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn what_the_phala_tool_prints_is_taken_as_it_is() {
     let world = World::new().await;
     let running = world.start().await;

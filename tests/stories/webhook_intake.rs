@@ -213,3 +213,91 @@ async fn events_of_chains_that_are_not_followed_and_lies_about_the_call_change_n
     assert!(!calls.contains("f2fde38b") && !calls.contains("dead"), "{calls}");
     running.stop().await;
 }
+
+/// What is prepared when the source is to be updated to this image.
+async fn prepare_update(world: &World, image: &str) -> Value {
+    let compose = format!("services:\n  web:\n    image: {image}\n");
+    let answer = Api::bare()
+        .patch(format!("{}/cvms/{}", world.town.cloud.api_prefix(), world.town.source))
+        .header("X-API-Key", world.town.cloud.api_key())
+        .header("X-Prepare-Only", "true")
+        .json(&json!({ "docker_compose_file": compose }))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status().as_u16(), 465);
+    answer.json().await.unwrap()
+}
+
+/// Tells of two updates, the newer one first; what was answered to each.
+async fn told_late(world: &World, api: &Api, images: [&str; 2]) -> [Answer; 2] {
+    const EVENT: &str = "cvm.update.pending_approval";
+    let older = pending(world, "evt_f1", EVENT, &prepare_update(world, images[0]).await);
+    world.clock.pass(chrono::TimeDelta::minutes(1));
+    let newer = pending(world, "evt_f2", EVENT, &prepare_update(world, images[1]).await);
+    world.clock.pass(chrono::TimeDelta::minutes(50));
+    [tell(world, api, &newer).await, tell(world, api, &older).await]
+}
+
+/// Lets the owners sign and the update run: by one commit, with the token that was given out last.
+async fn runs_at_once(world: &World, api: &Api, id: &str) {
+    let sealed = "select count(*)::text from preparations where token_sealed is not null";
+    assert_eq!(world.database.text(sealed).await, "1");
+    world.sign(api, id).await;
+    world.execute(api, id).await;
+    world.mine(DEPTH).await;
+    api.wait_for(id, "running").await;
+    let commits: Vec<_> =
+        world.town.cloud.commit_log().iter().map(|call| (call.status, call.token)).collect();
+    assert_eq!(commits, [(202, Some(1))]);
+}
+
+#[tokio::test]
+async fn an_event_that_comes_late_leaves_the_newer_token_of_the_same_content() {
+    let world = World::new().await;
+    let running = started(&world).await;
+    let api = &running.api;
+    let [newer, late] = told_late(&world, api, ["nginx:2", "nginx:2"]).await;
+    assert_eq!((newer.status, &newer.body["outcome"]), (200, &json!("opened")), "{}", newer.text);
+    assert_eq!((late.status, &late.body["outcome"]), (200, &json!("known")), "{}", late.text);
+    assert_eq!(late.body["request"], newer.body["request"]);
+    let id = newer.body["request"].as_str().unwrap();
+    assert!(!api.told(id).await.contains(&"renewed".to_owned()));
+    runs_at_once(&world, api, id).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_of_other_content_that_comes_late_opens_a_request_without_its_dead_token() {
+    let world = World::new().await;
+    let running = started(&world).await;
+    let api = &running.api;
+    let [newer, late] = told_late(&world, api, ["nginx:2", "nginx:3"]).await;
+    assert_eq!((late.status, &late.body["outcome"]), (200, &json!("opened")), "{}", late.text);
+    let [newer, late] = [newer, late].map(|it| it.body["request"].as_str().unwrap().to_owned());
+    assert_ne!(newer, late);
+    let superseded = "token_superseded".to_owned();
+    assert!(api.told(&late).await.contains(&superseded), "its token is void");
+    assert!(!api.told(&newer).await.contains(&superseded));
+    runs_at_once(&world, api, &newer).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_whose_token_is_dead_by_now_is_refused() {
+    let world = World::new().await;
+    let running = started(&world).await;
+    let prepared = world.prepare().await;
+    let mut event = pending(&world, "evt_g1", "cvm.replica.pending_approval", &prepared);
+    event["created_at"] = json!("2020-01-01T00:00:00Z");
+    // The other says fourteen days from now, which no token of that day lives.
+    for expires_at in
+        [json!(null), json!("2020-01-15T00:00:00Z"), event["data"]["expires_at"].clone()]
+    {
+        event["data"]["expires_at"] = expires_at;
+        let answer = tell(&world, &running.api, &event).await;
+        assert_eq!(answer.status, 422, "{}", answer.text);
+    }
+    assert_eq!(requests(&running.api).await.len(), 0);
+    running.stop().await;
+}

@@ -220,6 +220,7 @@ impl Scene {
             token_fingerprint: fingerprint,
             token_fingerprints: vec![fingerprint],
             prepared_at: self.now,
+            is_dated: false,
             expires_at: self.now + TimeDelta::days(14),
         };
         let seal = |_| Ok(Secrets { token: Sealed::from_bytes(vec![1]), body: None });
