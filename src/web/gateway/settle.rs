@@ -73,8 +73,8 @@ fn token_in(query: &str) -> Option<String> {
     pairs.find(|(name, _)| name == "token").map(|(_, token)| token.into_owned())
 }
 
-/// Records it, if it is of a request here. The answer does not wait for that, and what is not recorded
-/// now is found by the request's own commit, which then finds its token used.
+/// Records it, if it is of a request here. The answer does not wait for that. What is not recorded may be
+/// made again, so it is tried for a while.
 pub fn tell(state: &WebState, watched: &Watched, commit: Committing, answer: &[u8]) {
     let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
     let (state, route) = (state.clone(), watched.route());
