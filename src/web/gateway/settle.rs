@@ -27,7 +27,7 @@ const PAUSES: [Duration; 7] = [
     Duration::from_secs(5),
     Duration::from_secs(15),
     Duration::from_secs(30),
-    Duration::from_secs(60),
+    Duration::from_mins(1),
 ];
 
 /// A commit on its way, with what it names.
