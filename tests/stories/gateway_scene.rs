@@ -9,7 +9,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -68,7 +68,8 @@ impl Stub {
     /// Everything that has arrived of callers.
     pub fn seen(&self) -> Vec<Seen> {
         let key = self.service_key.get().map(String::as_bytes);
-        let of_service = |seen: &Seen| seen.headers.get("x-api-key").map(|it| it.as_bytes()) == key;
+        let of_service =
+            |seen: &Seen| seen.headers.get("x-api-key").map(HeaderValue::as_bytes) == key;
         let mut seen = self.seen.lock().unwrap().clone();
         seen.retain(|seen| key.is_none() || !of_service(seen));
         seen
