@@ -41,11 +41,7 @@ impl PrepareBody {
                 format!("longer than {} KiB", PREPARE_BODY_BYTES_MAX >> 10),
             ));
         }
-        let secret = folded(token.secret().expose_secret());
-        if object
-            .iter()
-            .any(|(name, value)| folded(name).contains(&secret) || holds(value, &secret))
-        {
+        if object.iter().any(|(name, value)| token.stands_in(name) || holds(value, token)) {
             return Err(problem(FIELD, "contains the commit token, which is sealed on its own"));
         }
         Ok(Some(Self(text.into())))
@@ -68,19 +64,14 @@ impl PrepareBody {
     }
 }
 
-/// One spelling of a token wherever it stands: a UUID goes with dashes and without.
-pub(super) fn folded(text: &str) -> String {
-    text.replace('-', "").to_lowercase()
-}
-
-fn holds(value: &Value, secret: &str) -> bool {
+fn holds(value: &Value, token: &CommitToken) -> bool {
     match value {
         Value::Null | Value::Bool(_) => false,
-        Value::Number(number) => number.to_string().contains(secret),
-        Value::String(text) => folded(text).contains(secret),
-        Value::Array(list) => list.iter().any(|one| holds(one, secret)),
+        Value::Number(number) => token.stands_in(&number.to_string()),
+        Value::String(text) => token.stands_in(text),
+        Value::Array(list) => list.iter().any(|one| holds(one, token)),
         Value::Object(fields) => {
-            fields.iter().any(|(name, one)| folded(name).contains(secret) || holds(one, secret))
+            fields.iter().any(|(name, one)| token.stands_in(name) || holds(one, token))
         }
     }
 }

@@ -3,10 +3,9 @@
 //! Every refusal names the field, and never repeats what stood in it.
 
 use alloy::primitives::{B256, b256};
-use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
-use super::asked::{PrepareBody, folded};
+use super::asked::PrepareBody;
 use crate::{
     clock::Time,
     phala::{CommitToken, Prepared},
@@ -283,10 +282,9 @@ fn refuse_token_elsewhere(
     fields: &Map<String, Value>,
     token: &CommitToken,
 ) -> Result<(), FieldProblem> {
-    let secret = folded(token.secret().expose_secret());
     for field in ["source_cvm", "node_id", "note"] {
         let text = fields.get(field).and_then(Value::as_str).unwrap_or_default();
-        if folded(text).contains(&secret) {
+        if token.stands_in(text) {
             return Err(problem(field, "contains the commit token, which is kept sealed only"));
         }
     }

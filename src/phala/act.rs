@@ -171,8 +171,7 @@ fn read_accepted(answer: &Answer, token: &CommitToken) -> Result<Made, PhalaErro
 
 /// What an operation is called, if that can be kept and shown.
 pub(super) fn operation_name(text: &str, token: &CommitToken) -> Option<String> {
-    let plain = |text: &str| text.replace('-', "").to_lowercase();
-    short_name(text).filter(|name| !plain(name).contains(&plain(token.expose())))
+    short_name(text).filter(|name| !token.stands_in(name))
 }
 
 /// A name as servers give them.

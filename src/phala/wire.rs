@@ -38,6 +38,13 @@ impl CommitToken {
         &self.0
     }
 
+    /// Whether the token stands in a text, in whatever spelling: a UUID goes with dashes and without.
+    #[must_use]
+    pub fn stands_in(&self, text: &str) -> bool {
+        let folded = |text: &str| text.replace('-', "").to_lowercase();
+        folded(text).contains(&folded(self.expose()))
+    }
+
     /// The text itself, for the commit call.
     pub(super) fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -281,6 +288,16 @@ mod tests {
         let token = CommitToken::parse(" prep_token_xyz\n").unwrap();
         assert_eq!(token.expose(), "prep_token_xyz");
         assert!(!format!("{token:?}").contains("xyz"));
+    }
+
+    #[test]
+    fn a_token_is_found_in_every_spelling() {
+        let token = CommitToken::parse("f3b0c6f2-0000-4000-8000-00000000000a").unwrap();
+        let plain = "F3B0C6F200004000800000000000000A";
+        for text in ["f3b0c6f2-0000-4000-8000-00000000000a", plain, &format!("?token={plain}&x")] {
+            assert!(token.stands_in(text), "{text}");
+        }
+        assert!(!token.stands_in("") && !token.stands_in(&plain[1..]));
     }
 
     #[test]
