@@ -53,6 +53,7 @@ mod stories {
     mod journal;
     mod kill;
     mod kinds;
+    mod kit;
     mod ledger_law;
     mod mailbox;
     mod mailbox_contracts;

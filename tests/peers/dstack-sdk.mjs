@@ -1,11 +1,10 @@
-// The peer for environment variables: `@phala/dstack-sdk` and `@phala/cloud`. Reads questions from
-// standard input, one JSON object a line, and answers each with a line.
+// The peer for environment variables: `@phala/dstack-sdk` and `@phala/cloud`. Asked line by line.
 
 import { createDecipheriv, createPrivateKey, createPublicKey, diffieHellman } from 'node:crypto'
-import { createInterface } from 'node:readline'
 import { encryptEnvVars } from '@phala/dstack-sdk/encrypt-env-vars'
 import { verifyEnvEncryptPublicKey } from '@phala/dstack-sdk/verify-env-encrypt-public-key'
 import { parseEnvVars } from '@phala/cloud'
+import { answerAll } from './answer.mjs'
 
 const PKCS8_OF_X25519 = Buffer.from('302e020100300506032b656e04220420', 'hex')
 
@@ -64,13 +63,4 @@ const answers = {
 // What it says beside its answers is for nobody.
 console.error = () => {}
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const question = JSON.parse(line)
-  let answer
-  try {
-    answer = await answers[question.ask](question)
-  } catch (error) {
-    answer = { error: String(error?.stack ?? error) }
-  }
-  console.log(JSON.stringify(answer))
-}
+await answerAll(answers)

@@ -1,9 +1,8 @@
-// The peer for compose hashes: `@phala/cloud`, with both of its functions. Reads questions from
-// standard input, one JSON object a line, and answers each with a line.
+// The peer for compose hashes: `@phala/cloud`, with both of its functions. Asked line by line.
 
 import { createHash } from 'node:crypto'
-import { createInterface } from 'node:readline'
 import { dumpAppCompose, getComposeHash, withComposeMethods } from '@phala/cloud'
+import { answerAll } from './answer.mjs'
 
 const sha256 = (text) => createHash('sha256').update(text, 'utf8').digest('hex')
 
@@ -20,13 +19,4 @@ const answers = {
   },
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const question = JSON.parse(line)
-  let answer
-  try {
-    answer = await answers[question.ask](question)
-  } catch (error) {
-    answer = { error: String(error?.stack ?? error) }
-  }
-  console.log(JSON.stringify(answer))
-}
+await answerAll(answers)

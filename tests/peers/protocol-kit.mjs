@@ -1,7 +1,6 @@
 // The JavaScript peer: `@safe-global/protocol-kit`, and viem, which it is built on. Reads questions
 // from standard input, one JSON object a line, and answers each with a line.
 
-import { createInterface } from 'node:readline'
 import {
   EthSafeSignature,
   SafeProvider,
@@ -15,6 +14,7 @@ import {
   getEip3770NetworkPrefixFromChainId,
 } from '@safe-global/protocol-kit'
 import { encodeFunctionData, hashDomain, hashStruct, parseAbi } from 'viem'
+import { answerAll } from './answer.mjs'
 
 // The kit's own names of the ten fields. Big numbers stay decimal strings, as its API takes them.
 const transaction = (tx) => ({
@@ -95,13 +95,4 @@ const answers = {
   },
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const question = JSON.parse(line)
-  let answer
-  try {
-    answer = await answers[question.ask](question)
-  } catch (error) {
-    answer = { error: String(error?.stack ?? error) }
-  }
-  console.log(JSON.stringify(answer))
-}
+await answerAll(answers)

@@ -1,14 +1,14 @@
 //! Phala's own SDK asks the emulated cloud, and parses what it answers with its own schemas, at both
 //! of the API versions that it speaks.
 
-use std::process::Stdio;
-
 use alloy::{primitives::keccak256, signers::k256::ecdsa::SigningKey};
 use countersign::request::{ids::ComposeHash, kind::Kind};
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command};
 
-use super::cloud_scene::{APP, SOURCE, Scene, compose_hash, device, node_modules};
+use super::{
+    cloud_scene::{APP, SOURCE, Scene, compose_hash, device},
+    kit::run_kit,
+};
 
 const NEW_COMPOSE: &str = "services:\n  web:\n    image: nginx:2\n";
 
@@ -20,21 +20,7 @@ async fn sdk(scene: &Scene, step: &str, more: Value) -> Value {
     });
     let fields = asked.as_object_mut().unwrap();
     fields.extend(more.as_object().unwrap().clone());
-    let mut child = Command::new("node")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kit/cloud_sdk.mjs"))
-        .env("NODE_MODULES", node_modules())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("node is installed");
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(asked.to_string().as_bytes()).await.unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().await.unwrap();
-    assert!(output.status.success(), "{step}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    run_kit("cloud_sdk.mjs", &asked).await
 }
 
 fn hash_in(value: &Value) -> ComposeHash {

@@ -1,8 +1,6 @@
 //! Safe's own api-kit and our client do the same to a Transaction Service: request by request, as
 //! they stand on the wire, and with the same answers.
 
-use std::process::Stdio;
-
 use alloy::{primitives::Bytes, signers::SignerSync};
 use countersign::clock::Clock;
 use countersign::{
@@ -12,32 +10,15 @@ use countersign::{
     safe_service::{DelegateRequest, Hour, Permission, next_nonce},
 };
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{
-    cloud_scene::node_modules,
     contract_owners::{nested_safe, signed_by_nested},
+    kit::run_kit,
     mailbox_scene::{Mailbox, origin, stranger},
 };
 
 async fn kit(scene: &Value) -> Value {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kit/api_kit.mjs");
-    let mut child = Command::new("node")
-        .arg(script)
-        .env("NODE_MODULES", node_modules())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("node is installed");
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(scene.to_string().as_bytes()).await.unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().await.unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    run_kit("api_kit.mjs", scene).await
 }
 
 /// Without what differs by design: each looks around in its own way first (we ask for the chain of
