@@ -30,7 +30,7 @@ pub async fn figures() -> [Figure; 2] {
     let prefix = cloud().await;
     let mut world = World::new().await;
     world.settings.phala_api_prefix = prefix.parse().expect("an address is a URL");
-    let process = world.spawn_logging("warn").await;
+    let process = world.spawn().await;
     let through = format!("{}/phala/api/v1", process.api.base());
     let client = Api::bare();
     let (mut ours, mut floor) = (vec![], vec![]);
