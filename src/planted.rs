@@ -34,10 +34,12 @@ pub enum Bug {
     NewestTokenFirst,
     /// A replica that is not in the list at once does not exist.
     OneLook,
+    /// Who commits again asks nobody whether an earlier token was used by somebody else.
+    ForgetEarlierTokens,
 }
 
 impl Bug {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CommitBeforeIntent,
         Self::IgnoreAmbiguity,
         Self::NoFencing,
@@ -53,6 +55,7 @@ impl Bug {
         Self::TokenInError,
         Self::NewestTokenFirst,
         Self::OneLook,
+        Self::ForgetEarlierTokens,
     ];
 }
 

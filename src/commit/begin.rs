@@ -19,14 +19,14 @@ use crate::{
         Request,
         event::Event,
         facts::BlockRef,
-        ids::{ComposeHash, TxHash},
+        ids::{ComposeHash, ReplicaId, TxHash},
         kind::Kind,
         step::{Pace, Step},
     },
     store::{
         Store, StoreError,
         advance::Seen,
-        attempts::{Intent, StartError},
+        attempts::{Answer, Attempt, Intent, StartError, Then},
         journal::Actor,
         lease::Lease,
     },
@@ -35,8 +35,8 @@ use crate::{
 
 use super::{
     CommitError,
-    outcome::{Outcome, Refusal, outcome},
-    settle::{found, record_verdict},
+    outcome::{Outcome, Refusal, made_by_others, outcome},
+    settle::{NOT_SENT, found, record_verdict},
 };
 
 /// A commit is not started with less lease than this left: the call may take 30 s.
@@ -77,18 +77,19 @@ pub async fn begin(
     let kept = async {
         let token = open_token(store, vault, request).await?;
         let was_tried = store.baseline(request.id).await?.is_some();
-        Ok((token, evidence(store, request).await?, was_tried))
+        let tokens = store.commit_tokens(request.id).await?;
+        Ok((token, evidence(store, request).await?, was_tried, tokens))
     };
     // They do not wait for each other: somebody waits for the commit.
     let looked = try_join!(still_registered(chain, followed, request), listed, kept);
-    let (still, before, (token, transaction, was_tried)) = match looked {
+    let (still, before, (token, transaction, was_tried, tokens)) = match looked {
         Err(CommitError::Cloud(PhalaError::Api(answer))) if is_gone(request, &answer) => {
             let reason = format!(
                 "Phala Cloud no longer knows the CVM that is to be updated: it was deleted, or \
                  belongs to another workspace than the API key ({answer})"
             );
             if request.facts.attention.as_ref() != Some(&reason) {
-                let event = Event::AttentionNeeded { reason: reason.clone() };
+                let event = Event::AttentionNeeded { reason: reason.clone(), about: vec![] };
                 store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
             }
             return Ok(Step::wait(reason, Pace::After(ASK_AGAIN)));
@@ -122,6 +123,7 @@ pub async fn begin(
         return Ok(Step::wait(reason, Pace::After(Duration::ZERO)));
     }
     cloud.may_commit()?;
+    let ahead = before.at.map(|at| at - now);
     let Before { instances: before, at: listed_at, compose: compose_before } = before;
     if planted(Bug::CommitBeforeIntent) {
         let evidence = CommitEvidence::AlreadyRegistered;
@@ -146,12 +148,20 @@ pub async fn begin(
     if was_tried && let Some(verdict) = found(store, cloud, request, Some(&before)).await? {
         return record_verdict(store, clock, request, lease, &attempt, verdict).await;
     }
+    if tokens.are_several && !planted(Bug::ForgetEarlierTokens) {
+        let ids: Vec<_> = before.iter().map(|instance| instance.id.clone()).collect();
+        let claimed = store.claimed_replicas(&ids).await?;
+        let others = made_by_others(request, &tokens, &before, &claimed, ahead);
+        if !others.is_empty() {
+            return ask_about(store, clock, request, lease, &attempt, others).await;
+        }
+    }
     if clock.now() - began > READ_LATELY {
         // Waiting for the database took so long that what was read may no longer be so.
         let (reason, attempt) = ("what was read had become old before the call", attempt.id);
         let event = Event::CommitRefused {
             attempt,
-            code: "not-sent".into(),
+            code: NOT_SENT.into(),
             reason: reason.into(),
             may_have_acted: false,
             asks: false,
@@ -164,6 +174,28 @@ pub async fn begin(
     let target = request.target();
     let answer = cloud.commit(&target, &token, request.compose, &evidence).await;
     conclude(store, clock, request, lease, attempt.id, outcome(answer, &target, &before)).await
+}
+
+/// Nothing is sent while somebody may have committed with an earlier token: only a person can tell.
+async fn ask_about(
+    store: &Store,
+    clock: &dyn Clock,
+    request: &Request,
+    lease: &Lease,
+    attempt: &Attempt,
+    about: Vec<ReplicaId>,
+) -> Result<Step, CommitError> {
+    let named: Vec<_> = about.iter().map(ReplicaId::as_str).collect();
+    let reason = format!(
+        "an earlier commit token of this request may have been used past this service: {} fits it,          and is the replica of no request. A person must say which instance is this request's, or          that there is none (`countersign settle`); nothing is committed before that",
+        named.join(", ")
+    );
+    let answer =
+        Answer { code: NOT_SENT.into(), reason: reason.clone(), body: None, then: Then::TryAgain };
+    store.note_answer(lease, attempt.id, &answer, clock.now()).await?;
+    let event = Event::AttentionNeeded { reason, about };
+    store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
+    Ok(Step::Changed)
 }
 
 /// What there is before a commit, to tell afterwards what it made.

@@ -53,7 +53,7 @@ pub async fn boot(
             if request.facts.attention.as_ref() == Some(&reason) {
                 return Ok(Step::wait(reason, Pace::After(pace)));
             }
-            let event = Event::AttentionNeeded { reason: reason.clone() };
+            let event = Event::AttentionNeeded { reason: reason.clone(), about: vec![] };
             (event, Step::wait(reason, Pace::After(pace)))
         }
     };

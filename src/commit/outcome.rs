@@ -6,7 +6,10 @@ use crate::{
     phala::{Class, Instance, Made, PhalaError, catalogue::is_known},
     planted::{Bug, planted},
     request::{Request, ids::ReplicaId, kind::Target, step::Pace},
-    store::attempts::{Answer, Baseline, Then},
+    store::{
+        attempts::{Answer, Baseline, Then},
+        commit_tokens::CommitTokens,
+    },
 };
 
 /// The parts of a cloud may differ by this much about the time.
@@ -117,17 +120,29 @@ pub fn candidates(
     now.iter()
         .filter(|instance| !baseline.instances.contains(&instance.id))
         .filter(|instance| !claimed.contains(&instance.id))
-        .filter(|instance| instance.compose_hash.is_none_or(|hash| hash == request.compose))
-        .filter(|instance| instance.device_id.is_none_or(|device| device == request.device))
-        .filter(|instance| match (&request.node, &instance.node_id) {
-            (Some(asked), Some(shown)) => asked == shown,
-            _ => true,
-        })
+        .filter(|instance| instance.may_be_of(request))
         // Their clock on both sides: ours may be off by any amount.
         .filter(|instance| match (instance.created_at, baseline.listed_at) {
             (Some(created), Some(listed)) => created + CLOCK_SKEW >= listed,
             _ => true,
         })
+        .map(|instance| instance.id.clone())
+        .collect()
+}
+
+/// The instances that somebody may have made with a token of this request: of nobody else, not
+/// contradicting what was asked for, and not older than the first token. `ahead` is how much further
+/// Phala Cloud's clock is than ours.
+pub fn made_by_others(
+    request: &Request,
+    tokens: &CommitTokens,
+    now: &[Instance],
+    claimed: &[ReplicaId],
+    ahead: Option<TimeDelta>,
+) -> Vec<ReplicaId> {
+    now.iter()
+        .filter(|instance| !claimed.contains(&instance.id) && instance.may_be_of(request))
+        .filter(|instance| tokens.may_have_made(&instance.id, instance.created_at, ahead))
         .map(|instance| instance.id.clone())
         .collect()
 }

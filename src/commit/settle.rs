@@ -28,6 +28,8 @@ use super::{
     update::{self, Effect},
 };
 
+/// The code of an attempt whose commit was never sent.
+pub(super) const NOT_SENT: &str = "not-sent";
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// So many times longer is looked before a token is given up with which a commit was sent that was
 /// not answered.
@@ -37,7 +39,7 @@ const LONGER: u32 = 5;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     One { replica: ReplicaId, operation: Option<String>, how: &'static str },
-    Several(usize),
+    Several(Vec<ReplicaId>),
 }
 
 /// Looks for the replica that an attempt may have made. After so many looks in vain as `patience`
@@ -57,6 +59,17 @@ pub async fn settle(
     if attempt.parked && !store.take_up(lease, attempt.id, clock.now()).await? {
         let reason = "another commit of the same app is under way";
         return Ok(Step::wait(reason, Pace::After(LOOK_AGAIN)));
+    }
+    if let Some(answer) = attempt.answer.as_ref().filter(|answer| answer.code == NOT_SENT) {
+        let event = Event::CommitRefused {
+            attempt: attempt.id,
+            code: NOT_SENT.into(),
+            reason: answer.reason.clone(),
+            may_have_acted: false,
+            asks: false,
+        };
+        store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
+        return Ok(Step::Changed);
     }
     if let Some(verdict) = found(store, cloud, request, None).await? {
         return record_verdict(store, clock, request, lease, &attempt, verdict).await;
@@ -124,7 +137,7 @@ async fn conclude_without(
                  though no new instance is listed: a person must say which instance is this \
                  request's, or that there is none (`countersign settle`); nothing is committed again"
             );
-            (Event::AttentionNeeded { reason }, Step::Changed)
+            (Event::AttentionNeeded { reason, about: vec![] }, Step::Changed)
         }
         Then::DropToken => {
             store.refuse_token(lease, id, &reason, &actor(), now).await?;
@@ -167,11 +180,10 @@ pub(super) async fn found(
     let mut candidates = candidates(request, &baseline, instances, &claimed);
     let one =
         |replica| Some(Verdict::One { replica, operation: None, how: "the list of instances" });
-    Ok(match (candidates.len(), candidates.pop()) {
-        (1, Some(only)) => one(only),
-        (_, None) => None,
-        (_, Some(any)) if planted(Bug::FirstOfSeveral) => one(any),
-        (several, _) => Some(Verdict::Several(several)),
+    Ok(match candidates.len() {
+        0 => None,
+        2.. if !planted(Bug::FirstOfSeveral) => Some(Verdict::Several(candidates)),
+        _ => candidates.pop().and_then(one),
     })
 }
 
@@ -187,12 +199,13 @@ pub(super) async fn record_verdict(
         Verdict::One { replica, operation, how } => {
             Event::Committed { attempt: attempt.id, replica, how: how.into(), operation }
         }
-        Verdict::Several(count) => Event::AttentionNeeded {
+        Verdict::Several(about) => Event::AttentionNeeded {
             reason: format!(
-                "it is not clear how the commit ended, and {count} new instances fit it: a person \
-                 must say which one is this request's (`countersign settle`); nothing is committed \
-                 again"
+                "it is not clear how the commit ended, and {} new instances fit it: a person must \
+                 say which one is this request's (`countersign settle`); nothing is committed again",
+                about.len()
             ),
+            about,
         },
     };
     store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;

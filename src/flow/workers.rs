@@ -185,7 +185,7 @@ impl Service {
             return Err(error);
         }
         if request.facts.attention.as_ref() != Some(&reason) {
-            let event = Event::AttentionNeeded { reason: reason.clone() };
+            let event = Event::AttentionNeeded { reason: reason.clone(), about: vec![] };
             let (actor, now) = (Actor::service("flow"), self.clock.now());
             self.store.record(request.id, Some(lease), &actor, &event, now).await?;
         }

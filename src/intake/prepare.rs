@@ -197,7 +197,7 @@ async fn refused(
         _ => return Err(error),
     };
     if asks && request.facts.attention.as_ref() != Some(&reason) {
-        let event = Event::AttentionNeeded { reason: reason.clone() };
+        let event = Event::AttentionNeeded { reason: reason.clone(), about: vec![] };
         store.record(request.id, Some(lease), &actor(), &event, now).await?;
     }
     Ok(Renewal::Settled(Step::wait(reason, pace)))

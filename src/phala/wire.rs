@@ -8,8 +8,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::fields::{FieldError, Fields};
-use crate::request::ids::{
-    AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, SourceCvm, TxHash,
+use crate::request::{
+    Request,
+    ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, SourceCvm, TxHash},
 };
 
 /// The bearer secret that lets anybody commit a prepared replica. It prints as nothing and cannot
@@ -126,6 +127,25 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Whether nothing that is shown of it speaks against its being the replica of a request. What is
+    /// not shown cannot rule it out.
+    #[must_use]
+    pub fn may_be_of(&self, request: &Request) -> bool {
+        self.runs_what_was_approved(request)
+            && match (&request.node, &self.node_id) {
+                (Some(asked), Some(shown)) => asked == shown,
+                _ => true,
+            }
+            && self.id != request.source.as_instance()
+    }
+
+    /// Whether neither the compose hash nor the device that is shown is another than was approved.
+    #[must_use]
+    pub fn runs_what_was_approved(&self, request: &Request) -> bool {
+        self.compose_hash.is_none_or(|hash| hash == request.compose)
+            && self.device_id.is_none_or(|device| device == request.device)
+    }
+
     pub(super) fn read(value: &Value) -> Result<Self, FieldError> {
         let fields = Fields(value);
         Ok(Self {

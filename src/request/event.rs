@@ -112,6 +112,9 @@ pub enum Event {
     /// A person must look. Whether anything is tried meanwhile is for the plan to say.
     AttentionNeeded {
         reason: String,
+        /// The instances that may be the replica, when it is asked which one is.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        about: Vec<ReplicaId>,
     },
     /// A person says which instance an unclear commit made, or that it made none.
     Settled {
@@ -291,9 +294,8 @@ impl Facts {
             | Event::Failed { .. } => {}
         }
         next.attention = match event {
-            Event::AttentionNeeded { reason } | Event::CommitRefused { reason, asks: true, .. } => {
-                Some(reason.clone())
-            }
+            Event::AttentionNeeded { reason, .. }
+            | Event::CommitRefused { reason, asks: true, .. } => Some(reason.clone()),
             // A signature or a new token does not answer what a person was asked.
             Event::Confirmed { .. } | Event::Renewed { .. } | Event::TokenSuperseded { .. } => {
                 next.attention

@@ -12,18 +12,19 @@ pub use devices::{DevicesError, list_instances, list_nodes, saw_preparation};
 pub use foresee::{ForeseeError, foresee};
 pub use prove::{AttachError, attach, prove};
 
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::{
     clock::Time,
-    phala::{Instance, PhalaCloud, PhalaError},
+    phala::{Instance, Listing, PhalaCloud, PhalaError},
     request::{
         Request,
         event::Event,
         ids::{ReplicaId, RequestId},
         status::Status,
     },
-    store::{Store, StoreError, attempts::Baseline, journal::Actor},
+    store::{Store, StoreError, attempts::Baseline, commit_tokens::CommitTokens, journal::Actor},
 };
 
 /// Longest reason that is kept, in characters.
@@ -113,7 +114,7 @@ pub async fn settle(
         return Err(ReviewError::NotAsked);
     }
     let replica = match replica {
-        Some(named) => Some(find(store, cloud, &request, &named).await?),
+        Some(named) => Some(find(store, cloud, &request, &named, now).await?),
         None => None,
     };
     let event = Event::Settled { attempt, replica, reason };
@@ -125,13 +126,14 @@ pub async fn candidates(
     store: &Store,
     cloud: &PhalaCloud,
     request: &Request,
+    now: Time,
 ) -> Result<Vec<Instance>, ReviewError> {
-    let mut instances = cloud.instances(request.app).await?;
+    let Listing { mut instances, at } = cloud.list_instances(request.app).await?;
     if let Some(updated) = request.target().updated() {
         instances.retain(|instance| same(&instance.id, &updated));
         return Ok(instances);
     }
-    let known = Known::about(store, request, &instances).await?;
+    let known = Known::about(store, request, &instances, at.map(|at| at - now)).await?;
     instances.retain(|instance| known.objection(request, instance).is_none());
     Ok(instances)
 }
@@ -142,18 +144,19 @@ async fn find(
     cloud: &PhalaCloud,
     request: &Request,
     named: &ReplicaId,
+    now: Time,
 ) -> Result<ReplicaId, ReviewError> {
     if let Some(updated) = request.target().updated() {
         // An update is of its CVM, or of nothing.
         let is_it = same(&updated, named);
         return if is_it { Ok(updated) } else { Err(ReviewError::NoSuchInstance(named.clone())) };
     }
-    let mut instances = cloud.instances(request.app).await?;
+    let Listing { mut instances, at } = cloud.list_instances(request.app).await?;
     instances.retain(|instance| same(&instance.id, named));
     let Some(instance) = instances.first() else {
         return Err(ReviewError::NoSuchInstance(named.clone()));
     };
-    let known = Known::about(store, request, &instances).await?;
+    let known = Known::about(store, request, &instances, at.map(|at| at - now)).await?;
     known.objection(request, instance).map_or_else(|| Ok(instance.id.clone()), Err)
 }
 
@@ -169,6 +172,9 @@ fn same(one: &ReplicaId, other: &ReplicaId) -> bool {
 struct Known {
     claimed: Vec<ReplicaId>,
     baseline: Option<Baseline>,
+    tokens: CommitTokens,
+    /// How much further Phala Cloud's clock is than ours.
+    ahead: Option<TimeDelta>,
 }
 
 impl Known {
@@ -176,10 +182,13 @@ impl Known {
         store: &Store,
         request: &Request,
         instances: &[Instance],
+        ahead: Option<TimeDelta>,
     ) -> Result<Self, StoreError> {
         let ids: Vec<ReplicaId> = instances.iter().map(|instance| instance.id.clone()).collect();
         let claimed = store.claimed_replicas(&ids).await?;
-        Ok(Self { claimed, baseline: store.baseline(request.id).await? })
+        let baseline = store.baseline(request.id).await?;
+        let tokens = store.commit_tokens(request.id).await?;
+        Ok(Self { claimed, baseline, tokens, ahead })
     }
 
     /// What speaks against an instance. What the cloud does not show speaks against nothing, and
@@ -189,12 +198,16 @@ impl Known {
         if self.claimed.contains(&instance.id) {
             return Some(ReviewError::Claimed(id()));
         }
-        if self.baseline.as_ref().is_some_and(|before| before.instances.contains(&instance.id)) {
+        let was_there =
+            self.baseline.as_ref().is_some_and(|before| before.instances.contains(&instance.id));
+        let Instance { id: made, created_at, .. } = instance;
+        let is_source = *made == request.source.as_instance();
+        // Somebody may have committed with the token before this service did.
+        let is_late = self.tokens.may_have_made(made, *created_at, self.ahead);
+        if is_source || was_there && !is_late {
             return Some(ReviewError::OlderThanCommit(id()));
         }
-        let differs = instance.compose_hash.is_some_and(|compose| compose != request.compose)
-            || instance.device_id.is_some_and(|device| device != request.device);
-        differs.then(|| ReviewError::NotApproved(id()))
+        (!instance.runs_what_was_approved(request)).then(|| ReviewError::NotApproved(id()))
     }
 }
 

@@ -1,10 +1,47 @@
 //! Which commit token of a request is to be used.
 
+use chrono::TimeDelta;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError};
-use crate::{request::ids::RequestId, vault::Sealed};
+use super::{During, Store, StoreError, dependents::NO_EFFECT, inconsistent};
+use crate::{
+    clock::Time,
+    request::ids::{ReplicaId, RequestId},
+    vault::Sealed,
+};
+
+/// When a token was issued is told by one clock, and when an instance was made by another.
+const CLOCKS: TimeDelta = TimeDelta::minutes(15);
+
+/// The commit tokens that a request has or had. Whoever holds one can commit with it, so each may have
+/// made a replica that nobody here was told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitTokens {
+    /// When the first one was prepared.
+    pub since: Time,
+    /// There is more than one. Of a single one Phala Cloud itself tells whether it was used.
+    pub are_several: bool,
+    /// Instances of which a person has said that they are not this request's.
+    pub ruled_out: Vec<ReplicaId>,
+}
+
+impl CommitTokens {
+    /// Whether one of them may have made this instance. `ahead` is how much further Phala Cloud's
+    /// clock is than ours; when it or the instance's date is not known, no date speaks against it.
+    #[must_use]
+    pub fn may_have_made(
+        &self,
+        instance: &ReplicaId,
+        created_at: Option<Time>,
+        ahead: Option<TimeDelta>,
+    ) -> bool {
+        let is_older = created_at
+            .zip(ahead)
+            .is_some_and(|(created_at, ahead)| created_at - ahead + CLOCKS < self.since);
+        !is_older && !self.ruled_out.contains(instance)
+    }
+}
 
 impl Store {
     /// The sealed token that came last, and whose it is; none when no token is kept.
@@ -31,6 +68,31 @@ impl Store {
         let mut connection = self.pool.acquire().await.during("connect")?;
         token_to_use(&mut connection, request).await
     }
+
+    /// The tokens that a request has or had.
+    pub async fn commit_tokens(&self, request: RequestId) -> Result<CommitTokens, StoreError> {
+        let prepared = sqlx::query!(
+            r#"select min(prepared_at) as "since!", count(*) > 1 as "are_several!"
+               from preparations where request_id = $1"#,
+            request.0
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look at the commit tokens of a request")?;
+        let ruled_out = sqlx::query_scalar!(
+            r#"select unnest(asked_about) as "instance!" from commit_attempts
+               where request_id = $1 and outcome = $2"#,
+            request.0,
+            NO_EFFECT,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look for what a person ruled out")?;
+        let ruled_out = ruled_out.iter().map(|id| id.parse()).collect::<Result<_, _>>();
+        let ruled_out =
+            ruled_out.map_err(|_| inconsistent("commit_attempts", "asked_about", request.0))?;
+        Ok(CommitTokens { since: prepared.since, are_several: prepared.are_several, ruled_out })
+    }
 }
 
 pub(super) async fn token_to_use(
@@ -47,4 +109,30 @@ pub(super) async fn token_to_use(
     .await
     .during("read the sealed token")?;
     Ok(row.map(|row| (row.id, Sealed::from_bytes(row.token_sealed))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_the_first_token_by_their_clock_is_not_of_it() {
+        let since: Time = "2026-11-21T12:00:00Z".parse().unwrap();
+        let [one, other]: [ReplicaId; 2] = ["one".parse().unwrap(), "other".parse().unwrap()];
+        let tokens = CommitTokens { since, are_several: true, ruled_out: vec![other.clone()] };
+        let (hour, minute) = (TimeDelta::hours(1), TimeDelta::minutes(1));
+        for (created_at, ahead, may) in [
+            (Some(since + minute), Some(TimeDelta::zero()), true),
+            (Some(since - minute), Some(TimeDelta::zero()), true),
+            (Some(since - hour), Some(TimeDelta::zero()), false),
+            (Some(since - hour), Some(-hour), true),
+            (Some(since + minute), Some(hour), false),
+            (Some(since - hour), None, true),
+            (None, Some(TimeDelta::zero()), true),
+        ] {
+            let what = format!("{created_at:?}, {ahead:?}");
+            assert_eq!(tokens.may_have_made(&one, created_at, ahead), may, "{what}");
+            assert!(!tokens.may_have_made(&other, created_at, ahead), "ruled out: {what}");
+        }
+    }
 }

@@ -12,6 +12,9 @@ use crate::{
     request::{event::Event, ids::RequestId},
 };
 
+/// How an attempt ended that made nothing, as a person says.
+pub(super) const NO_EFFECT: &str = "no effect, says a person";
+
 /// Lets everything that hangs on a request follow what happened to it.
 pub(super) async fn follow_event(
     tx: &mut PgConnection,
@@ -63,7 +66,7 @@ async fn end_attempt(
             settle_attempt(tx, *attempt, "settled by a person", true, at).await
         }
         Event::Settled { attempt, replica: None, .. } => {
-            settle_attempt(tx, *attempt, "no effect, says a person", false, at).await?;
+            settle_attempt(tx, *attempt, NO_EFFECT, false, at).await?;
             // What is there now is not this request's, whichever of its commits could have made it.
             sqlx::query!(
                 "update commit_attempts set may_have_acted = false where request_id = $1",
@@ -74,9 +77,11 @@ async fn end_attempt(
             .during("clear the commits of a request")
             .map(|_| ())
         }
-        Event::AttentionNeeded { .. } => sqlx::query!(
-            "update commit_attempts set parked = true where request_id = $1 and settled_at is null",
-            id.0
+        Event::AttentionNeeded { about, .. } => sqlx::query!(
+            "update commit_attempts set parked = true, asked_about = $2
+             where request_id = $1 and settled_at is null",
+            id.0,
+            &about.iter().map(ToString::to_string).collect::<Vec<_>>()
         )
         .execute(tx)
         .await

@@ -5,7 +5,7 @@ pub mod apps;
 pub mod attempts;
 pub mod batches;
 pub mod chain;
-mod commit_tokens;
+pub mod commit_tokens;
 pub mod compose_documents;
 pub mod confirmations;
 mod copies;

@@ -111,7 +111,7 @@ pub(super) async fn record_of(
 fn say(id: RequestId, actor: &Actor, event: &Event) {
     let (kind, actor) = (event.kind(), actor.as_str());
     match event {
-        Event::AttentionNeeded { reason }
+        Event::AttentionNeeded { reason, .. }
         | Event::CommitRefused { reason, asks: true, .. }
         | Event::Failed { reason, .. }
         | Event::Expired { reason } => {

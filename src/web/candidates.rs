@@ -73,7 +73,7 @@ pub async fn candidates(
         return Ok(Some(known.clone()));
     }
     let (store, cloud) = (&state.service.store, &state.service.cloud);
-    let read = tokio::time::timeout(PATIENCE, review::candidates(store, cloud, request)).await;
+    let read = tokio::time::timeout(PATIENCE, review::candidates(store, cloud, request, now)).await;
     let (instances, problem) = match read {
         Ok(Ok(instances)) => (instances, None),
         Ok(Err(ReviewError::Store(error))) => return Err(error),

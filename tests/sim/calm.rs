@@ -50,8 +50,7 @@ impl Director<'_> {
     async fn open(&mut self) -> Vec<(Uuid, String, String)> {
         sqlx::query_as(
             "select id, status, concat_ws(', ', reason, attention) from requests
-             where ended_as is null and running_at is null
-               and not (status = 'committing' and attention is not null)",
+             where ended_as is null and running_at is null",
         )
         .fetch_all(&mut *self.sql)
         .await

@@ -84,6 +84,8 @@ pub struct Made {
     pub listed_at: Time,
     pub up_at: Time,
     pub boot: Boot,
+    /// By somebody who committed past the service.
+    pub is_past_us: bool,
 }
 
 /// A commit that was sent, whatever became of it.
@@ -255,6 +257,7 @@ impl Cloud {
             listed_at,
             up_at,
             boot,
+            is_past_us: false,
         });
         self.made.len() - 1
     }

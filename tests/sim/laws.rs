@@ -261,11 +261,13 @@ fn replicas_hold(
         let is_ours = |made: &&&Made| made.id == replica.id.as_str();
         let Some(ours) = made.iter().find(is_ours) else {
             // One that fits cannot be told from ours by a list that ours was not in yet.
-            let is_twin =
-                |one: &&Made| one.by == Maker::Stranger && one.compose == request.compose.0;
+            let is_twin = |one: &&Made| {
+                (one.by == Maker::Stranger || one.is_past_us) && one.compose == request.compose.0
+            };
             let twin = cloud.instance(replica.id.as_str()).filter(is_twin);
+            let is_in = |made: &&Made, at: &Time| made.listed_at <= *at && !made.is_past_us;
             let is_alone = |twin: &Made, at: &Time| {
-                twin.listed_at <= *at && made.iter().all(|made| *at < made.listed_at)
+                twin.listed_at <= *at && !made.iter().any(|made| is_in(made, at))
             };
             if twin.is_some_and(|twin| cloud.lists.iter().any(|at| is_alone(twin, at))) {
                 continue;

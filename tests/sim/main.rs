@@ -9,6 +9,7 @@ mod calm;
 mod clock;
 mod cloud;
 mod director;
+mod elsewhere;
 mod frames;
 mod instance;
 mod lane;

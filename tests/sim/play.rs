@@ -65,6 +65,9 @@ impl Director<'_> {
     async fn round(&mut self) {
         self.let_time_pass().await;
         self.world_moves();
+        if self.rng.percent(4) {
+            self.commit_elsewhere().await;
+        }
         self.resume(false).await;
         for _ in 0..self.rng.pick(&[1, 2]) {
             let at = self.rng.below(self.instances());

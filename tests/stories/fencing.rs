@@ -55,7 +55,7 @@ async fn a_worker_that_was_overtaken_or_is_late_cannot_write() {
         store.claim(Lane::Others, later, later + minute).await.unwrap().expect("it ran out");
 
     let rest = Rest { until: later, reason: None, failing: false };
-    let event = Event::AttentionNeeded { reason: "a story".into() };
+    let event = Event::AttentionNeeded { reason: "a story".into(), about: vec![] };
     let actor = Actor::service("story");
     let write = async |lease, at| store.record(request.id, Some(lease), &actor, &event, at).await;
     assert!(matches!(write(&first, later).await, Err(StoreError::LeaseLost)), "overtaken");

@@ -2,9 +2,9 @@
 //! a commit may still make its replica; and what stands in the way is told.
 
 use chrono::TimeDelta;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::world::{Api, World, eventually};
+use crate::world::{Answer, Api, DEPTH, World, eventually};
 
 async fn retry(api: &Api, id: &str, reason: &str) {
     let answer = api.post(&format!("/v1/requests/{id}/retry"), &json!({ "reason": reason })).await;
@@ -117,12 +117,15 @@ async fn a_key_that_phala_cloud_does_not_take_is_put_to_a_person() {
     let running = world.start().await;
     let api = &running.api;
     let submission = world.submission(&world.prepare().await);
-    world.switch(json!({ "fail_next": [{ "endpoint": "instances", "status": 401 }] }));
+    let unauthorized = json!({ "endpoint": "instances", "status": 401 });
+    world.switch(json!({ "fail_next": vec![unauthorized; 20] }));
     let id = world.carry(api, &submission).await;
-    let request = api.wait_for_reason(&id, "401").await;
-    let standing = (&request["status"], &request["needs_attention"]);
-    assert_eq!(standing, (&json!("registered"), &json!(true)), "{request:#}");
+    let is_asked = |request: &Value| request["needs_attention"] == true;
+    let request = api.look(&id, "a question to a person", is_asked).await;
+    assert_eq!(request["status"], "registered", "{request:#}");
+    assert!(request["reason"].as_str().unwrap().contains("401"), "{request:#}");
     assert_eq!(request["explanation"]["when"]["kind"], "person", "{request:#}");
+    world.switch(json!({ "fail_next": [] }));
     retry(api, &id, "the key is right now").await;
     api.wait_for(&id, "running").await;
     running.stop().await;
@@ -153,5 +156,78 @@ async fn a_nonce_that_becomes_free_reaches_a_request_that_is_locked_at_that_mome
         (api.proposal(&second).await["safe_tx"]["nonce"] == "0").then_some(())
     })
     .await;
+    running.stop().await;
+}
+
+/// Somebody commits with a token straight at Phala Cloud, as the `phala` CLI prints to.
+async fn commit_past_us(world: &World, prepared: &Value) {
+    let (prefix, source) = (world.town.cloud.api_prefix(), &world.town.source);
+    let commit = json!({
+        "token": World::token_of(prepared),
+        "compose_hash": world.town.compose_hash,
+        "transaction_hash": "already-registered",
+    });
+    let sent = Api::bare().post(format!("{prefix}/cvms/{source}/commit-replica")).json(&commit);
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+}
+
+/// A request whose replica somebody made past the service, which asks about it; and that replica.
+async fn made_past_us(world: &World, api: &Api) -> (String, String) {
+    let prepared = world.prepare().await;
+    let id = api.submit(&world.submission(&prepared)).await;
+    api.wait_for(&id, "proposed").await;
+    world.allow(world.town.nodes[1].device_id).await;
+    commit_past_us(world, &prepared).await;
+    let replica = world.town.cloud.instances().pop().unwrap().id.to_string();
+    world.mine(DEPTH).await;
+    let request = api.wait_for_reason(&id, "may have been used past this service").await;
+    assert_eq!(request["needs_attention"], true, "{request:#}");
+    assert!(request["reason"].as_str().unwrap().contains(&replica), "{request:#}");
+    let candidates = &request["candidates"]["instances"];
+    assert_eq!((candidates[0]["id"].as_str(), candidates[1].as_str()), (Some(&*replica), None));
+    assert_eq!(world.effective_commits(), 1, "nothing was committed with a fresh token");
+    (id, replica)
+}
+
+async fn settle(api: &Api, id: &str, replica: &Value) -> Answer {
+    let word = json!({ "replica": replica, "reason": "looked at it" });
+    api.post(&format!("/v1/requests/{id}/settle"), &word).await
+}
+
+#[tokio::test]
+async fn a_replica_that_was_made_past_this_service_is_asked_about_before_another_one_is_made() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let (id, replica) = made_past_us(&world, api).await;
+    let source = settle(api, &id, &json!(world.town.source)).await;
+    assert_eq!(source.status, 422, "the source is no replica of itself: {}", source.text);
+    let settled = settle(api, &id, &json!(replica)).await;
+    assert_eq!(settled.status, 200, "{}", settled.text);
+    let request = api.wait_for(&id, "running").await;
+    assert_eq!(request["replica"]["id"], json!(replica));
+    assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_says_that_it_is_another_one_is_not_asked_again() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let (id, replica) = made_past_us(&world, api).await;
+    // Tried again, it asks again, and makes nothing.
+    retry(api, &id, "does it still ask").await;
+    eventually("the second question", async || {
+        let told = api.told(&id).await;
+        (told.iter().filter(|event| *event == "attention_needed").count() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(world.effective_commits(), 1);
+    let settled = settle(api, &id, &json!(null)).await;
+    assert_eq!(settled.status, 200, "{}", settled.text);
+    let request = api.wait_for(&id, "running").await;
+    assert_ne!(request["replica"]["id"], json!(replica));
+    assert_eq!((world.replicas(), world.effective_commits()), (2, 2));
     running.stop().await;
 }

@@ -37,7 +37,7 @@ use alloy::primitives::Address;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode},
+    http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -289,18 +289,21 @@ async fn require_key(State(cloud): State<Cloud>, request: Request, next: Next) -
     }
 }
 
-/// Gives every answer its request id, in the header and, when it is a refusal, in the body too.
+/// Gives every answer its request id, in the header and, when it is a refusal, in the body too; and the
+/// date by the clock by which everything here is dated.
 async fn number_answers(State(cloud): State<Cloud>, request: Request, next: Next) -> Response {
     let id = format!("rid-{:08x}", cloud.world().mint());
     let mut response = next.run(request).await;
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         response = refusal.render(&id);
     }
-    match HeaderValue::from_str(&id) {
-        Ok(value) => {
-            response.headers_mut().insert("X-Request-ID", value);
+    let date = cloud.world().now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    match (HeaderValue::from_str(&id), HeaderValue::from_str(&date)) {
+        (Ok(id), Ok(date)) => {
+            response.headers_mut().insert("X-Request-ID", id);
+            response.headers_mut().insert(header::DATE, date);
             response
         }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

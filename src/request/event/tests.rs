@@ -46,7 +46,7 @@ fn all_events() -> Vec<Event> {
             operation: Some("correlation".into()),
         },
         Event::Running { device_shown: true },
-        Event::AttentionNeeded { reason: reason() },
+        Event::AttentionNeeded { reason: reason(), about: vec![] },
         Event::Settled { attempt: id, replica: None, reason: reason() },
         Event::Retried { reason: reason() },
         Event::Rejected { reason: reason() },

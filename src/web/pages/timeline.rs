@@ -112,7 +112,7 @@ fn words(event: &Event) -> String {
             "Running, with the approved compose hash; Phala Cloud did not say on which device"
                 .into()
         }
-        E::AttentionNeeded { reason } => format!("A person must look: {reason}"),
+        E::AttentionNeeded { reason, .. } => format!("A person must look: {reason}"),
         E::Rejected { reason } => format!("Refused in review: {reason}"),
         E::Withdrawn { reason } => format!("Taken back: {reason}"),
         E::Expired { reason } => format!("Expired: {reason}"),
