@@ -211,6 +211,11 @@ fn at_the_end(request: &Request) -> String {
                 "a person looks for a {subject} in Phala Cloud that nobody approved, and stops it"
             )
         }
+        (Status::Failed, Some(replica)) => format!(
+            "a person looks at {subject} {} in Phala Cloud, mends what made it fail, and prepares \
+             the {kind} again; the approval stays good",
+            replica.id
+        ),
         (Status::Expired, _) => {
             format!("nothing by itself: prepare the {kind} again; the approval stays good")
         }

@@ -102,4 +102,36 @@ impl Facts {
             Some("boot-differs" | "created-without-approval" | "updated-without-approval")
         )
     }
+
+    /// Whether a person must look: it asks, or it ended after something was done at Phala Cloud that is
+    /// not what was wanted.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
+        let left_something = self.end.is_some() && self.replica.is_some();
+        self.attention.is_some() || left_something || self.is_alarm()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{samples::facts, status::Status};
+
+    #[test]
+    fn an_end_asks_for_a_person_when_it_has_left_something() {
+        let replica = || facts(Status::Committed).replica;
+        let failed = |code: &str, replica| {
+            let mut facts = Facts { replica, ..facts(Status::Failed) };
+            facts.end.as_mut().unwrap().code = Some(code.into());
+            facts.needs_attention()
+        };
+        assert!(failed("update-failed", replica()) && failed("boot-differs", replica()));
+        assert!(failed("created-without-approval", None));
+        assert!(failed("updated-without-approval", None));
+        assert!(!failed("preparation-differs", None) && !failed("ERR-04-001", None));
+        for status in Status::ALL {
+            let asked = Facts { attention: Some("look".into()), ..facts(status) };
+            assert!(asked.needs_attention() && !facts(status).needs_attention(), "{status}");
+        }
+    }
 }

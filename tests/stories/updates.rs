@@ -249,6 +249,9 @@ async fn an_update_that_fails_in_its_operation_ends_and_says_why() {
     let scene = Scene::with(json!({ "update_error": "image pull failed" })).await;
     let ended = scene.ends("failed").await;
     assert!(ended["reason"].as_str().unwrap().contains("image pull failed"), "{ended:#}");
+    assert_eq!(ended["needs_attention"], true);
+    let next = ended["explanation"]["next"].as_str().unwrap();
+    assert!(next.contains("prepares the update again"), "{next}");
     assert_eq!(scene.world.town.cloud.instances()[0].compose_hash, scene.world.town.compose_hash);
     scene.running.stop().await;
 }

@@ -1,7 +1,7 @@
 use chrono::TimeDelta;
 
 use super::*;
-use crate::request::samples::{now, request};
+use crate::request::samples::{facts, now, request};
 
 const FRESH: Option<TimeDelta> = Some(TimeDelta::days(10));
 
@@ -113,6 +113,16 @@ fn why_it_ended_comes_with_its_code() {
     };
     assert_eq!(end("another device"), "another device (boot-differs)");
     assert_eq!(end("boot-differs: another device"), "boot-differs: another device");
+}
+
+#[test]
+fn what_failed_after_its_commit_is_for_a_person_to_mend() {
+    let told = told(Status::Failed, |request| {
+        request.kind = Kind::Update;
+        request.facts.replica = facts(Status::Committed).replica;
+        request.facts.end.as_mut().unwrap().code = Some("update-failed".into());
+    });
+    assert!(told.next.contains("prepares the update again"), "{}", told.next);
 }
 
 #[test]

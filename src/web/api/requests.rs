@@ -144,7 +144,7 @@ impl From<Request> for RequestView {
     fn from(request: Request) -> Self {
         let status = request.status();
         let facts = request.facts;
-        let needs_attention = facts.attention.is_some() || facts.is_alarm();
+        let needs_attention = facts.needs_attention();
         let reason = facts.end.map(|end| end.reason).or(facts.attention).or(request.reason);
         Self {
             id: request.id,
