@@ -108,6 +108,7 @@ impl Store {
             None => None,
         };
         let nonce = place.and_then(|place| place.nonce);
+        let left = left_behind(&mut tx, &ids).await?;
         sqlx::query!("update requests set batch_id = $2 where id = any($1)", &ids, batch)
             .execute(&mut *tx)
             .await
@@ -121,6 +122,9 @@ impl Store {
         super::commit(tx).await?;
         for id in requests {
             self.wake_behind(*id, now).await;
+        }
+        if let Err(error) = self.wake_each(&left, now).await {
+            tracing::warn!(%error, "cannot wake what is proposed without others now");
         }
         Ok(arranged)
     }
@@ -200,6 +204,19 @@ impl Store {
         requests.sort_by_key(|request| request.id);
         Ok(requests)
     }
+}
+
+/// Those that are to be proposed together with requests which go elsewhere.
+async fn left_behind(tx: &mut PgConnection, requests: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+    sqlx::query_scalar!(
+        "select id from requests
+         where status = 'prepared' and id <> all($1)
+           and batch_id in (select batch_id from requests where id = any($1))",
+        requests
+    )
+    .fetch_all(tx)
+    .await
+    .during("look for what is left of a batch")
 }
 
 async fn insert(tx: &mut PgConnection, place: Place, now: Time) -> Result<Uuid, StoreError> {

@@ -232,6 +232,30 @@ async fn wake_queue(tx: &mut PgConnection, id: RequestId, now: Time) -> Result<(
     .map(|_| ())
 }
 
+/// Makes the requests due that were to be proposed together with one which will not be: what it was waited
+/// for, such as its proof, is waited for no more. One that is being worked on is left alone, as above.
+pub(super) async fn wake_batch(
+    tx: &mut PgConnection,
+    id: RequestId,
+    now: Time,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update requests set next_try_at = least(next_try_at, $2)
+         where id in (
+            select id from requests
+            where id <> $1 and status = 'prepared'
+              and batch_id = (select batch_id from requests where id = $1)
+            for update skip locked
+         )",
+        id.0,
+        now
+    )
+    .execute(tx)
+    .await
+    .during("wake a batch")
+    .map(|_| ())
+}
+
 impl Store {
     /// Makes those due as well that were being worked on when a nonce became free. After the
     /// transaction of the event: there it would wait for others that may wait for it. The event
@@ -244,28 +268,41 @@ impl Store {
     }
 
     pub(super) async fn wake_behind(&self, id: RequestId, now: Time) {
-        if let Err(error) = self.wake_each_behind(id, now).await {
-            tracing::warn!(request.id = %id, %error, "cannot wake what queues behind a request");
+        let woken = async {
+            let queued = self.queued_behind(id, now).await?;
+            self.wake_each(&queued, now).await
+        };
+        if let Err(error) = woken.await {
+            tracing::warn!(request.id = %id, %error, "cannot wake what waits for a request");
         }
     }
 
-    async fn wake_each_behind(&self, id: RequestId, now: Time) -> Result<(), StoreError> {
-        let queued = sqlx::query_scalar!(
+    /// Those that queue behind a request, or were to be proposed together with it.
+    async fn queued_behind(&self, id: RequestId, now: Time) -> Result<Vec<Uuid>, StoreError> {
+        sqlx::query_scalar!(
             "select r.id from requests r
-             join proposals q on q.id = r.proposal_id and q.replaced_at is null
-             where r.id <> $1 and r.status in ('proposed', 'approved') and r.next_try_at > $2
-               and exists (select 1 from proposal_requests m join proposals p on p.id = m.proposal_id
-                 where m.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner)",
+             left join proposals q on q.id = r.proposal_id and q.replaced_at is null
+             where r.id <> $1 and r.next_try_at > $2
+               and (r.status in ('proposed', 'approved')
+                  and exists (select 1 from proposal_requests m
+                    join proposals p on p.id = m.proposal_id
+                    where m.request_id = $1 and p.chain_id = q.chain_id and p.owner = q.owner)
+                or r.status = 'prepared'
+                  and r.batch_id = (select batch_id from requests where id = $1))",
             id.0,
             now
         )
         .fetch_all(&self.pool)
         .await
-        .during("look for a queue")?;
-        for queued in queued {
+        .during("look for a queue")
+    }
+
+    /// Makes each due, one after the other, so that nobody waits for anybody here.
+    pub(super) async fn wake_each(&self, ids: &[Uuid], now: Time) -> Result<(), StoreError> {
+        for id in ids {
             sqlx::query!(
                 "update requests set next_try_at = least(next_try_at, $2) where id = $1",
-                queued,
+                id,
                 now
             )
             .execute(&self.pool)

@@ -7,7 +7,7 @@ use super::{
     CHANGES, During, QUIET_CHANGES, Store, StoreError,
     attempts::may_have_acted,
     batches::lock_with_siblings,
-    dependents::follow_event,
+    dependents::{follow_event, wake_batch},
     journal::{self, Actor},
     lease::{Lease, hold_lease},
     one_row, outbox,
@@ -22,7 +22,7 @@ use crate::{
         event::{Event, recounted, waits_for_signatures},
         facts::Facts,
         ids::{AppId, RequestId},
-        status::Status,
+        status::{Status, status},
     },
 };
 
@@ -98,6 +98,10 @@ pub(super) async fn record_of(
     let work = Work::after(lease, event, &before);
     write_facts(tx, id, &facts, &work, at).await?;
     follow_event(tx, id, actor, event, at).await?;
+    let was_prepared = before.status() == Status::Prepared;
+    if was_prepared && !matches!(status(&facts), Status::Prepared | Status::Proposed) {
+        wake_batch(tx, id, at).await?;
+    }
     if !(planted(Bug::JournalLeftOut) && matches!(event, Event::Retracted { .. })) {
         journal::append(tx, id, actor, event, at).await?;
     }

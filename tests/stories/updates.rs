@@ -315,6 +315,38 @@ async fn two_cvms_of_one_app_need_one_approval_for_one_hash() {
     running.stop().await;
 }
 
+/// A replica whose document is known, put together with an update whose document is not, so that it waits.
+async fn held_up_by_another(world: &World, api: &Api) -> [String; 2] {
+    world.switch(json!({ "supersede_per_source": false }));
+    let known = api.submit(&world.submission(&world.prepare().await)).await;
+    api.wait_for(&known, "proposed").await;
+    let mut body = submission(world, &world.town.source).await;
+    body.as_object_mut().unwrap().remove("prepare_body");
+    let unknown = api.submit(&body).await;
+    api.wait_for_reason(&unknown, "the policy is to propose nothing").await;
+    assert_eq!(propose(api, &[&known, &unknown], None).await.status, 200);
+    api.wait_for_reason(&known, "which is to be proposed with it").await;
+    [known, unknown]
+}
+
+#[tokio::test]
+async fn who_waits_for_the_proof_of_another_goes_on_when_that_one_leaves() {
+    let mut world = World::new().await;
+    world.settings.require_compose_proof = true;
+    let running = world.start().await;
+    let api = &running.api;
+    let [known, unknown] = held_up_by_another(&world, api).await;
+    assert_eq!(propose(api, &[&unknown], None).await.status, 200, "each alone again");
+    api.wait_for(&known, "proposed").await;
+
+    assert_eq!(propose(api, &[&known, &unknown], None).await.status, 200);
+    api.wait_for_reason(&known, "which is to be proposed with it").await;
+    let withdraw = format!("/v1/requests/{unknown}/withdraw");
+    assert_eq!(api.post(&withdraw, &json!({ "reason": "no" })).await.status, 200);
+    api.wait_for(&known, "proposed").await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn an_instance_of_an_app_is_prepared_again_and_committed_where_it_was_asked_for() {
     let world = World::new().await;
