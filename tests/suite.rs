@@ -44,6 +44,7 @@ mod stories {
     mod fencing;
     mod foreseen;
     mod gateway;
+    mod gateway_callers;
     mod gateway_cli;
     mod gateway_faults;
     mod gateway_scene;

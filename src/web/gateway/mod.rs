@@ -131,7 +131,7 @@ async fn pass_on(state: &WebState, request: Request) -> Result<Response, Refusal
     }
     let turn = state.gateway.turns.clone().try_acquire_owned().map_err(|_| Refusal::busy())?;
     let path = parts.uri.path().strip_prefix(PREFIX).unwrap_or_default();
-    let watched = Watched::read(&parts.method, path);
+    let watched = Watched::read(&parts.method, path).map_err(|_| Refusal::disguised())?;
     let (going, copy) = going(&parts, path, body, watched.is_some());
     let coming = state.gateway.upstream.send(going).await.map_err(|error| {
         if !matches!(error, UpstreamError::Address) {

@@ -49,6 +49,14 @@ impl Refusal {
         }
     }
 
+    /// A server might take it for a call that is watched, which it is not written as.
+    pub fn disguised() -> Self {
+        let message = "This is another spelling of a call that Countersign keeps, and is not sent";
+        let suggestion =
+            "Write its path plainly: each slash once, none at the end, no percent signs.";
+        Self::new(StatusCode::BAD_REQUEST, "COUNTERSIGN-ADDRESS", message, suggestion)
+    }
+
     /// A browser is about to show the answer as a page of ours, or run it.
     pub fn browser() -> Self {
         let message = "The gateway answers programs, and shows nothing in a browser";
