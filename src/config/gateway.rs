@@ -1,8 +1,11 @@
 //! The gateway to Phala Cloud.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use super::{ConfigError, wrong};
+
+/// How long a caller may keep its own call waiting, beyond what it makes up for by sending or reading on.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What becomes of a preparation that cannot be kept in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +33,7 @@ impl FromStr for Capture {
 pub struct GatewaySettings {
     pub is_on: bool,
     pub capture: Capture,
+    pub patience: Duration,
 }
 
 impl GatewaySettings {
@@ -41,6 +45,6 @@ impl GatewaySettings {
         };
         let capture = capture.map(str::parse).transpose();
         let capture = capture.map_err(|problem: &str| wrong("gateway_capture", problem))?;
-        Ok(Self { is_on, capture: capture.unwrap_or_default() })
+        Ok(Self { is_on, capture: capture.unwrap_or_default(), patience: PATIENCE })
     }
 }

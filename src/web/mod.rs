@@ -22,6 +22,7 @@ mod webhook;
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -86,7 +87,8 @@ pub async fn serve(
     };
     // Answers that come in parts go out in parts.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    let answering = axum::serve(listener, router(state))
+    let app = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let answering = axum::serve(listener, app)
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .into_future();
     let working = service.clone().run(stop.clone());

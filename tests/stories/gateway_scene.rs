@@ -3,6 +3,7 @@
 use std::{
     net::Ipv4Addr,
     sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
 use axum::{
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::world::{Running, World};
@@ -37,6 +39,8 @@ pub struct Stub {
     /// The key of the service, which asks for itself beside its callers.
     service_key: OnceLock<String>,
     events: mpsc::UnboundedSender<Bytes>,
+    /// Cancelled when nobody is answered by `/flood` any more.
+    pub flood_is_over: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -44,6 +48,7 @@ pub struct Stub {
 struct Shared {
     seen: Arc<Mutex<Vec<Seen>>>,
     events: Arc<Mutex<Option<mpsc::UnboundedReceiver<Bytes>>>>,
+    flood_is_over: CancellationToken,
 }
 
 impl Stub {
@@ -52,17 +57,25 @@ impl Stub {
         let prefix = format!("http://{}/api/v1", listener.local_addr().unwrap());
         let (events, told) = mpsc::unbounded_channel();
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
-        let shared = Shared { seen: seen.clone(), events: Arc::new(Mutex::new(Some(told))) };
+        let flood_is_over = CancellationToken::new();
+        let shared = Shared {
+            seen: seen.clone(),
+            events: Arc::new(Mutex::new(Some(told))),
+            flood_is_over: flood_is_over.clone(),
+        };
         let app = Router::new()
             .route("/api/v1/echo", any(echo))
             .route("/api/v1/events", any(events_of))
+            .route("/api/v1/flood", any(flood))
+            .route("/api/v1/whole", any(async |body: Bytes| body.len().to_string()))
             .route("/api/v1/status/{status}", any(status))
             .fallback(async || "here".into_response())
             .layer(axum::middleware::from_fn_with_state(shared.clone(), note))
             .with_state(shared);
         let task =
             tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
-        Self { prefix: prefix.parse().unwrap(), seen, service_key: OnceLock::new(), events, task }
+        let (prefix, service_key) = (prefix.parse().unwrap(), OnceLock::new());
+        Self { prefix, seen, service_key, events, flood_is_over, task }
     }
 
     /// Everything that has arrived of callers.
@@ -117,6 +130,16 @@ async fn events_of(State(shared): State<Shared>) -> Response {
     (head, Body::from_stream(told)).into_response()
 }
 
+/// An answer without an end.
+async fn flood(State(shared): State<Shared>) -> Response {
+    let until_gone = shared.flood_is_over.drop_guard();
+    let parts = futures::stream::repeat_with(move || {
+        let _held = &until_gone;
+        Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 64 * 1024]))
+    });
+    Response::new(Body::from_stream(parts))
+}
+
 /// Any status, with headers that have to arrive and a body that only looks compressed.
 async fn status(axum::extract::Path(status): axum::extract::Path<u16>) -> Response {
     let head = [
@@ -137,7 +160,13 @@ async fn status(axum::extract::Path(status): axum::extract::Path<u16>) -> Respon
 
 /// A service whose Phala Cloud is the server.
 pub async fn behind(stub: &Stub) -> (World, Running) {
+    with_patience(stub, Duration::from_mins(1)).await
+}
+
+/// The same, for callers who may keep a call waiting for so long.
+pub async fn with_patience(stub: &Stub, patience: Duration) -> (World, Running) {
     let mut world = World::new().await;
+    world.settings.gateway.patience = patience;
     world.settings.phala_api_prefix = stub.prefix.clone();
     stub.service_key.set(world.town.cloud.api_key()).expect("it serves one service");
     let running = world.start().await;

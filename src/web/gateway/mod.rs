@@ -14,39 +14,41 @@
 mod calls;
 mod capture;
 mod link;
+mod pace;
 mod refusal;
 mod settle;
 mod tee;
+mod turns;
 
-use std::{any::Any, num::NonZeroU32, sync::Arc};
+use std::{any::Any, net::SocketAddr, num::NonZeroU32};
 
 use axum::{
     Router,
     body::{Body, HttpBody},
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
     routing::any,
 };
 use futures::{StreamExt, TryStreamExt};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{WebState, gate::carries_our_token};
 use crate::{
     config::Capture,
     flow::Service,
-    phala::upstream::{self, Coming, Going, Upstream, UpstreamError, Whole},
+    phala::upstream::{self, Coming, Flow, Going, Upstream, UpstreamError, Whole},
     request::ids::RequestId,
 };
 use calls::Watched;
+use pace::Patience;
 use refusal::Refusal;
 use tee::Copy;
+use turns::Turns;
 
 const PREFIX: &str = "/phala/api/v1";
-/// Calls on their way at the same time.
-const CALLS_MAX: usize = 512;
 /// Preparations of ours that are kept within a minute. People prepare a few in an hour.
 const CAPTURES_A_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Apps of which nothing is known here that Phala Cloud is asked about with our own key within a minute.
@@ -59,7 +61,7 @@ const LOOKED_AT_BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Gateway {
     upstream: Upstream,
-    turns: Arc<Semaphore>,
+    turns: Turns,
     captures: DefaultDirectRateLimiter,
     strangers: DefaultDirectRateLimiter,
 }
@@ -74,7 +76,7 @@ impl Gateway {
         let upstream = Upstream::new(&service.settings.phala_api_prefix);
         Ok(Self {
             upstream: upstream.map_err(|error| GatewayError(error.into()))?,
-            turns: Arc::new(Semaphore::new(CALLS_MAX)),
+            turns: Turns::default(),
             captures: RateLimiter::direct(Quota::per_minute(CAPTURES_A_MINUTE)),
             strangers: RateLimiter::direct(Quota::per_minute(STRANGERS_A_MINUTE)),
         })
@@ -104,12 +106,18 @@ fn panicked(_panic: Box<dyn Any + Send>) -> Response {
     params(("path" = String, Path, description = "A path of Phala Cloud's API")),
     responses(
         (status = "default", description = "The answer of Phala Cloud", content_type = "application/json"),
+        (status = 400, description = "The path leads out of the API, or is another spelling of a call that is watched"),
+        (status = 408, description = "The body came too slowly"),
         (status = 502, description = "Phala Cloud cannot be reached; in the form of its own errors"),
         (status = 503, description = "Too many calls are under way, or what was prepared could not be kept and has to be"),
     )
 )]
-pub async fn pass(State(state): State<WebState>, request: Request) -> Response {
-    let answer = match pass_on(&state, request).await {
+pub async fn pass(
+    State(state): State<WebState>,
+    ConnectInfo(caller): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let answer = match pass_on(&state, caller, request).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     };
@@ -121,24 +129,34 @@ pub async fn pass(State(state): State<WebState>, request: Request) -> Response {
     answer
 }
 
-async fn pass_on(state: &WebState, request: Request) -> Result<Response, Refusal> {
-    if !state.service.settings.gateway.is_on {
+async fn pass_on(
+    state: &WebState,
+    caller: SocketAddr,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let settings = &state.service.settings.gateway;
+    if !settings.is_on {
         return Err(Refusal::off());
     }
     let (parts, body) = request.into_parts();
     if is_shown_by_browser(&parts.headers) {
         return Err(Refusal::browser());
     }
-    let turn = state.gateway.turns.clone().try_acquire_owned().map_err(|_| Refusal::busy())?;
+    let turn = state.gateway.turns.take(caller.ip()).ok_or_else(Refusal::busy)?;
     let path = parts.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let watched = Watched::read(&parts.method, path).map_err(|_| Refusal::disguised())?;
+    let (patience, late) = (Patience::of(settings.patience), CancellationToken::new());
+    let body = (!body.is_end_stream()).then(|| {
+        let body = body.into_data_stream().map_err(std::io::Error::other).boxed();
+        pace::sent(body, patience, late.clone())
+    });
     let (going, copy) = going(&parts, path, body, watched.is_some());
-    let coming = state.gateway.upstream.send(going).await.map_err(|error| {
-        if !matches!(error, UpstreamError::Address) {
-            tracing::warn!(error = crate::flow::chain_of(&error), "a call was not passed on");
-        }
-        Refusal::from(&error)
-    })?;
+    let coming = tokio::select! {
+        // First: the call breaks off as well then, and this is why.
+        biased;
+        () = late.cancelled() => return Err(Refusal::slow()),
+        coming = state.gateway.upstream.send(going) => coming.map_err(|error| refusal(&error))?,
+    };
     let coming = match watched.zip(copy) {
         Some((watched, copy)) => {
             Passing { state, parts: &parts, watched, copy }.look(coming).await?
@@ -147,16 +165,21 @@ async fn pass_on(state: &WebState, request: Request) -> Result<Response, Refusal
     };
     let Coming { status, headers, body } = coming;
     // The call is on its way for as long as its answer flows.
-    let body = body.inspect(move |_| {
-        let _held = &turn;
-    });
+    let body = pace::taken(body, patience, turn);
     let mut response = Response::new(Body::from_stream(body));
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     Ok(response)
 }
 
+fn refusal(error: &UpstreamError) -> Refusal {
+    if !matches!(error, UpstreamError::Address) {
+        tracing::warn!(error = crate::flow::chain_of(error), "a call was not passed on");
+    }
+    Refusal::from(error)
+}
+
 /// The call as it goes on, and the copy of its body if that is looked at.
-fn going(parts: &Parts, path: &str, body: Body, is_watched: bool) -> (Going, Option<Copy>) {
+fn going(parts: &Parts, path: &str, body: Option<Flow>, is_watched: bool) -> (Going, Option<Copy>) {
     let mut headers = upstream::of_caller(parts.headers.clone());
     if carries_our_token(&headers) {
         // A browser adds it by itself, and it is none of Phala Cloud's business.
@@ -168,17 +191,14 @@ fn going(parts: &Parts, path: &str, body: Body, is_watched: bool) -> (Going, Opt
     }
     let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let rest = format!("{path}{query}");
-    let (mut flow, mut copy) = (None, is_watched.then(Copy::empty));
-    if !body.is_end_stream() {
-        let body = body.into_data_stream().map_err(std::io::Error::other).boxed();
-        (flow, copy) = if is_watched {
+    let (body, copy) = match body {
+        Some(body) if is_watched => {
             let (body, copy) = Copy::of(body, LOOKED_AT_BYTES_MAX);
             (Some(body), Some(copy))
-        } else {
-            (Some(body), None)
-        };
-    }
-    (Going { method: parts.method.clone(), rest, headers, body: flow }, copy)
+        }
+        body => (body, is_watched.then(Copy::empty)),
+    };
+    (Going { method: parts.method.clone(), rest, headers, body }, copy)
 }
 
 /// Whether a browser is about to show the answer, or run it: then whatever stands in it would act in our

@@ -49,6 +49,13 @@ impl Refusal {
         }
     }
 
+    /// Its caller sends it too slowly.
+    pub fn slow() -> Self {
+        let message = "The call came too slowly, and was given up before it was sent whole";
+        let suggestion = "Send it again.";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "COUNTERSIGN-SLOW", message, suggestion)
+    }
+
     /// A server might take it for a call that is watched, which it is not written as.
     pub fn disguised() -> Self {
         let message = "This is another spelling of a call that Countersign keeps, and is not sent";
