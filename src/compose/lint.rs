@@ -1,16 +1,19 @@
 //! What a reviewer should look at in a document, in plain words. It decides nothing: most of it is
 //! what somebody wanted. Pure, and bounded whatever the document is.
 
+mod document;
+mod file;
+mod mounts;
 mod service;
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Compose,
-    places::{below, cut, short},
+    places::{below, cut},
     visible,
 };
 
@@ -57,10 +60,9 @@ pub struct Finding {
 #[must_use]
 pub fn lint(compose: &Compose, previous: Option<&Compose>) -> Vec<Finding> {
     let mut found = Findings::default();
-    compose_file(&mut found, compose, previous);
+    file::lint(&mut found, compose, previous);
     environment(&mut found, compose, previous);
-    flags(&mut found, compose, previous);
-    script(&mut found, compose, previous);
+    document::lint(&mut found, compose, previous);
     let mut all = found.0;
     all.sort_by_key(|finding| finding.severity);
     if all.len() > FINDINGS_MAX {
@@ -85,39 +87,43 @@ impl Findings {
     ) {
         self.0.push(Finding { rule, severity, place: place.to_owned(), text: text.into() });
     }
+
+    /// Tells what is neither harmless nor judged by a rule. Keys that begin with `x-` are for people.
+    fn unknown(&mut self, place: &str, fields: &Map<String, Value>, known: &[&str]) {
+        for key in fields.keys() {
+            if !known.contains(&key.as_str()) && !key.starts_with("x-") {
+                let text = format!("`{}` is not known to this check", shown(key));
+                self.add("unknown", Severity::Warning, &below(place, key), text);
+            }
+        }
+    }
+
+    /// Tells of keys that bring in what a reviewer does not see.
+    fn outside(&mut self, place: &str, fields: &Value, keys: &[&str]) {
+        for key in keys {
+            if fields.get(key).is_some_and(is_on) {
+                let text = format!("`{key}` brings in what stands outside of this document");
+                self.add("outside", Severity::Warning, &below(place, key), text);
+            }
+        }
+    }
 }
 
-const FILE: &str = "/docker_compose_file";
+/// A value that does something. A variable may.
+fn is_on(value: &Value) -> bool {
+    !matches!(value, Value::Bool(false) | Value::Null)
+}
 
-fn compose_file(found: &mut Findings, compose: &Compose, previous: Option<&Compose>) {
-    let file = match compose.compose_file() {
-        None => return,
-        Some(Ok(file)) => file,
-        Some(Err(line)) => {
-            let line = line.map(|line| format!(" at line {line}")).unwrap_or_default();
-            let text = format!(
-                "the compose file does not read as YAML{line}, or is too large: nothing in it was \
-                 looked at"
-            );
-            return found.add("unreadable-yaml", Severity::Danger, FILE, text);
-        }
-    };
-    let Some(services) = file.get("services").and_then(Value::as_object) else {
-        let text = "the compose file names no services: nothing in it was looked at";
-        return found.add("no-services", Severity::Warning, FILE, text);
-    };
-    let before = previous.and_then(Compose::compose_file).and_then(Result::ok);
-    let place = below(FILE, "services");
-    for (name, service) in services {
-        let known = before.as_ref().and_then(|file| file.get("services")?.get(name));
-        service::lint(found, &below(&place, name), service, known);
-    }
-    for key in ["include", "extends"] {
-        if file.get(key).is_some() {
-            let text = format!("`{key}` brings in what stands outside of this document");
-            found.add("outside", Severity::Warning, &below(FILE, key), text);
-        }
-    }
+/// Somebody's words in a sentence of ours.
+fn shown(text: &str) -> String {
+    cut(&visible(text, false))
+}
+
+/// What is told of a value with a variable in it.
+const AT_RUN_TIME: &str = "is only known when it runs, to whoever sets the variable";
+
+fn has_variable(text: &str) -> bool {
+    text.contains('$')
 }
 
 fn names(compose: &Compose) -> BTreeSet<&str> {
@@ -131,8 +137,7 @@ fn environment(found: &mut Findings, compose: &Compose, previous: Option<&Compos
     if new.is_empty() {
         return;
     }
-    let mut told: Vec<String> =
-        new.iter().take(NAMES_MAX).map(|name| cut(&visible(name, false))).collect();
+    let mut told: Vec<String> = new.iter().take(NAMES_MAX).map(|name| shown(name)).collect();
     if new.len() > NAMES_MAX {
         told.push(format!("and {} more", new.len() - NAMES_MAX));
     }
@@ -142,78 +147,6 @@ fn environment(found: &mut Findings, compose: &Compose, previous: Option<&Compos
     };
     let text = format!("environment variables {what}: {}", told.join(", "));
     found.add("new-env", severity, "/allowed_envs", text);
-}
-
-/// Flags whose loss or gain matters: name, the value to look at, severity, what it means.
-const FLAGS: [(&str, bool, Severity, &str); 8] = [
-    ("public_logs", true, Severity::Warning, "everybody can read the logs"),
-    ("public_sysinfo", true, Severity::Warning, "everybody can read how the machine is used"),
-    ("public_tcbinfo", true, Severity::Note, "everybody can read the attestation"),
-    (
-        "kms_enabled",
-        false,
-        Severity::Danger,
-        "no KMS: keys do not depend on what the app's contract allows",
-    ),
-    (
-        "local_key_provider_enabled",
-        true,
-        Severity::Danger,
-        "keys come from the machine, whatever the app's contract allows",
-    ),
-    ("no_instance_id", true, Severity::Warning, "instances are not told apart"),
-    ("gateway_enabled", false, Severity::Note, "no gateway: the app is not reached through it"),
-    ("tproxy_enabled", false, Severity::Note, "no gateway: the app is not reached through it"),
-];
-
-fn flags(found: &mut Findings, compose: &Compose, previous: Option<&Compose>) {
-    let flag = |compose: &Compose, name: &str| compose.document().get(name)?.as_bool();
-    for (name, value, severity, meaning) in FLAGS {
-        let now = flag(compose, name);
-        let place = below("", name);
-        if now == Some(value) && previous.is_none_or(|before| flag(before, name) != now) {
-            let changed = if previous.is_some() { " now" } else { "" };
-            found.add("flag", severity, &place, format!("{name} is {value}{changed}: {meaning}"));
-        } else if now.is_none()
-            && !value
-            && previous.is_some_and(|before| flag(before, name) == Some(true))
-        {
-            found.add("flag", severity, &place, format!("{name} is no longer set: {meaning}"));
-        }
-    }
-    let provider = |compose: &Compose| compose.document().get("key_provider").cloned();
-    if let Some(before) = previous
-        && provider(before) != provider(compose)
-    {
-        let now = provider(compose).map_or_else(|| "nothing".into(), |value| short(&value));
-        let text = format!("keys come from elsewhere now: key_provider is {now}");
-        found.add("key-provider", Severity::Danger, "/key_provider", text);
-    }
-}
-
-fn script(found: &mut Findings, compose: &Compose, previous: Option<&Compose>) {
-    for (field, what) in [("pre_launch_script", "before anything else"), ("bash_script", "")] {
-        let now = compose.text_of(field).filter(|text| !text.is_empty());
-        let before = previous.and_then(|it| it.text_of(field)).filter(|text| !text.is_empty());
-        let place = below("", field);
-        let as_root = format!("{field} runs as root {what}").trim_end().to_owned();
-        match (now, before) {
-            (Some(now), Some(before)) if now == before => {}
-            (Some(_), Some(_)) => {
-                let text = format!("{as_root}, and has changed");
-                found.add("script-changed", Severity::Danger, &place, text);
-            }
-            (Some(_), None) if previous.is_some() => {
-                found.add("script-new", Severity::Danger, &place, format!("{as_root}, and is new"));
-            }
-            (Some(_), None) => found.add("script", Severity::Note, &place, as_root),
-            (None, Some(_)) => {
-                let text = format!("{field} is there no longer");
-                found.add("script-gone", Severity::Warning, &place, text);
-            }
-            (None, None) => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,44 +1,106 @@
-//! One service of a compose file.
+//! One service of a compose file. Its keys are told unless they are known to give nothing away.
 
 use serde_json::Value;
 
-use super::{Findings, Severity};
-use crate::compose::places::{below, cut, short};
-use crate::compose::visible;
+use super::{AT_RUN_TIME, Findings, Severity, below, has_variable, is_on, mounts, shown};
+use crate::compose::places::short;
 
-/// What a container shares with the machine when it says `host`.
+/// Keys that give a container nothing that it does not have by itself.
+#[rustfmt::skip]
+const HARMLESS: [&str; 59] = [
+    "attach", "blkio_config", "cap_drop", "command", "configs", "container_name", "cpu_count",
+    "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpus",
+    "cpuset", "depends_on", "dns", "dns_opt", "dns_search", "domainname", "entrypoint", "environment",
+    "expose", "external_links", "extra_hosts", "group_add", "healthcheck", "hostname", "init",
+    "isolation", "labels", "links", "mac_address", "mem_limit", "mem_reservation",
+    "mem_swappiness", "memswap_limit", "networks", "oom_kill_disable", "oom_score_adj", "pids_limit",
+    "platform", "profiles", "pull_policy", "pull_refresh_after", "read_only", "restart", "scale",
+    "secrets", "shm_size", "stdin_open", "stop_grace_period", "stop_signal", "storage_opt", "tmpfs",
+    "tty", "ulimits", "user", "working_dir",
+];
+/// Keys that a rule below looks at.
+#[rustfmt::skip]
+const JUDGED: [&str; 30] = [
+    "build", "cap_add", "cgroup", "cgroup_parent", "cgroupns_mode", "deploy", "device_cgroup_rules",
+    "devices", "env_file", "extends", "gpus", "image", "ipc", "label_file", "logging", "network_mode", "pid",
+    "ports", "post_start", "pre_stop", "privileged", "provider", "runtime", "security_opt", "sysctls",
+    "use_api_socket", "userns_mode", "uts", "volumes", "volumes_from",
+];
+
+/// What a container can share with the machine, or with another container.
 const SHARED: [&str; 7] =
     ["network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup", "cgroupns_mode"];
-/// Sockets of what runs containers, and so of everything.
-const SOCKETS: [&str; 4] = ["docker.sock", "containerd.sock", "dstack.sock", "tappd.sock"];
+/// Ways to share nothing but what is shared anyway.
+const APART: [&str; 6] = ["bridge", "default", "none", "private", "shareable", ""];
+
+/// Where logs stay on the machine.
+const LOGS: [&str; 4] = ["json-file", "local", "journald", "none"];
+
+/// Keys that give power by being there: key, rule, severity, what they give.
+const POWER: [(&str, &str, Severity, &str); 10] = [
+    ("cap_add", "capabilities", Severity::Danger, "more rights than a container has by itself"),
+    ("devices", "devices", Severity::Danger, "devices of the machine"),
+    ("device_cgroup_rules", "devices", Severity::Danger, "devices of the machine"),
+    ("gpus", "devices", Severity::Warning, "devices of the machine"),
+    (
+        "security_opt",
+        "security-options",
+        Severity::Danger,
+        "other limits than a container has by itself",
+    ),
+    ("sysctls", "security-options", Severity::Warning, "settings of the kernel"),
+    ("cgroup_parent", "security-options", Severity::Warning, "limits of something else"),
+    ("runtime", "runtime", Severity::Warning, "another runtime than the usual one"),
+    (
+        "volumes_from",
+        "shared",
+        Severity::Warning,
+        "everything that is mounted in another container",
+    ),
+    (
+        "provider",
+        "provider",
+        Severity::Danger,
+        "a program of the machine runs in the place of a container",
+    ),
+];
 
 pub(super) fn lint(found: &mut Findings, place: &str, service: &Value, before: Option<&Value>) {
+    let Some(fields) = service.as_object() else {
+        let text = "it does not read as a service: nothing in it was looked at";
+        return found.add("unknown", Severity::Warning, place, text);
+    };
+    found.unknown(place, fields, &[&HARMLESS[..], &JUDGED[..]].concat());
     image(found, place, service);
     power(found, place, service);
-    mounts(found, place, service);
+    shared(found, place, service);
+    hooks(found, place, service);
+    mounts::lint(found, place, service);
     ports(found, place, service, before);
-    for key in ["extends", "env_file"] {
-        if service.get(key).is_some_and(|value| !value.is_null()) {
-            let text = format!("`{key}` brings in what stands outside of this document");
-            found.add("outside", Severity::Warning, &below(place, key), text);
-        }
-    }
+    found.outside(place, service, &["extends", "env_file", "label_file"]);
 }
 
 fn image(found: &mut Findings, place: &str, service: &Value) {
-    if service.get("build").is_some() {
+    let is_built = service.get("build").is_some_and(is_on);
+    if is_built {
         let text = "it is built on the machine: what runs is not in this document";
         found.add("build", Severity::Warning, &below(place, "build"), text);
     }
-    let Some(image) = service.get("image") else { return };
+    let Some(image) = service.get("image").filter(|image| !image.is_null()) else {
+        if !is_built && service.get("provider").is_none() {
+            let text = "it names no image: what runs is not in this document";
+            found.add("no-image", Severity::Warning, place, text);
+        }
+        return;
+    };
     let place = below(place, "image");
     match image.as_str() {
         Some(image) if is_pinned(image) => {}
         Some(image) => {
-            let image = cut(&visible(image, false));
             let text = format!(
-                "image {image} is not pinned by its digest: whoever controls the registry decides \
-                 what runs"
+                "image {} is not pinned by its digest: whoever controls the registry decides what \
+                 runs",
+                shown(image)
             );
             found.add("unpinned-image", Severity::Warning, &place, text);
         }
@@ -54,26 +116,30 @@ fn is_pinned(image: &str) -> bool {
 }
 
 fn power(found: &mut Findings, place: &str, service: &Value) {
-    let is_on = |value: &Value| !matches!(value, Value::Bool(false) | Value::Null);
     if service.get("privileged").is_some_and(is_on) {
         let text = "privileged: the container can do everything the machine can";
         found.add("privileged", Severity::Danger, &below(place, "privileged"), text);
     }
-    for (key, rule, what) in [
-        ("cap_add", "capabilities", "more rights than a container has by itself"),
-        ("devices", "devices", "devices of the machine"),
-        ("security_opt", "security-options", "other limits than a container has by itself"),
-    ] {
-        if let Some(value) = service.get(key).filter(|value| !is_empty(value)) {
+    if service.get("use_api_socket").is_some_and(is_on) {
+        let text = "use_api_socket gives the container control over all others";
+        found.add("socket", Severity::Danger, &below(place, "use_api_socket"), text);
+    }
+    for (key, rule, severity, what) in POWER {
+        let is_usual = |value: &Value| is_empty(value) || (key == "runtime" && value == "runc");
+        if let Some(value) = service.get(key).filter(|value| !is_usual(value)) {
             let text = format!("{what}: {}", short(value));
-            found.add(rule, Severity::Danger, &below(place, key), text);
+            found.add(rule, severity, &below(place, key), text);
         }
     }
-    for key in SHARED {
-        if service.get(key).and_then(Value::as_str) == Some("host") {
-            let text = format!("{key} is that of the machine: nothing separates the container");
-            found.add("host", Severity::Danger, &below(place, key), text);
-        }
+    let driver = service.pointer("/logging/driver").filter(|driver| !driver.is_null());
+    if let Some(driver) = driver.filter(|it| !it.as_str().is_some_and(|it| LOGS.contains(&it))) {
+        let text = format!("logs go to {}, which may be elsewhere", short(driver));
+        found.add("logs", Severity::Warning, &format!("{place}/logging/driver"), text);
+    }
+    let reserved = "/deploy/resources/reservations/devices";
+    if let Some(devices) = service.pointer(reserved).filter(|devices| !is_empty(devices)) {
+        let text = format!("devices of the machine: {}", short(devices));
+        found.add("devices", Severity::Warning, &format!("{place}{reserved}"), text);
     }
 }
 
@@ -81,42 +147,45 @@ fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
-fn mounts(found: &mut Findings, place: &str, service: &Value) {
-    let list = service.get("volumes").and_then(Value::as_array);
-    let place = below(place, "volumes");
-    for (at, volume) in list.into_iter().flatten().enumerate() {
-        let Some(source) = host_path(volume) else { continue };
-        let place = below(&place, &at.to_string());
-        let shown = cut(&visible(source, false));
-        if SOCKETS.iter().any(|socket| source.ends_with(socket)) {
-            let text = if source.ends_with("docker.sock") || source.ends_with("containerd.sock") {
-                format!("{shown} gives the container control over all others")
-            } else {
-                format!("{shown} lets the container ask for keys and attestations of the app")
-            };
-            let severity = if text.ends_with("others") { Severity::Danger } else { Severity::Note };
-            found.add("socket", severity, &place, text);
-        } else {
-            let text = format!("{shown} of the machine is inside the container");
-            found.add("host-mount", Severity::Danger, &place, text);
+fn shared(found: &mut Findings, place: &str, service: &Value) {
+    for key in SHARED {
+        let Some(value) = service.get(key).filter(|value| !value.is_null()) else { continue };
+        let place = below(place, key);
+        let name = value.as_str().map(|name| name.trim().to_lowercase());
+        match name.as_deref() {
+            Some("host") => {
+                let text = format!("{key} is that of the machine: nothing separates the container");
+                found.add("host", Severity::Danger, &place, text);
+            }
+            Some(name) if has_variable(name) => {
+                let text = format!("{key} {} {AT_RUN_TIME}", short(value));
+                found.add("host", Severity::Danger, &place, text);
+            }
+            Some(name) if APART.contains(&name) => {}
+            Some(name) if name.starts_with("service:") || name.starts_with("container:") => {
+                let text = format!("{key} is that of another container: {}", short(value));
+                found.add("shared", Severity::Warning, &place, text);
+            }
+            _ => {
+                let text = format!("{key} {} is not known to this check", short(value));
+                found.add("unknown", Severity::Warning, &place, text);
+            }
         }
     }
 }
 
-/// The path of the machine that a volume mounts; none for a volume with a name.
-fn host_path(volume: &Value) -> Option<&str> {
-    let source = match volume {
-        Value::String(text) => text.split_once(':').map_or("", |(source, _)| source),
-        Value::Object(fields) => {
-            let source = fields.get("source").or_else(|| fields.get("src"))?.as_str()?;
-            if fields.get("type").and_then(Value::as_str) == Some("bind") {
-                return Some(source);
+/// Commands that are run in the container beside its own.
+fn hooks(found: &mut Findings, place: &str, service: &Value) {
+    for key in ["post_start", "pre_stop"] {
+        let hooks = service.get(key).and_then(Value::as_array);
+        for (at, hook) in hooks.into_iter().flatten().enumerate() {
+            if hook.get("privileged").is_some_and(is_on) {
+                let place = below(&below(&below(place, key), &at.to_string()), "privileged");
+                let text = format!("{key} is privileged: it can do everything the machine can");
+                found.add("privileged", Severity::Danger, &place, text);
             }
-            source
         }
-        _ => return None,
-    };
-    source.starts_with(['/', '.', '~', '$']).then_some(source)
+    }
 }
 
 fn ports(found: &mut Findings, place: &str, service: &Value, before: Option<&Value>) {

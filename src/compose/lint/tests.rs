@@ -22,11 +22,22 @@ fn told(document: &Value, previous: Option<&Value>) -> Vec<(&'static str, Severi
     found.into_iter().map(|one| (one.rule, one.severity, one.place)).collect()
 }
 
+/// What is told of one service, and of services that are calm.
+fn assert_told(told_of: &[(&str, &str, Severity, &str)], calm: &[&str]) {
+    for (yaml, rule, severity, place) in told_of {
+        let found = told(&service(yaml), None);
+        let place = format!("/docker_compose_file/services/web{place}");
+        assert_eq!(found, [(*rule, *severity, place)], "{yaml}");
+    }
+    for yaml in calm {
+        assert_eq!(told(&service(yaml), None), [], "{yaml}");
+    }
+}
+
 #[test]
 fn each_thing_in_a_service_has_its_reason() {
     use Severity::{Danger, Note, Warning};
-    let web = "/docker_compose_file/services/web";
-    for (yaml, rule, severity, place) in [
+    let told_of = [
         ("image: nginx", "unpinned-image", Warning, "/image"),
         ("image: nginx:1.27", "unpinned-image", Warning, "/image"),
         ("image: ${IMAGE}", "unpinned-image", Warning, "/image"),
@@ -40,21 +51,223 @@ fn each_thing_in_a_service_has_its_reason() {
         ("devices: ['/dev/kvm']", "devices", Danger, "/devices"),
         ("network_mode: host", "host", Danger, "/network_mode"),
         ("pid: host", "host", Danger, "/pid"),
+        ("ports: ['80:80']", "ports", Note, "/ports"),
+        ("env_file: .env", "outside", Warning, "/env_file"),
+        ("label_file: labels", "outside", Warning, "/label_file"),
+        ("use_api_socket: true", "socket", Danger, "/use_api_socket"),
+        ("use_api_socket: '${S}'", "socket", Danger, "/use_api_socket"),
+        ("runtime: sysbox", "runtime", Warning, "/runtime"),
+        ("gpus: all", "devices", Warning, "/gpus"),
+        (
+            "deploy: {resources: {reservations: {devices: [{driver: nvidia}]}}}",
+            "devices",
+            Warning,
+            "/deploy/resources/reservations/devices",
+        ),
+        ("device_cgroup_rules: ['c 1:3 mr']", "devices", Danger, "/device_cgroup_rules"),
+        ("volumes_from: [other]", "shared", Warning, "/volumes_from"),
+        ("network_mode: 'container:x'", "shared", Warning, "/network_mode"),
+        ("network_mode: 'service:db'", "shared", Warning, "/network_mode"),
+        ("network_mode: '${MODE}'", "host", Danger, "/network_mode"),
+        ("network_mode: ' HOST'", "host", Danger, "/network_mode"),
+        ("network_mode: other", "unknown", Warning, "/network_mode"),
+        ("pid: 'container:x'", "shared", Warning, "/pid"),
+        ("pid: [host]", "unknown", Warning, "/pid"),
+        ("ipc: '${IPC}'", "host", Danger, "/ipc"),
+        ("cgroup_parent: x", "security-options", Warning, "/cgroup_parent"),
+        ("sysctls: {kernel.shmmax: 1}", "security-options", Warning, "/sysctls"),
+        (
+            "post_start: [{command: a}, {command: b, privileged: true}]",
+            "privileged",
+            Danger,
+            "/post_start/1/privileged",
+        ),
+        (
+            "pre_stop: [{command: a, privileged: '${P}'}]",
+            "privileged",
+            Danger,
+            "/pre_stop/0/privileged",
+        ),
+        ("logging: {driver: syslog}", "logs", Warning, "/logging/driver"),
+        ("logging: {driver: '${L}'}", "logs", Warning, "/logging/driver"),
+        ("image: null", "no-image", Warning, ""),
+        ("image: null\nprovider: {type: x}", "provider", Danger, "/provider"),
+        ("build: .\nimage: null", "build", Warning, "/build"),
+        ("Privileged: true", "unknown", Warning, "/Privileged"),
+        ("' privileged': true", "unknown", Warning, "/ privileged"),
+        ("annotations: {a: b}", "unknown", Warning, "/annotations"),
+        ("new_power: true", "unknown", Warning, "/new_power"),
+    ];
+    let calm = [
+        "restart: always",
+        "privileged: false",
+        "cap_add: []",
+        "network_mode: bridge",
+        "network_mode: none",
+        "ipc: shareable",
+        "cgroup: private",
+        "runtime: runc",
+        "post_start: [{command: a, privileged: false}]",
+        "deploy: {replicas: 2}",
+        "logging: {driver: json-file, options: {max-size: 10m}}",
+        "environment: ['A=${A}']",
+        "x-mine: {privileged: true}",
+    ];
+    assert_told(&told_of, &calm);
+    let found = told(&json!({ "docker_compose_file": "services: {a: null, b: [x]}\n" }), None);
+    assert_eq!(found.iter().map(|one| one.0).collect::<Vec<_>>(), ["unknown", "unknown"]);
+}
+
+#[test]
+fn each_mount_of_a_service_has_its_reason() {
+    use Severity::{Danger, Note, Warning};
+    let told_of = [
         ("volumes: ['/var/run/docker.sock:/s']", "socket", Danger, "/volumes/0"),
         ("volumes: ['/var/run/dstack.sock:/s']", "socket", Note, "/volumes/0"),
         ("volumes: ['/etc:/etc:ro']", "host-mount", Danger, "/volumes/0"),
         ("volumes: [a:/a, './b:/b']", "host-mount", Danger, "/volumes/1"),
         ("volumes: [{type: bind, source: x, target: /x}]", "host-mount", Danger, "/volumes/0"),
         ("volumes: ['${DIR}:/x']", "host-mount", Danger, "/volumes/0"),
-        ("ports: ['80:80']", "ports", Note, "/ports"),
-        ("env_file: .env", "outside", Warning, "/env_file"),
+        ("volumes: ['/run/podman.sock:/s']", "socket", Danger, "/volumes/0"),
+        ("volumes: ['/x/dstack.sock:/s']", "host-mount", Danger, "/volumes/0"),
+        ("volumes: [' /:/host']", "host-mount", Danger, "/volumes/0"),
+        ("volumes: ['${MOUNT}']", "host-mount", Danger, "/volumes/0"),
+        ("volumes: ['a${MOUNT}']", "host-mount", Danger, "/volumes/0"),
+        ("volumes: ['${A:-/etc}:/x']", "host-mount", Danger, "/volumes/0"),
+        ("volumes: [{source: /x, target: /x}]", "host-mount", Danger, "/volumes/0"),
+        ("volumes: [{type: ' bind', source: x, target: /x}]", "host-mount", Danger, "/volumes/0"),
+        ("volumes: [{type: '${T}', source: x, target: /x}]", "host-mount", Danger, "/volumes/0"),
+        (
+            "volumes: [{type: volume, source: '${S}', target: /x}]",
+            "host-mount",
+            Danger,
+            "/volumes/0",
+        ),
+        ("volumes: [{type: volume, source: {}, target: /x}]", "host-mount", Danger, "/volumes/0"),
+        ("volumes: [{type: npipe, source: x, target: /x}]", "unknown", Warning, "/volumes/0"),
+        ("volumes: [[a]]", "unknown", Warning, "/volumes/0"),
+        ("volumes: {a: {type: bind, source: /}}", "unknown", Danger, "/volumes"),
+        ("volumes: '/:/x'", "unknown", Danger, "/volumes"),
+    ];
+    let calm = [
+        "volumes: [data:/data]",
+        "volumes: [/data]",
+        "volumes: ['data:/x/${SUB}']",
+        "volumes: [{type: volume, source: data, target: /x}, {type: tmpfs, target: /y}]",
+    ];
+    assert_told(&told_of, &calm);
+}
+
+#[test]
+fn what_services_share_is_looked_at_as_they_are() {
+    use Severity::{Danger, Warning};
+    for (yaml, rule, severity, place) in [
+        (
+            "volumes: {d: {driver_opts: {type: none, o: bind, device: /}}}",
+            "host-mount",
+            Danger,
+            "volumes/d/driver_opts/device",
+        ),
+        (
+            "volumes: {d: {driver_opts: {type: none, o: 'rw,rbind', device: x}}}",
+            "host-mount",
+            Danger,
+            "volumes/d/driver_opts/device",
+        ),
+        (
+            "volumes: {d: {driver_opts: {device: ' /etc'}}}",
+            "host-mount",
+            Danger,
+            "volumes/d/driver_opts/device",
+        ),
+        (
+            "volumes: {d: {driver_opts: {type: tmpfs, device: '${D}'}}}",
+            "host-mount",
+            Danger,
+            "volumes/d/driver_opts/device",
+        ),
+        ("volumes: {d: {driver_opts: {o: '${O}'}}}", "host-mount", Danger, "volumes/d/driver_opts"),
+        (
+            "volumes: {d: {driver_opts: {type: overlay, o: 'lowerdir=/', device: overlay}}}",
+            "host-mount",
+            Danger,
+            "volumes/d/driver_opts/device",
+        ),
+        (
+            "volumes: {d: {driver_opts: {type: nfs, o: addr=x, device: ':/x'}}}",
+            "unknown",
+            Warning,
+            "volumes/d/driver_opts",
+        ),
+        ("volumes: {d: {driver: other}}", "unknown", Warning, "volumes/d/driver"),
+        ("volumes: {d: {external: true}}", "outside", Warning, "volumes/d/external"),
+        ("volumes: {d: {more: 1}}", "unknown", Warning, "volumes/d/more"),
+        ("volumes: {d: x}", "unknown", Warning, "volumes/d"),
+        ("volumes: [d]", "unknown", Warning, "volumes"),
+        ("configs: {c: {file: /etc/shadow}}", "host-mount", Danger, "configs/c/file"),
+        ("configs: {c: {file: ./x}}", "host-mount", Danger, "configs/c/file"),
+        ("secrets: {c: {file: '${F}'}}", "host-mount", Danger, "secrets/c/file"),
+        ("secrets: {c: {file: /var/run/docker.sock}}", "socket", Danger, "secrets/c/file"),
+        ("secrets: {c: {external: true}}", "outside", Warning, "secrets/c/external"),
+        ("secrets: {c: {driver: x}}", "unknown", Warning, "secrets/c/driver"),
+        ("networks: {n: {driver: host}}", "host", Danger, "networks/n/driver"),
+        ("networks: {n: {name: ' host'}}", "host", Danger, "networks/n/name"),
+        ("networks: {n: {driver: macvlan}}", "unknown", Warning, "networks/n/driver"),
+        ("include: [a.yml]", "outside", Warning, "include"),
+        ("models: {m: {model: x}}", "unknown", Warning, "models"),
     ] {
-        let found = told(&service(yaml), None);
-        assert_eq!(found, [(rule, severity, format!("{web}{place}"))], "{yaml}");
+        let mut document = service("restart: always");
+        let file = document["docker_compose_file"].as_str().unwrap();
+        document["docker_compose_file"] = format!("{file}{yaml}\n").into();
+        let place = format!("/docker_compose_file/{place}");
+        assert_eq!(told(&document, None), [(rule, severity, place)], "{yaml}");
     }
-    for calm in ["restart: always", "volumes: [data:/data]", "privileged: false", "cap_add: []"] {
-        assert_eq!(told(&service(calm), None), [], "{calm}");
+    for calm in [
+        "version: '3'\nname: a",
+        "volumes: {d: , e: {name: x}, f: {driver: local, driver_opts: {type: tmpfs, device: tmpfs}}}",
+        "configs: {c: {content: a}}\nsecrets: {s: {environment: S}}",
+        "networks: {n: , m: {driver: bridge, internal: true}}",
+        "x-log: {file: /}",
+    ] {
+        let mut document = service("restart: always");
+        let file = document["docker_compose_file"].as_str().unwrap();
+        document["docker_compose_file"] = format!("{file}{calm}\n").into();
+        assert_eq!(told(&document, None), [], "{calm}");
     }
+}
+
+#[test]
+fn what_stands_beside_the_compose_file_is_looked_at() {
+    use Severity::{Danger, Note, Warning};
+    for (document, rule, severity, place) in [
+        (json!({ "key_provider": "tpm" }), "key-provider", Danger, "/key_provider"),
+        (json!({ "key_provider": "none" }), "key-provider", Danger, "/key_provider"),
+        (json!({ "key_provider": "KMS" }), "key-provider", Danger, "/key_provider"),
+        (json!({ "key_provider": 1 }), "key-provider", Danger, "/key_provider"),
+        (json!({ "runner": "podman" }), "runner", Danger, "/runner"),
+        (json!({ "runner": "Bash" }), "runner", Danger, "/runner"),
+        (json!({ "init_script": "rm" }), "script", Warning, "/init_script"),
+        (json!({ "init_script": ["a", "b"] }), "script", Warning, "/init_script"),
+        (json!({ "pre_launch_script": "rm" }), "script", Warning, "/pre_launch_script"),
+        (json!({ "runner": "bash", "bash_script": "rm" }), "script", Note, "/bash_script"),
+        (json!({ "requirements": {} }), "unknown", Warning, "/requirements"),
+        (json!({ "Pre_launch_script": "rm" }), "unknown", Warning, "/Pre_launch_script"),
+    ] {
+        assert_eq!(told(&document, None), [(rule, severity, place.to_owned())], "{document}");
+    }
+    for calm in [
+        json!({ "key_provider": "kms" }),
+        json!({ "key_provider": null, "init_script": null, "pre_launch_script": "" }),
+        json!({ "init_script": [], "manifest_version": 2, "name": "a", "features": [] }),
+    ] {
+        assert_eq!(told(&calm, None), [], "{calm}");
+    }
+    let tpm = json!({ "key_provider": "tpm" });
+    let found = [("key-provider", Danger, "/key_provider".to_owned())];
+    assert_eq!(told(&tpm, Some(&tpm)), found, "it is told as long as it is so");
+    let (old, new) = (json!({ "init_script": "a" }), json!({ "init_script": "b" }));
+    let found = [("script-changed", Danger, "/init_script".to_owned())];
+    assert_eq!(told(&new, Some(&old)), found);
 }
 
 #[test]
