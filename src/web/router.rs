@@ -64,7 +64,7 @@ fn documented() -> OpenApiRouter<WebState> {
     OpenApiRouter::with_openapi(document)
         .merge(
             OpenApiRouter::new()
-                .routes(routes!(api::requests::submit, api::requests::list))
+                .routes(routes!(api::requests::submit, api::request_list::list))
                 .layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX)),
         )
         .routes(routes!(api::requests::show))
@@ -74,8 +74,8 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(api::review::settle))
         .routes(routes!(api::review::arrange))
         .routes(routes!(api::proposals::show))
-        .routes(routes!(api::proposals::safe_batch))
-        .routes(routes!(api::proposals::approval_batch))
+        .routes(routes!(api::batch_files::safe_batch))
+        .routes(routes!(api::batch_files::approval_batch))
         .routes(routes!(api::proposals::confirm))
         .routes(routes!(api::simulation::show))
         .merge(compose())

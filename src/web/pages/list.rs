@@ -23,7 +23,10 @@ use crate::{
     store::lists::Signatures,
     web::{
         WebState,
-        api::requests::{ListQuery, RequestView, next_cursor},
+        api::{
+            request_list::{ListQuery, next_cursor},
+            requests::RequestView,
+        },
         compose_proof::{ComposeProofView, ProofState, proofs},
         standing::Standings,
     },
