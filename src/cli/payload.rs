@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Globals,
     client::Client,
+    compose::told,
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
     show::{nonce, status, text},
@@ -290,6 +291,8 @@ fn page(
     let page = Page::default().title("What the owner is asked to approve").facts(facts);
     let page = with_calls(page, seen.map_or(&proposal.calls, |seen| &seen.calls));
     let mut page = with_warnings(page, warnings);
+    let reviews = given["compose_reviews"].as_array().into_iter().flatten();
+    page = reviews.fold(page, |page, one| told::review(page, one, &id));
     if let Some(seen) = seen {
         page = with_notes(page, seen.version);
         page = with_hashes(with_fields(page, &seen.tx), &seen.hashes);

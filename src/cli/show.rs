@@ -48,6 +48,7 @@ pub async fn run(args: &ShowArgs, globals: &Globals) -> Result<Answer> {
     if request["compose_proof"]["state"] != "proved" && request["compose_proof"].is_object() {
         page = told::proof(page.title("What its compose hash means"), &request["compose_proof"]);
     }
+    page = told::review(page, &request["compose_review"], &args.id.to_string());
     if let Some(tries) = request.pointer("/relayer/tries").and_then(Value::as_array)
         && !tries.is_empty()
     {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     audit::{EntryKind, allowlist},
     clock::Time,
-    compose::{Compose, Diff, Finding, Form, lint},
+    compose::{Change, Compose, Diff, Finding, Form, lint},
     flow::Service,
     request::{
         Request,
@@ -161,6 +161,39 @@ pub struct ComposeView {
     pub approved: Option<Against>,
 }
 
+/// Findings and changes that a review tells, so that with its headings it takes at most 60 lines.
+pub const REVIEW_MAX: usize = 50;
+
+/// What to look at in the document of a compose hash, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ComposeReview {
+    pub compose_hash: ComposeHash,
+    /// What it was compared with: what the source runs, or else what was approved before.
+    pub beside: Option<ComposeHash>,
+    /// The most important first.
+    pub findings: Vec<Finding>,
+    /// The fields that differ from that.
+    pub changes: Vec<Change>,
+    /// Findings and changes that are left out here, and not in `/v1/requests/{id}/compose`.
+    pub more: usize,
+}
+
+impl ComposeView {
+    /// What to look at, in short; none as long as the document is not known.
+    pub fn review(self) -> Option<ComposeReview> {
+        let mut findings = self.lint?;
+        let beside = self.lint_beside;
+        let others = [self.running, self.approved].into_iter().flatten();
+        let diff = others.filter(|one| Some(one.compose_hash) == beside).find_map(|one| one.diff);
+        let Diff { mut changes, more, .. } = diff.unwrap_or_default();
+        let all = findings.len() + changes.len() + more;
+        findings.truncate(REVIEW_MAX);
+        changes.truncate(REVIEW_MAX - findings.len());
+        let more = all - findings.len() - changes.len();
+        Some(ComposeReview { compose_hash: self.compose_hash, beside, findings, changes, more })
+    }
+}
+
 /// Everything that is known of the compose hash of a request.
 pub async fn compose(service: &Service, request: &Request) -> Result<ComposeView, StoreError> {
     let store = &service.store;
@@ -216,4 +249,40 @@ async fn approved_before(
     let hashes: Vec<_> = allowed.iter().map(|one| ComposeHash(one.value)).collect();
     let documented = service.store.documented(&hashes).await?;
     Ok(hashes.into_iter().find(|hash| documented.contains(hash)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A review of a document with so many dangerous services and new variables, beside an empty one.
+    fn review(services: usize, fields: usize) -> ComposeReview {
+        let privileged = (0..services).map(|at| format!("  s{at}: {{ privileged: true }}\n"));
+        let file = format!("services:\n  web: {{}}\n{}", privileged.collect::<String>());
+        let mut new = json!({ "docker_compose_file": file });
+        for at in 0..fields {
+            new[format!("field{at}")] = json!(at);
+        }
+        let old = json!({ "docker_compose_file": "services:\n  web: {}\n" });
+        let [wanted, runs] = [0xaa, 0xbb].map(|byte| ComposeHash([byte; 32].into()));
+        let texts = [(wanted, new), (runs, old)].map(|(hash, it)| (hash, it.to_string().into()));
+        let proof = Proof::default().into();
+        assess(wanted, proof, Some(runs), None, &texts.into()).review().unwrap()
+    }
+
+    #[test]
+    fn a_review_tells_findings_first_then_changes_and_how_many_it_leaves_out() {
+        let small = review(1, 2);
+        let rules: Vec<_> = small.findings.iter().map(|one| one.rule).collect();
+        assert_eq!((rules, small.changes.len(), small.more), (vec!["privileged"], 3, 0));
+        assert_eq!(small.beside, Some(ComposeHash([0xbb; 32].into())));
+        for (services, fields) in [(1, 80), (40, 40), (70, 0)] {
+            let review = review(services, fields);
+            assert_eq!(review.findings.len(), services.min(REVIEW_MAX), "{services} {fields}");
+            let told = review.findings.len() + review.changes.len();
+            assert_eq!((told, told + review.more), (REVIEW_MAX, 2 * services + fields));
+        }
+    }
 }

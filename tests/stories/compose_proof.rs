@@ -86,6 +86,10 @@ async fn what_a_replica_runs_is_proved_by_the_document_of_its_source() {
     assert_eq!(list["requests"][0]["compose_proof"]["state"], "proved");
     let (_, shown, _) = cli(api, &["show", &id]).await;
     assert!(shown.contains("proved: a document from CVM"), "{shown}");
+    let (_, asked, _) = cli(api, &["payload", &id]).await;
+    for told in [shown, asked, proposal["compose_reviews"].to_string()] {
+        assert!(told.contains("everybody can read the logs"), "the finding itself: {told}");
+    }
     running.stop().await;
 }
 
@@ -284,6 +288,14 @@ async fn what_changes_is_shown_beside_what_runs_and_hostile_words_stay_words() {
     assert_eq!(rules, ["new-env", "flag", "flag", "script-gone"], "{found:#}");
     let changes = found["running"]["diff"]["changes"].to_string();
     assert!(changes.contains("/docker_compose_file/services/web/image"), "{changes}");
+    let review = api.request(&id).await["compose_review"].clone();
+    assert_eq!((&review["beside"], &review["more"]), (&json!(hash_of(&old)), &json!(0)));
+    for command in ["show", "payload"] {
+        let (_, told, _) = cli(api, &[command, &id]).await;
+        for words in ["pre_launch_script is there no longer", "nginx:1"] {
+            assert!(told.contains(words), "{command} should say {words}: {told}");
+        }
+    }
     let page = api.get(&format!("/requests/{id}")).await.text;
     assert!(page.contains("what the source runs") && page.contains("nginx:1"), "{page}");
     assert!(page.contains("\\u{202e}\\u{1b}[31m&#60;/pre&#62;"), "{page}");

@@ -21,6 +21,26 @@ pub fn findings(page: Page, found: &Value) -> Page {
     page.table(vec!["severity", "what", "where"], rows)
 }
 
+/// What to look at in a document, in short, as the service tells it beside a request.
+pub fn review(page: Page, review: &Value, id: &str) -> Page {
+    if !review.is_object() {
+        return page;
+    }
+    let mut page =
+        page.title(format!("To look at in the document {}", text(review, "/compose_hash")));
+    page = findings(page, &review["findings"]);
+    let changes: Vec<Vec<Cell>> =
+        review["changes"].as_array().into_iter().flatten().map(change).collect();
+    if !changes.is_empty() {
+        page = page.line(format!("Beside {}:", text(review, "/beside")));
+        page = page.table(vec!["", "where", "before", "after"], changes);
+    }
+    match review["more"].as_u64() {
+        None | Some(0) => page,
+        Some(more) => page.line(format!("and {more} more: the page /requests/{id} has them")),
+    }
+}
+
 fn finding(one: &Value) -> Vec<Cell> {
     let severity = text(one, "/severity");
     let tone = match severity.as_str() {

@@ -1,5 +1,7 @@
 //! `/v1/requests/{id}/proposal` and its confirmations.
 
+use std::collections::HashSet;
+
 use alloy::primitives::{Address, B256, Bytes as HexBytes};
 use axum::{
     Json,
@@ -31,7 +33,7 @@ use crate::{
     },
     web::{
         WebState,
-        compose_proof::proofs,
+        compose_proof::{ComposeReview, compose, proofs},
         device_meaning::{DeviceWarning, meaning},
         gate::Reader,
         problem::Problem,
@@ -95,6 +97,9 @@ pub struct ProposalView {
     /// What is not known, or is odd, of what the calls allow: compose hashes whose document nobody knows,
     /// devices that no node has. It may change while the transaction stays the same.
     pub review_warnings: Vec<String>,
+    /// What to look at in the documents of the compose hashes that the requests ask for, as far as they
+    /// are known: findings, and what differs from what runs.
+    pub compose_reviews: Vec<ComposeReview>,
     /// What signers should know of Safes of this version, whatever they sign.
     pub notes: Vec<&'static str>,
     /// The bare calls, for an owner that acts in its own way.
@@ -161,6 +166,7 @@ impl ProposalView {
             calls: decoded.calls,
             warnings,
             review_warnings: vec![],
+            compose_reviews: vec![],
             notes: safe.map(|safe| safe.version.notes()).unwrap_or_default(),
             bare_calls,
             safe_version: safe.map(|safe| safe.version.to_string()),
@@ -241,9 +247,10 @@ pub async fn view(state: &WebState, id: RequestId) -> Result<Option<ProposalView
     let confirmations = store.confirmations(proposal.id).await?;
     let requests = store.requests_of(proposal.id).await?;
     let review_warnings = review_warnings(state, &requests).await?;
+    let compose_reviews = compose_reviews(state, &requests).await?;
     let requests = requests.iter().map(ForRequest::from).collect();
     let view = ProposalView::of(&proposal, &confirmations, requests);
-    Ok(Some(ProposalView { review_warnings, ..view }))
+    Ok(Some(ProposalView { review_warnings, compose_reviews, ..view }))
 }
 
 /// What is to be known of what some requests want allowed.
@@ -259,6 +266,21 @@ async fn review_warnings(state: &WebState, requests: &[Request]) -> Result<Vec<S
     }
     warnings.dedup();
     Ok(warnings)
+}
+
+/// What to look at in what some requests want to run, once for each app, source and compose hash.
+async fn compose_reviews(
+    state: &WebState,
+    requests: &[Request],
+) -> Result<Vec<ComposeReview>, Problem> {
+    let (mut seen, mut reviews) = (HashSet::new(), vec![]);
+    for request in requests {
+        if seen.insert((request.app, &request.source, request.compose)) {
+            reviews.extend(compose(&state.service, request).await?.review());
+        }
+    }
+    reviews.dedup();
+    Ok(reviews)
 }
 
 pub(super) fn none_yet() -> Problem {

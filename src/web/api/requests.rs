@@ -30,7 +30,7 @@ use crate::{
     web::{
         WebState,
         candidates::{Candidates, candidates},
-        compose_proof::{ComposeProofView, proof},
+        compose_proof::{ComposeProofView, ComposeReview, compose, proof},
         device_meaning::{DeviceMeaning, meaning},
         explained::{Explained, explained},
         gate::{Reader, Writer},
@@ -103,6 +103,10 @@ pub struct RequestView {
     /// Whether it is known what its compose hash stands for; when requests are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compose_proof: Option<ComposeProofView>,
+    /// What to look at in its document; only when one request is read that is not committed yet, and
+    /// whose document is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compose_review: Option<ComposeReview>,
     /// What its device id means; only when one request is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_meaning: Option<DeviceMeaning>,
@@ -156,6 +160,7 @@ impl From<Request> for RequestView {
             nonce: None,
             relayer: None,
             compose_proof: None,
+            compose_review: None,
             device_meaning: None,
             attempts: request.attempts,
             next_try_at: (!status.is_end()).then_some(request.next_try_at),
@@ -266,7 +271,12 @@ pub async fn show(
     let safe_service = mailbox(&state.service, &request).await?;
     let nonce = nonce(&state.service, &request).await?;
     let relayer = relayer(&state.service, &request).await?;
-    let compose_proof = Some(proof(&state.service, id).await?);
+    let (compose_proof, compose_review) = if request.status().is_before_commit() {
+        let known = compose(&state.service, &request).await?;
+        (known.proof.clone(), known.review())
+    } else {
+        (proof(&state.service, id).await?, None)
+    };
     let device_meaning = Some(meaning(&state.service, request.device).await?);
     let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     timeline.reverse();
@@ -278,7 +288,8 @@ pub async fn show(
         safe_service,
         nonce,
         relayer,
-        compose_proof,
+        compose_proof: Some(compose_proof),
+        compose_review,
         device_meaning,
         timeline: Some(timeline),
         ..request.into()

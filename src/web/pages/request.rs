@@ -36,7 +36,7 @@ use crate::{
             requests::{RequestView, request_id},
         },
         candidates::{Candidates, candidates},
-        compose_proof::{Against, ComposeView, compose},
+        compose_proof::{Against, ComposeView, REVIEW_MAX, compose},
         device_meaning::{DeviceMeaning, meaning},
         explained::{Explained, explained},
         mailbox::{MailboxView, mailbox},

@@ -17,7 +17,9 @@ pub fn find(shown: &Value, here: &Value) -> (Vec<Difference>, Vec<String>) {
     let (mut differences, mut unknown) = (vec![], vec![]);
     walk(String::new(), shown, here, &mut differences, &mut unknown);
     // Words about what was read elsewhere, which nobody signs and this machine does not know.
-    let is_review = |field: &str| field.starts_with("/review_warnings");
+    let is_review = |field: &str| {
+        ["/review_warnings", "/compose_reviews"].iter().any(|words| field.starts_with(words))
+    };
     differences.retain(|one: &Difference| !is_review(&one.field));
     unknown.retain(|field: &String| !is_review(field));
     // They follow from the rest, and would hide it.
@@ -84,8 +86,9 @@ mod tests {
             assert_eq!(found(&shown, &here).0, [expected], "{shown}");
         }
         for words in [json!(["unproved"]), json!([]), json!(null)] {
-            let shown = json!({ "a": 1, "review_warnings": words });
-            for here in [json!({ "a": 1, "review_warnings": [] }), json!({ "a": 1 })] {
+            let shown = json!({ "a": 1, "review_warnings": words, "compose_reviews": words });
+            let empty = json!({ "a": 1, "review_warnings": [], "compose_reviews": [] });
+            for here in [empty, json!({ "a": 1 })] {
                 assert_eq!(found(&shown, &here), (vec![], vec![]), "{shown} {here}");
             }
         }

@@ -258,7 +258,8 @@ fn is_another_order(place: &str, value: &Value, other: &Value) -> bool {
 
 /// When the service says that something happened, or was looked at, is nothing that anybody signs, or
 /// can check.
-const TOLD_TIMES: [&str; 4] = ["/created_at", "/received_at", "/around/block", "/review_warnings"];
+const TOLD_TIMES: [&str; 5] =
+    ["/created_at", "/received_at", "/around/block", "/review_warnings", "/compose_reviews"];
 
 #[test]
 fn whatever_single_field_is_changed_is_noticed() {
