@@ -115,18 +115,19 @@ impl Store {
     ) -> Result<Stored, StorePreparationError> {
         let mut tx = self.begin().await?;
         lock_source(&mut tx, &new.source).await?;
-        if let Some(stored) = known(&mut tx, new).await? {
-            if let Stored::Known(request) = &stored {
-                // What was sent may be handed over later than the token.
+        if let Some(mut stored) = known(&mut tx, new).await? {
+            if let Stored::Known(request) = &mut stored {
+                // What was sent, and the note, may be handed over later than the token.
                 let body = seal_for(request.id)?.body;
                 prepare_body::keep(&mut tx, request.id, body.as_ref()).await?;
+                requests::keep_note(&mut tx, request, new.note.as_ref()).await?;
                 super::commit(tx).await?;
             }
             return Ok(stored);
         }
         let (holder, same) = place_of(&mut tx, new).await?;
         let is_late = holder.as_ref().is_some_and(|holder| new.is_voided_by(holder));
-        let stored = if let Some(id) = same.filter(|_| is_late) {
+        let mut stored = if let Some(id) = same.filter(|_| is_late) {
             Stored::Known(get_locked(&mut tx, id).await?)
         } else if let Some(id) = same {
             if let Some(holder) = holder.filter(|holder| holder.id != id) {
@@ -141,6 +142,9 @@ impl Store {
             note_app(&mut tx, new, now).await?;
             Stored::Opened(open(&mut tx, new, holder, seal_for, actor, now).await?)
         };
+        if let Stored::Known(request) | Stored::Renewed(request) = &mut stored {
+            requests::keep_note(&mut tx, request, new.note.as_ref()).await?;
+        }
         super::commit(tx).await?;
         Ok(stored)
     }

@@ -217,6 +217,22 @@ async fn write_facts(
     one_row("writing the facts of a request", &result)
 }
 
+/// Gives a request a note that came later than the request. The first one stays.
+pub(super) async fn keep_note(
+    tx: &mut PgConnection,
+    request: &mut Request,
+    note: Option<&String>,
+) -> Result<(), StoreError> {
+    let Some(note) = note.filter(|_| request.note.is_none()) else { return Ok(()) };
+    let result = sqlx::query!("update requests set note = $2 where id = $1", request.id.0, note)
+        .execute(&mut *tx)
+        .await
+        .during("keep the note of a request")?;
+    one_row("keeping the note of a request", &result)?;
+    request.note = Some(note.clone());
+    announce(tx, request.id, false).await
+}
+
 /// Makes a request due.
 pub(super) async fn wake_one(
     tx: &mut PgConnection,

@@ -61,6 +61,28 @@ async fn a_replica_prepared_with_the_real_cli_runs_after_two_signatures_and_no_f
 }
 
 #[tokio::test]
+async fn a_note_of_a_preparation_through_the_gateway_ends_up_at_its_request() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let gateway = gateway_of(api);
+    let prepare = |note: &'static str| {
+        let source = world.town.source.as_str();
+        ["prepare", source, "--node", "6", "--phala-api-prefix", &gateway, "--note", note]
+    };
+    let told = world.cli_json(api, &prepare("second region")).await;
+    assert_eq!(
+        (&told["note"], &told["created_by"]),
+        (&json!("second region"), &json!("service:gateway"))
+    );
+    assert_eq!(only_request(api).await["note"], "second region");
+    // What was noted first stays.
+    let again = world.cli_json(api, &prepare("third region")).await;
+    assert_eq!((&again["id"], &again["note"]), (&told["id"], &told["note"]));
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn the_answer_to_a_prepare_gains_a_link_to_the_review_and_nothing_else() {
     let world = World::new().await;
     let running = world.start().await;
