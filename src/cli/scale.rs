@@ -90,19 +90,16 @@ pub async fn run(args: ScaleArgs, globals: &Globals) -> Result<Answer> {
     if matches!(plan, Plan::Nothing { .. }) {
         return Ok(Answer::new(page, json!({ "plan": json, "applied": false })));
     }
-    if !args.yes {
-        if globals.json || !io::stdin().is_terminal() {
-            let note = "nothing was done: --yes does it";
-            let answer = Answer::new(page, json!({ "plan": json, "applied": false }));
-            return Ok(answer.note(note).ending(Ending::Attention));
-        }
-        print::note_to_stderr(&page.render(Look::of_stdout()));
-        if !is_yes("do it? [y/N]")? {
-            let answer = Answer::new(Page::default(), json!({ "plan": json, "applied": false }));
-            return Ok(answer.note("nothing was done").ending(Ending::Attention));
-        }
-    } else if !globals.json {
-        print::note_to_stderr(&page.render(Look::of_stdout()));
+    if !args.yes && (globals.json || !io::stdin().is_terminal()) {
+        let note = "nothing was done: --yes does it";
+        let answer = Answer::new(page, json!({ "plan": json, "applied": false }));
+        return Ok(answer.note(note).ending(Ending::Attention));
+    }
+    // On standard error, so that it is said before it is done whatever is printed afterwards.
+    print::note_to_stderr(&page.render(Look::of_stdout()));
+    if !args.yes && !is_yes("do it? [y/N]")? {
+        let answer = Answer::new(Page::default(), json!({ "plan": json, "applied": false }));
+        return Ok(answer.note("nothing was done").ending(Ending::Attention));
     }
     apply(&cloud, &client, args, seen, plan).await
 }
@@ -123,7 +120,8 @@ async fn apply(
             let order = Order {
                 source: seen.source,
                 places,
-                compose: None,
+                // What was said, and nothing else that the app may run by then.
+                compose: seen.present.compose.filter(|_| is_governed),
                 variables: None,
                 note: args.note,
             };
@@ -295,6 +293,24 @@ fn page(seen: &Seen, plan: &Plan, wanted: usize) -> Page {
             };
             let heads = vec!["create", "node", "device", "compose hash"];
             let page = page.table(heads, creations.iter().map(row).collect());
+            let source = &seen.present.source;
+            let page = page.line(match seen.present.compose {
+                Some(compose) => {
+                    format!("they are to run compose hash {compose}, as CVM {source} does")
+                }
+                None => format!(
+                    "they are to run what CVM {source} runs, which Phala Cloud does not say"
+                ),
+            });
+            let devices = |one: &Node| {
+                let ids: Vec<_> = one.device_ids.iter().map(ToString::to_string).collect();
+                let known = if ids.is_empty() { "not known".into() } else { ids.join(" or ") };
+                Cell::from(format!("device of {} ({}): {known}", one.name, one.id))
+            };
+            let mut nodes: Vec<&Node> = creations.iter().map(|one| &one.node).collect();
+            nodes.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
+            nodes.dedup_by_key(|node| &node.id);
+            let page = page.lines(nodes.into_iter().map(devices).collect());
             match &seen.present.allowed {
                 Allowed::NotGoverned => {
                     page.line("no chain governs this app: they are created at once")
@@ -350,11 +366,16 @@ fn json_of(seen: &Seen, plan: &Plan) -> Value {
         }
         Plan::Create { creations, compose, cost } => {
             let create = creations.iter().map(|one| {
-                json!({ "node_id": one.node.id, "node": one.node.name, "device": word(one.device) })
+                let Node { id, name, device_ids, .. } = &one.node;
+                json!({
+                    "node_id": id, "node": name, "device": word(one.device),
+                    "device_ids": device_ids,
+                })
             });
             json!({
                 "app": app, "present": present, "create": create.collect::<Vec<_>>(),
-                "compose_hash": word(*compose), "requests": cost.requests,
+                "compose_hash": word(*compose), "runs": seen.present.compose,
+                "source_cvm": seen.present.source, "requests": cost.requests,
                 "approvals": cost.approvals,
             })
         }

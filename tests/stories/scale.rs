@@ -17,9 +17,15 @@ async fn what_is_planned_is_what_comes_and_the_same_again_is_nothing() {
     assert_eq!(code, 3, "{told}\n{said}");
     assert!(told.contains("prod6 (6)") && told.contains("prod7 (7)"), "{told}");
     assert!(said.contains("--yes does it"), "{said}");
+    let compose = world.town.compose_hash.to_string();
+    let devices = [1, 2].map(|at: usize| world.town.nodes[at].device_id.to_string());
+    let is_told = |told: &str| [&compose, &devices[0], &devices[1]].map(|one| told.contains(one));
+    assert_eq!(is_told(&told), [true; 3], "{told}");
     assert_eq!(world.town.cloud.issued().len(), 0);
 
-    let told = world.cli_json(api, &[&up[..], &["--yes"]].concat()).await;
+    let (code, told, said) = world.cli(api, &[&up[..], &["--yes", "--json"]].concat()).await;
+    assert_eq!((code, is_told(&said)), (0, [true; 3]), "it is said before it is done: {said}");
+    let told: Value = serde_json::from_str(&told).unwrap();
     let requests = told["requests"].as_array().unwrap();
     let ids: Vec<String> =
         requests.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
