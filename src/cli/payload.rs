@@ -3,10 +3,12 @@
 //! The service's word is not taken for it: words and hashes are made here, from the fields, and a
 //! difference is a warning.
 
+mod bare;
+
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use alloy::primitives::{Address, B256};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::{
     dstack::Addition,
-    owner::Call,
+    owner::{Call, Route},
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, SafeTxHash},
     safe::{
         self, Around, Expected, Exports, NestedOwner, SafeTx, SafeTxHashes, SafeVersion,
@@ -73,13 +75,19 @@ struct Only {
     qr: bool,
 }
 
+const NO_SAFE: &str = "the owner is no Safe that Countersign acts through, so nothing is signed: \
+                       `countersign payload ID` shows the bare calls it makes";
+
 /// The part of a proposal that is worked with here.
 #[derive(Deserialize)]
 struct Proposal {
     chain_id: ChainId,
     owner: Address,
+    route: Route,
     /// Those that it is for.
     requests: Vec<Wanted>,
+    #[serde(default)]
+    bare_calls: Vec<Call>,
     calls: Vec<DecodedCall>,
     warnings: Vec<Warning>,
     /// What is not known of what the calls allow.
@@ -140,7 +148,10 @@ pub async fn run(args: &PayloadArgs, globals: &Globals) -> Result<Answer> {
     let proposal = Proposal::deserialize(&given).context("the proposal does not read")?;
     let wanted = Wanted::deserialize(&request).context("the request does not read")?;
     let seen = look(&proposal, &wanted);
-    let here = seen.iter().flat_map(|seen| &seen.warnings).map(String::as_str);
+    // Without a Safe there is nothing but the bare calls.
+    let bare = seen.is_none().then(|| bare::look(&proposal, &wanted));
+    let here = seen.as_ref().map(|seen| &seen.warnings).into_iter();
+    let here = here.chain(bare.iter().map(|bare| &bare.warnings)).flatten().map(String::as_str);
     let warnings: Vec<&str> =
         proposal.warnings.iter().map(|one| one.text.as_str()).chain(here).collect();
     let of_review = proposal.review_warnings.iter().map(String::as_str);
@@ -149,17 +160,22 @@ pub async fn run(args: &PayloadArgs, globals: &Globals) -> Result<Answer> {
     let of_nonce = told.into_iter().flatten().filter(|one| one["code"] != "queued");
     let is_odd = of_nonce.count() > 0;
     let answer = if let Some(file) = &args.only.batch {
+        ensure!(seen.is_some(), "{NO_SAFE}");
         let batch = client.get(&["v1", "requests", &id, "safe-batch.json"], &[]).await?;
         let calls = seen.as_ref().map_or(&proposal.calls, |seen| &seen.calls);
         refuse_other_calls(&batch, proposal.chain_id, proposal.owner, calls)?;
         warned(hand_over(file, &batch)?, &warnings)
     } else if args.only.eip712 || args.only.summary || args.only.qr {
-        let seen = seen.as_ref().context("this owner is no Safe")?;
+        let seen = seen.as_ref().context(NO_SAFE)?;
         warned(alone(&args.only, &proposal, seen)?, &warnings)
     } else {
-        let page = page(&request, &given, &proposal, seen.as_ref(), &warnings);
+        let calls = bare.as_ref().map_or(&proposal.calls, |bare| &bare.calls);
+        let calls = seen.as_ref().map_or(calls, |seen| &seen.calls);
+        let page = page(&request, &given, &proposal, (seen.as_ref(), calls), &warnings);
         let mut json = given.clone();
-        json["warnings_here"] = json!(seen.as_ref().map(|seen| &seen.warnings));
+        let of_bare = bare.as_ref().map(|bare| &bare.warnings);
+        json["warnings_here"] = json!(seen.as_ref().map(|seen| &seen.warnings).or(of_bare));
+        json["commands"] = json!(bare::commands(&proposal));
         json["exports"] = json!(seen.as_ref().map(|seen| &seen.exports));
         Answer::new(page, json)
     };
@@ -269,7 +285,7 @@ fn page(
     request: &Value,
     given: &Value,
     proposal: &Proposal,
-    seen: Option<&Seen>,
+    (seen, calls): (Option<&Seen>, &[DecodedCall]),
     warnings: &[&str],
 ) -> Page {
     let mut facts = vec![
@@ -289,7 +305,7 @@ fn page(
     facts.extend(nonce(&request["nonce"]));
     facts.extend(seen.map(|seen| ("Safe version", seen.version.to_string().into())));
     let page = Page::default().title("What the owner is asked to approve").facts(facts);
-    let page = with_calls(page, seen.map_or(&proposal.calls, |seen| &seen.calls));
+    let page = with_calls(page, calls);
     let mut page = with_warnings(page, warnings);
     let reviews = given["compose_reviews"].as_array().into_iter().flatten();
     page = reviews.fold(page, |page, one| told::review(page, one, &id));
@@ -298,6 +314,9 @@ fn page(
         page = with_hashes(with_fields(page, &seen.tx), &seen.hashes);
         page = with_exports(page, &seen.exports);
         page = with_nested_owners(page, &seen.nested_owners);
+    }
+    if seen.is_none() {
+        page = bare::how(page, proposal);
     }
     if let Some(threshold) = proposal.threshold {
         page = page.title(format!("Signatures ({threshold} needed)")).lines(owners(proposal));
@@ -378,7 +397,9 @@ mod tests {
             let proposal = Proposal {
                 chain_id: chain,
                 owner: safe,
+                route: Route::Safe,
                 requests,
+                bare_calls: vec![],
                 calls: decode(&tx, &expected).calls,
                 warnings: vec![],
                 review_warnings: vec![],

@@ -42,6 +42,14 @@ impl Call {
     pub fn of_write(app: AppId, write: &Write) -> Self {
         Self { to: app.0, value: U256::ZERO, data: write.calldata() }
     }
+
+    /// The call as a command of Foundry's `cast`. How the account signs is for its holder to add.
+    #[must_use]
+    pub fn cast_command(&self, from: Address) -> String {
+        let Self { to, value, data } = self;
+        let value = if value.is_zero() { String::new() } else { format!(" --value {value}") };
+        format!("cast send --rpc-url URL --from {from}{value} {to} {data}")
+    }
 }
 
 impl From<&Addition> for Call {
@@ -134,5 +142,11 @@ mod tests {
         assert_eq!(json["to"], "0xD27E699f481e849DBC69CdEF7E822e19F402993C");
         assert_eq!(json["value"], "0");
         assert_eq!(serde_json::from_value::<Call>(json).unwrap(), call);
+        let from = Address::repeat_byte(0x77);
+        let (to, data) = (call.to, call.data.clone());
+        let line = format!("cast send --rpc-url URL --from {from} {to} {data}");
+        assert_eq!(call.cast_command(from), line);
+        let rich = Call { value: U256::from(7), ..call };
+        assert!(rich.cast_command(from).contains(" --value 7 "), "what is paid is not left out");
     }
 }

@@ -110,8 +110,8 @@ async fn standing(
     }
     let Some(safe) = &proposal.safe else {
         return Ok(Standing::Waits(format!(
-            "the owner {owner} is no Safe that Countersign can act through ({}): make the calls \
-             shown from there",
+            "the owner {owner} acts in its own way ({}): it makes the calls that `countersign payload` \
+             shows",
             proposal.route
         )));
     };

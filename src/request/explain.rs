@@ -19,6 +19,7 @@ use crate::clock::Time;
 use when::from_now;
 
 /// What is known around a request, beside its own facts.
+#[expect(clippy::struct_excessive_bools, reason = "each is known by itself, and none follows")]
 #[derive(Debug, Clone, Copy)]
 pub struct Around {
     pub means: Means,
@@ -32,12 +33,25 @@ pub struct Around {
     pub behind: Option<RequestId>,
     /// A relayer executes what the owners have signed.
     pub relays: bool,
+    /// The owner is no Safe: it makes the calls in its own way, and nobody signs here.
+    pub acts_itself: bool,
+    /// It may not be put to the owner before the document of its compose hash is known.
+    pub needs_document: bool,
 }
 
 impl Around {
     /// Nothing is known but what the service is able to do.
     pub fn only(means: Means) -> Self {
-        Self { means, suspect: false, halted: false, deep_at: None, behind: None, relays: false }
+        Self {
+            means,
+            suspect: false,
+            halted: false,
+            deep_at: None,
+            behind: None,
+            relays: false,
+            acts_itself: false,
+            needs_document: false,
+        }
     }
 }
 
@@ -104,6 +118,7 @@ fn why(request: &Request, plan: Plan, around: &Around) -> String {
             Some(other) => {
                 format!("commits of an app take turns, and request {other} is before it")
             }
+            None if is_for_owner(request, around) => "the calls stand ready for the owner".into(),
             None => so_far(request).into(),
         },
     }
@@ -134,11 +149,7 @@ fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
     let (kind, subject) = (request.kind, request.kind.subject());
     let step = match plan {
         Plan::Watch { renew } => {
-            format!(
-                "{}{}",
-                to_wait_for(request.status(), around.relays),
-                token(request, renew, around, now)
-            )
+            format!("{}{}", to_wait_for(request, around), token(request, renew, around, now))
         }
         Plan::Commit { renew: false } => {
             format!("Countersign reads both entries once more and commits the {kind}")
@@ -182,13 +193,26 @@ fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
     }
 }
 
-fn to_wait_for(status: Status, relays: bool) -> &'static str {
-    match status {
+/// Whether the owner makes the calls in its own way.
+fn is_for_owner(request: &Request, around: &Around) -> bool {
+    request.status() == Status::Proposed && around.acts_itself
+}
+
+fn to_wait_for(request: &Request, around: &Around) -> &'static str {
+    match request.status() {
+        Status::Prepared if around.needs_document => {
+            "once the document of the compose hash is found, or somebody hands it in, Countersign \
+             puts what is missing to the owner"
+        }
         Status::Prepared => {
             "Countersign reads the owner and what is missing on chain, and puts it to the owner"
         }
+        Status::Proposed if around.acts_itself => {
+            "the owner makes the calls that `countersign payload` shows, or acts in any other way \
+             that the chain shows"
+        }
         Status::Proposed => "the owners sign here, or act in any other way that the chain shows",
-        Status::Approved if relays => {
+        Status::Approved if around.relays => {
             "the relayer executes the approved transaction, once no earlier nonce of the Safe is \
              open and unless anyone else does"
         }
@@ -286,6 +310,12 @@ fn when(request: &Request, plan: Plan, around: &Around, now: Time) -> When {
         }
         _ if is_held || at <= now => When::Now,
         _ if is_failing(request) => When::At { at },
+        (Plan::Watch { .. }, Status::Prepared) if around.needs_document => {
+            woken(format!("the document, or `countersign compose attach {id} FILE`"))
+        }
+        (Plan::Watch { .. }, Status::Proposed) if around.acts_itself => {
+            woken("a block in which the app or its owner changes".into())
+        }
         (Plan::Watch { .. }, Status::Proposed) => {
             woken("a signature, or a block in which the app or its owner changes".into())
         }

@@ -98,7 +98,7 @@ impl Status {
     pub fn next_step(self) -> &'static str {
         match self {
             Self::Prepared => "Countersign reads the owner and what is missing on chain",
-            Self::Proposed => "the owners sign",
+            Self::Proposed => "the owner of the app approves it",
             Self::Approved => "anyone executes the approved transaction",
             Self::Executed => "the chain buries the execution as deep as the policy asks",
             Self::Registered => "Countersign commits the replica",

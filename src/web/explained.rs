@@ -37,13 +37,24 @@ pub async fn explained(service: &Service, request: &mut Request) -> Result<Expla
         halted: standings.is_halted(request.chain),
         deep_at: left.map(|left| now + left),
         relays: relays(service, request),
+        needs_document: needs_document(service, request).await?,
         ..Around::only(service.means())
     };
+    if request.status() == Status::Proposed {
+        let proposal = service.store.proposal(request.id).await?;
+        around.acts_itself = proposal.is_some_and(|proposal| proposal.safe.is_none());
+    }
     if request.status() == Status::Registered {
         around.suspect = service.store.is_suspect(request).await?;
         around.behind = under_way(service, request).await?;
     }
     Ok(Explained { depth, explanation: explain(request, &around, now) })
+}
+
+/// Whether the policy keeps a request, or one that is to be proposed with it, from its owner.
+async fn needs_document(service: &Service, request: &Request) -> Result<bool, StoreError> {
+    let is_held = service.settings.require_compose_proof && request.status() == Status::Prepared;
+    Ok(is_held && !service.store.unproved_of(request.id).await?.is_empty())
 }
 
 fn relays(service: &Service, request: &Request) -> bool {

@@ -222,7 +222,9 @@ async fn a_policy_proposes_nothing_before_the_document_is_handed_in() {
     let running = world.start().await;
     let api = &running.api;
     let id = opened(&world, &running).await;
-    api.wait_for_reason(&id, "the policy is to propose nothing").await;
+    let held = api.wait_for_reason(&id, "the policy is to propose nothing").await;
+    let next = held["explanation"]["next"].as_str().unwrap();
+    assert!(next.starts_with("once the document of the compose hash is found"), "{next}");
     proof(api, &id, "contradicted").await;
     let path = format!("/v1/requests/{id}/compose");
     let folder = tempfile::tempdir().unwrap();

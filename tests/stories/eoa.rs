@@ -7,9 +7,10 @@ use countersign::{
     devnet::Wallet,
     request::ids::{ComposeHash, SourceCvm},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::process::Command;
 
-use crate::world::{Api, DEPTH, World, eventually};
+use crate::world::{Api, DEPTH, World, eventually, process::cli};
 
 /// An app of this account, which allows another compose hash than its instance runs.
 async fn app_of(world: &World, owner: &Wallet) -> SourceCvm {
@@ -28,6 +29,55 @@ async fn mine_when_executed(world: &World, api: &Api) {
     })
     .await;
     world.mine(DEPTH).await;
+}
+
+#[tokio::test]
+async fn without_the_key_the_calls_are_shown_as_they_are_sent_and_no_safe_is_spoken_of() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let owner = Wallet::funded(7).unwrap();
+    let source = app_of(&world, &owner).await;
+    let told = world.cli_json(api, &["prepare", source.as_str(), "--node", "prod6"]).await;
+    let id = told["id"].as_str().unwrap();
+    let proposal = api.proposal(id).await;
+    let calls = proposal["bare_calls"].as_array().unwrap();
+    assert_eq!(calls.len(), 2, "{proposal:#}");
+
+    let (code, shown, said) = cli(api, &["payload", id]).await;
+    assert!(code == 0 && shown.contains("cast send"), "{shown}\n{said}");
+    for call in calls {
+        for part in ["to", "data"] {
+            assert!(shown.contains(call[part].as_str().unwrap()), "{part}: {shown}");
+        }
+    }
+    let (code, _, said) = cli(api, &["payload", id, "--batch", "-"]).await;
+    assert!(code == 1 && said.contains("bare calls"), "{said}");
+    let file = api.get(&format!("/v1/requests/{id}/safe-batch.json")).await;
+    assert_eq!((file.status, &file.body["code"]), (404, &json!("no-safe")));
+    let request = api.wait_for_reason(id, "acts in its own way").await;
+    let next = request["explanation"]["next"].as_str().unwrap();
+    assert!(next.starts_with("the owner makes the calls"), "{next}");
+    let (_, seen, _) = cli(api, &["show", id]).await;
+    let page = api.get(&format!("/requests/{id}")).await.text;
+    for text in [&shown, &seen, &page] {
+        assert!(!text.contains("Safe") && !text.contains("sign here"), "{text}");
+    }
+
+    // What is offered works as it stands, with a way to sign added.
+    let commands = world.cli_json(api, &["payload", id]).await["commands"].clone();
+    for line in commands.as_array().unwrap() {
+        let line = line.as_str().unwrap();
+        assert!(page.contains(line), "{line} is missing in {page}");
+        let line = line.replace("URL", world.town.chain.rpc_url().as_str());
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        let mut cast = Command::new("node_modules/.bin/cast");
+        let sent = cast.args(words).arg("--unlocked").output().await.expect("cast starts");
+        assert!(sent.status.success(), "{line}: {}", String::from_utf8_lossy(&sent.stderr));
+    }
+    mine_when_executed(&world, api).await;
+    api.wait_for(id, "running").await;
+    running.stop().await;
 }
 
 #[tokio::test]

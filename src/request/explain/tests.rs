@@ -57,6 +57,27 @@ fn every_status_is_explained() {
 }
 
 #[test]
+fn an_owner_that_is_no_safe_is_not_said_to_sign() {
+    let around = Around { acts_itself: true, ..around(true) };
+    let calm = |request: &mut Request| request.next_try_at = now() + TimeDelta::minutes(5);
+    let told = told_around(Status::Proposed, around, calm);
+    assert!(told.next.starts_with("the owner makes the calls"), "{told:?}");
+    let all = format!("{told:?}{}", words(&told));
+    assert!(!all.contains("signature") && !all.contains("sign here"), "{all}");
+}
+
+#[test]
+fn what_waits_for_its_document_says_so() {
+    let around = Around { needs_document: true, ..around(true) };
+    let told = told_around(Status::Prepared, around, waits("unproved", TimeDelta::minutes(5), 0));
+    assert!(told.next.starts_with("once the document of the compose hash is found"), "{told:?}");
+    assert!(words(&told).contains("countersign compose attach"), "{}", words(&told));
+    // It is past that.
+    let later = told_around(Status::Registered, around, |_| {});
+    assert!(!later.next.contains("document"), "{later:?}");
+}
+
+#[test]
 fn an_update_makes_no_replica_and_is_not_told_to() {
     for (status, part) in [
         (Status::Registered, "commits the update"),

@@ -33,6 +33,11 @@ pub async fn safe_batch(
     let id = request_id(&id)?;
     let store = &state.service.store;
     let proposal = store.proposal(id).await?.ok_or_else(none_yet)?;
+    if proposal.safe.is_none() {
+        let text = "the owner is no Safe that Countersign acts through, so there is no file for one; \
+                    the proposal has the bare calls";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no-safe", text));
+    }
     let calls: Vec<Call> = proposal.additions.iter().map(Call::from).collect();
     let kind = store.request(id).await?.kind;
     let article = match kind {

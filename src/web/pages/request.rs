@@ -21,6 +21,7 @@ use crate::{
     clock::Time,
     compose::Severity,
     dstack::Write,
+    owner::Route,
     request::{
         Request,
         deadline::COMMIT_MARGIN,
@@ -275,7 +276,6 @@ mod tests {
             Foreseen,
             samples::{change, simulation},
         },
-        owner::Route,
         request::{explain::Around, ids::TxHash, plan::Means},
         store::{proposals::Proposal, relays::Fate},
         web::{candidates::Candidate, pages::samples, relayer::TryView, simulations::Lately},
@@ -476,6 +476,11 @@ mod tests {
         let page = shown(samples::request(), Some(&proposal));
         assert!(page.contains(&data) && page.contains("timelock"), "{page}");
         assert!(!page.contains("safeTxHash") && !page.contains("safe-batch.json"), "{page}");
+        assert!(!page.contains("Safe") && !page.contains("cast send"), "{page}");
+        proposal.route = Route::Eoa;
+        let page = shown(samples::request(), Some(&proposal));
+        let line = format!("--from {} {}", proposal.owner, proposal.additions[0].app);
+        assert!(page.contains(&line), "{page}");
     }
 
     #[test]
