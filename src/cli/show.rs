@@ -290,8 +290,17 @@ fn entry(entry: &Value) -> Vec<Cell> {
 
 /// The body of a journal entry in a few words: its reason, or what it names.
 pub fn details(body: &Value) -> String {
-    let named =
-        ["/reason", "/owner", "/tx", "/replica", "/route", "/depth", "/expires_at", "/evidence"];
+    let named = [
+        "/reason",
+        "/owner",
+        "/tx",
+        "/replica",
+        "/route",
+        "/depth",
+        "/expires_at",
+        "/evidence",
+        "/compose_hash",
+    ];
     let found = named.iter().find(|place| body.pointer(place).is_some_and(Value::is_string));
     match found {
         Some(&"/expires_at") => format!("token expires {}", time(body, "/expires_at")),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     facts::{BlockRef, End, EndKind, Execution, Facts, Registration, Replica},
-    ids::{ReplicaId, RequestId, SafeTxHash, TxHash},
+    ids::{ComposeHash, ReplicaId, RequestId, SafeTxHash, TxHash},
     status::{Status, status},
 };
 use crate::clock::Time;
@@ -37,6 +37,11 @@ pub enum Event {
         with: Vec<RequestId>,
         nonce: Option<u64>,
         reason: String,
+    },
+    /// A person handed in the document that its compose hash is of.
+    DocumentAttached {
+        compose_hash: ComposeHash,
+        form: String,
     },
     /// The owner's transaction was built and stands ready.
     Proposed {
@@ -157,6 +162,7 @@ impl Event {
             Self::Renewed { .. } => "renewed",
             Self::TokenSuperseded { .. } => "token_superseded",
             Self::Arranged { .. } => "arranged",
+            Self::DocumentAttached { .. } => "document_attached",
             Self::Proposed { .. } => "proposed",
             Self::ProposalReplaced { .. } => "proposal_replaced",
             Self::Confirmed { .. } => "confirmed",
@@ -189,6 +195,8 @@ impl Event {
             // A token works once: who was answered with success had the effect, and whoever else
             // used it has none.
             | Self::CommittedElsewhere { .. } => from.is_before_commit() || from == Committing,
+            // What a hash stands for is worth knowing afterwards too.
+            Self::DocumentAttached { .. } => true,
             Self::Arranged { .. } | Self::Proposed { .. } => from == Prepared,
             Self::ProposalReplaced { .. } | Self::Confirmed { .. } => {
                 matches!(from, Proposed | Approved)
@@ -251,7 +259,10 @@ impl Facts {
         }
         let mut next = self.clone();
         match event {
-            Event::Opened { .. } | Event::Renewed { .. } | Event::TokenSuperseded { .. } => {}
+            Event::Opened { .. }
+            | Event::Renewed { .. }
+            | Event::TokenSuperseded { .. }
+            | Event::DocumentAttached { .. } => {}
             Event::Proposed { proposal, .. } => next.proposal = Some(*proposal),
             Event::ProposalReplaced { .. } => {
                 next.proposal = None;
@@ -296,13 +307,14 @@ impl Facts {
         next.attention = match event {
             Event::AttentionNeeded { reason, .. }
             | Event::CommitRefused { reason, asks: true, .. } => Some(reason.clone()),
-            // A signature or a new token does not answer what a person was asked.
-            Event::Confirmed { .. } | Event::Renewed { .. } | Event::TokenSuperseded { .. } => {
-                next.attention
-            }
+            // A signature, a new token or a document does not answer what a person was asked.
+            Event::Confirmed { .. }
+            | Event::Renewed { .. }
+            | Event::TokenSuperseded { .. }
+            | Event::DocumentAttached { .. } => next.attention,
             _ => None,
         };
-        next.end = event.end(at);
+        next.end = event.end(at).or(next.end);
         if next.end.is_some() {
             next.attempt = None;
         }

@@ -14,6 +14,7 @@ use crate::{
     store::{
         Store, StoreError,
         compose_documents::{Document, Looked, Origin, ProofJob, Provenance, Tried},
+        journal::Actor,
     },
     vault::Vault,
 };
@@ -310,7 +311,7 @@ pub async fn attach(
     store: &Store,
     request: RequestId,
     bytes: &[u8],
-    who: &str,
+    actor: &Actor,
     now: Time,
 ) -> Result<(), AttachError> {
     let wanted = store.request(request).await?.compose;
@@ -318,8 +319,8 @@ pub async fn attach(
     let (form, text) = compose
         .as_hashed(wanted)
         .ok_or_else(|| AttachError::Other { wanted, raw: compose.forms().raw })?;
-    let (place, origin) = (who.to_owned(), Origin::Attached);
+    let (place, origin) = (actor.as_str().to_owned(), Origin::Attached);
     let provenance = Provenance { form, origin, place, received_at: now };
     let document = Document { bytes: text.into_bytes(), provenance };
-    Ok(store.keep_document(wanted, &document, now).await?)
+    Ok(store.attach_document(request, wanted, &document, actor, now).await?)
 }

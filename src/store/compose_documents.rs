@@ -1,14 +1,14 @@
 //! Documents behind compose hashes, and what was tried to find them.
 
+mod keep;
+
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{
-    CHANGES, During, QUIET_CHANGES, Store, StoreError, WAKE, hash_of, inconsistent, one_row,
-};
+use super::{During, QUIET_CHANGES, Store, StoreError, hash_of, inconsistent, one_row};
 use crate::{
     clock::Time,
     compose::Form,
@@ -146,49 +146,6 @@ fn provenance(
 }
 
 impl Store {
-    /// Keeps a document under the hash of its bytes; the first one stays. What waits for it is woken.
-    pub async fn keep_document(
-        &self,
-        hash: ComposeHash,
-        document: &Document,
-        now: Time,
-    ) -> Result<(), StoreError> {
-        let Provenance { form, origin, place, received_at } = &document.provenance;
-        let place: String = place.chars().take(300).collect();
-        let mut tx = self.begin().await?;
-        let kept = sqlx::query!(
-            "insert into compose_documents (compose_hash, document, form, source, place, received_at)
-             values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
-            hash.0.as_slice(),
-            document.bytes,
-            form.as_str(),
-            origin.as_str(),
-            place,
-            received_at,
-        )
-        .execute(&mut *tx)
-        .await
-        .during("keep a compose document")?;
-        if kept.rows_affected() > 0 {
-            let woken = sqlx::query!(
-                "update requests set next_try_at = least(next_try_at, $2)
-                 where compose_hash = $1 and status = 'prepared'",
-                hash.0.as_slice(),
-                now,
-            )
-            .execute(&mut *tx)
-            .await
-            .during("wake what waits for a document")?;
-            if woken.rows_affected() > 0 {
-                sqlx::query!("select pg_notify($1, $2)", CHANGES, WAKE)
-                    .fetch_one(&mut *tx)
-                    .await
-                    .during("announce a document")?;
-            }
-        }
-        super::commit(tx).await
-    }
-
     /// The document behind a hash.
     pub async fn document(&self, hash: ComposeHash) -> Result<Option<Document>, StoreError> {
         let row = sqlx::query!(

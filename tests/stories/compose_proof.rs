@@ -253,6 +253,18 @@ async fn a_policy_proposes_nothing_before_the_document_is_handed_in() {
 
     let (code, told, _) = cli(api, &["compose", "attach", &id, &file("ours", &text)]).await;
     assert!(code == 0 && told.contains("handed in by token:story"), "{code} {told}");
+    assert_eq!(api.post_text(&path, &text).await.status, 200, "the same again is harmless");
+    let attached = |one: &&Value| one["kind"] == "document_attached";
+    let timeline = api.timeline(&id).await;
+    let told: Vec<_> = timeline.iter().filter(attached).collect();
+    assert_eq!(told.len(), 1, "once: {timeline:#?}");
+    let hash = world.town.compose_hash.to_string();
+    assert_eq!(
+        (&told[0]["actor"], &told[0]["body"]["compose_hash"]),
+        (&json!("token:story"), &json!(hash))
+    );
+    let page = api.get(&format!("/requests/{id}")).await.text;
+    assert!(page.contains("handed in the document of compose hash"), "{page}");
     api.wait_for(&id, "proposed").await;
     assert_eq!(proof(api, &id, "proved").await["source"], "attached");
     assert_eq!(api.proposal(&id).await["review_warnings"], json!([]));

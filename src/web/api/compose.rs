@@ -71,7 +71,7 @@ pub async fn attach(
     let id = request_id(&id)?;
     let service = &state.service;
     let now = service.clock.now();
-    review::attach(&service.store, id, &body, actor.as_str(), now).await?;
+    review::attach(&service.store, id, &body, &actor, now).await?;
     let request = service.store.request(id).await?;
     Ok(Json(compose(service, &request).await?))
 }

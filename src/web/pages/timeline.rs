@@ -67,6 +67,9 @@ fn words(event: &Event) -> String {
             "Request {by}, a newer prepare for the same source and node, voided the commit token"
         ),
         E::Arranged { with, nonce, reason } => arranged(with, *nonce, reason),
+        E::DocumentAttached { compose_hash, form } => {
+            format!("Somebody handed in the document of compose hash {compose_hash} ({form})")
+        }
         E::Proposed { route, nonce, safe_tx_hash, calls, .. } => {
             let hash = safe_tx_hash.map(|hash| format!(", safeTxHash {hash}")).unwrap_or_default();
             let nonce = nonce.map(|nonce| format!(", nonce {nonce}")).unwrap_or_default();
