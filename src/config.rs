@@ -113,6 +113,8 @@ pub struct Settings {
     pub chains: Vec<ChainSettings>,
     /// Whether pages and reads need no token.
     pub open_reads: bool,
+    /// Whether its chains are made up on this machine, so that no page of anybody else knows them.
+    pub is_devnet: bool,
     /// Whether nothing is proposed before the document behind its compose hash is known.
     pub require_compose_proof: bool,
     /// How long to wait for the effect of a commit that was not answered before it counts as not
@@ -246,6 +248,7 @@ impl Settings {
                 .map(|(id, chain)| chain.check(&id))
                 .collect::<Result<_, _>>()?,
             open_reads: overrides.open_reads.or(file.open_reads).unwrap_or(false),
+            is_devnet: false,
             require_compose_proof: overrides
                 .require_compose_proof
                 .or(file.require_compose_proof)

@@ -35,6 +35,7 @@ mod stories {
     mod delegates;
     mod descriptions;
     mod devices;
+    mod devnet;
     mod devnet_chain;
     mod direct;
     mod endpoints;

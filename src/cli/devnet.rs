@@ -27,6 +27,10 @@ use crate::{
 };
 
 const DATABASE: &str = "countersign";
+/// How the owner acts, by kind.
+const BY_SAFE: &str = "  countersign devnet sign ID            # two owners sign
+  countersign devnet execute ID         # anyone executes";
+const BY_ACCOUNT: &str = "  countersign devnet execute ID         # the account makes the calls";
 const POLL: Duration = Duration::from_millis(100);
 const BOOT_POLL: Duration = Duration::from_millis(300);
 const SETTLE: Duration = Duration::from_secs(3);
@@ -39,6 +43,7 @@ const SETTLE: Duration = Duration::from_secs(3);
   countersign devnet                 start everything and keep it running
   countersign devnet --run           drive a replica until it runs, then exit
   countersign devnet --safe-version 1.5.0 --threshold 3 --owners 5 --run
+  countersign devnet --owner eoa     let the app belong to an account
   countersign devnet sign ID         two test owners sign its transaction
   countersign devnet execute ID      a test account executes it")]
 pub struct DevnetArgs {
@@ -50,6 +55,9 @@ pub struct DevnetArgs {
     /// Address and port of the service; a free port unless given.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Who owns the app: the Safe, or the account of its first owner.
+    #[arg(long, default_value = "safe", value_parser = ["safe", "eoa"], conflicts_with = "run")]
+    owner: String,
     /// Version of the Safe.
     #[arg(
         long,
@@ -84,7 +92,7 @@ pub struct DevnetArgs {
 enum Act {
     /// Let test owners sign the transaction of a request.
     Sign(devnet_act::SignArgs),
-    /// Let a test account execute the transaction of a request.
+    /// Let a test account execute the transaction of a request, or make the calls of the app that it owns.
     Execute(devnet_act::ExecuteArgs),
 }
 
@@ -95,6 +103,7 @@ pub struct Devnet {
     pub address: SocketAddr,
     pub api_token: String,
     pub log_file: PathBuf,
+    webhook_secret: String,
     database_url: String,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
@@ -143,7 +152,10 @@ async fn start(args: &DevnetArgs, stop: CancellationToken) -> Result<Devnet> {
     let settings = settings(args, &town)?;
     let vault = Vault::from_hex(&Vault::generate_key()?)?;
     let api_key = Some(town.cloud.api_key().into());
-    let service = Arc::new(Service::new(settings, store, vault, api_key, clock.clone())?);
+    // As Phala Cloud gives them; here it is for whoever wants to try the receiver.
+    let webhook_secret = format!("whsec_{}", uuid::Uuid::new_v4().simple());
+    let service = Service::new(settings, store, vault, api_key, clock.clone())?;
+    let service = Arc::new(service.with_webhook_secrets(vec![webhook_secret.clone().into()]));
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -158,6 +170,7 @@ async fn start(args: &DevnetArgs, stop: CancellationToken) -> Result<Devnet> {
         address,
         api_token: token.expose().to_owned(),
         log_file,
+        webhook_secret,
         database_url: postgres.url(DATABASE),
         stop,
         serving,
@@ -180,6 +193,7 @@ fn town_options(args: &DevnetArgs, clock: Arc<dyn Clock>) -> Result<TownOptions>
         l1_singleton: args.l1,
         threshold: args.threshold,
         owners: args.owners,
+        account_owns: args.owner == "eoa",
         generation,
         block_time: Some(Duration::from_secs_f64(args.block_time)),
         missing_compose: !args.compose_allowed,
@@ -194,6 +208,7 @@ fn settings(args: &DevnetArgs, town: &Town) -> Result<Settings> {
     settings.chains = vec![town.chain_settings(DepthPolicy::Blocks(args.depth), POLL)];
     // Everything here is made up, so everybody on this machine may look.
     settings.open_reads = true;
+    settings.is_devnet = true;
     settings.settle = SETTLE;
     settings.boot_poll = BOOT_POLL;
     Ok(settings)
@@ -202,6 +217,20 @@ fn settings(args: &DevnetArgs, town: &Town) -> Result<Settings> {
 impl Devnet {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where the gateway is, to be given as the API of Phala Cloud.
+    fn gateway(&self) -> String {
+        format!("{}{}", self.url(), web::gateway::PREFIX)
+    }
+
+    fn webhook(&self) -> String {
+        format!("{}/phala/webhook", self.url())
+    }
+
+    /// Whether the Safe owns the app, and not an account.
+    fn is_of_safe(&self) -> bool {
+        self.town.chain.owner == self.town.chain.safe
     }
 
     /// Everything a script needs to use this devnet.
@@ -216,9 +245,13 @@ impl Devnet {
             "rpc": chain.rpc_url(),
             "phala_api": self.town.cloud.api_prefix(),
             "phala_api_key": self.town.cloud.api_key(),
+            "gateway": self.gateway(),
+            "webhook": self.webhook(),
+            "webhook_secret": self.webhook_secret,
             "api_token": self.api_token,
             "chain_id": chain.chain_id,
             "app": chain.app,
+            "owner": chain.owner.to_string(),
             "safe": chain.safe.to_string(),
             "safe_version": chain.safe_version.to_string(),
             "owners": chain.owners,
@@ -251,8 +284,10 @@ fn print_welcome(devnet: &Devnet, json: bool) {
   pages         {url}/
   chain         {rpc}  (chain {chain_id}, a block every second or as you chose)
   Safe          {safe}  ({version}, {threshold} of {owners} owners)
-  app           {app}
+  app           {app}  (owned by {owner})
   Phala Cloud   {phala}  (emulated)
+  gateway       {gateway}  (the same, and what is prepared there becomes a request)
+  webhooks      {webhook}  (secret {secret})
   log           {log}
 
 Try it in another terminal:
@@ -266,8 +301,7 @@ Try it in another terminal:
     countersign import --source-cvm {source} --node {node}
   countersign list
   countersign payload ID                # what the owners are asked to approve
-  countersign devnet sign ID            # two owners sign
-  countersign devnet execute ID         # anyone executes
+{act}
   countersign show ID                   # registered, committed, running",
         rpc = chain.rpc_url(),
         chain_id = chain.chain_id,
@@ -276,6 +310,15 @@ Try it in another terminal:
         threshold = chain.threshold,
         owners = chain.owners.len(),
         app = chain.app,
+        owner = if devnet.is_of_safe() {
+            "the Safe".into()
+        } else {
+            format!("account {}", chain.owner)
+        },
+        gateway = devnet.gateway(),
+        webhook = devnet.webhook(),
+        secret = devnet.webhook_secret,
+        act = if devnet.is_of_safe() { BY_SAFE } else { BY_ACCOUNT },
         phala = cloud.api_prefix(),
         key = cloud.api_key(),
         log = devnet.log_file.display(),

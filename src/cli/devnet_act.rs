@@ -1,6 +1,7 @@
 //! `countersign devnet sign` and `execute`: what owners and an executor do, with the well-known
 //! test accounts. They own nothing anywhere but on a devnet.
 
+use alloy::primitives::Address;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use super::client::ServiceArgs;
 use crate::{
     devnet::{LocalRpcError, Rpc, Wallet},
     flow::chain_of,
+    owner::Call,
     request::ids::SafeTxHash,
     safe::failure::code_in_words,
 };
@@ -62,8 +64,10 @@ pub async fn confirm(
 
 /// The hash that a proposal asks its owners to sign.
 pub fn safe_tx_hash(proposal: &Value) -> Result<SafeTxHash> {
-    let text =
-        proposal["safe_tx_hash"].as_str().context("the owner is no Safe: nothing to sign")?;
+    let text = proposal["safe_tx_hash"].as_str().context(
+        "the owner is an account and no Safe, so nothing is signed: `countersign devnet execute ID` \
+         makes its calls",
+    )?;
     Ok(text.parse()?)
 }
 
@@ -114,6 +118,9 @@ fn in_words(error: LocalRpcError) -> anyhow::Error {
 pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Result<()> {
     let (http, url) = (service.http()?, service.base());
     let proposal = proposal(&http, url, &args.id).await?;
+    if !proposal["safe_tx"].is_object() {
+        return make_calls(&proposal, args.rpc, json).await;
+    }
     let call = &proposal["execution"];
     let (Some(to), Some(data)) = (call["to"].as_str(), call["data"].as_str()) else {
         bail!(
@@ -132,6 +139,27 @@ pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Re
         println!("{}", json!({ "transaction": tx, "block": block }));
     } else {
         println!("executed in {tx}, block {block}");
+    }
+    Ok(())
+}
+
+/// What an account does that owns the app: it makes each call by itself.
+async fn make_calls(proposal: &Value, rpc: Url, json: bool) -> Result<()> {
+    let owner: Address = proposal["owner"].as_str().unwrap_or_default().parse()?;
+    let mut wallets = (0..).map_while(Wallet::funded);
+    let wallet = wallets.find(|one| one.address() == owner);
+    let wallet =
+        wallet.with_context(|| format!("the owner {owner} is no account of this devnet"))?;
+    let calls: Vec<Call> = serde_json::from_value(proposal["bare_calls"].clone())?;
+    let rpc = Rpc::new(rpc);
+    for call in calls {
+        let receipt = rpc.send_with(&wallet, call.to, call.data, None).await?;
+        let (tx, block) = (receipt.transaction_hash, receipt.block_number.unwrap_or_default());
+        if json {
+            println!("{}", json!({ "transaction": tx, "block": block }));
+        } else {
+            println!("made by {owner} in {tx}, block {block}");
+        }
     }
     Ok(())
 }

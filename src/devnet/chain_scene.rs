@@ -60,6 +60,8 @@ pub struct SceneOptions {
     /// How many owners must sign.
     pub threshold: usize,
     pub owners: usize,
+    /// The app belongs to the first owner's account, and not to the Safe.
+    pub account_owns: bool,
     pub generation: Generation,
     /// A block this often; without it, one for each transaction.
     pub block_time: Option<Duration>,
@@ -82,6 +84,7 @@ impl Default for SceneOptions {
             l1_singleton: false,
             threshold: 2,
             owners: 3,
+            account_owns: false,
             generation: Generation::G2,
             block_time: None,
             // Depth policies that name `safe` or `finalized` can be met without mining for long.
@@ -101,6 +104,8 @@ pub struct ChainScene {
     pub chain_id: ChainId,
     pub app: AppId,
     pub kms: Kms,
+    /// Who owns the app: the Safe, or an account.
+    pub owner: Address,
     pub safe: Address,
     pub safe_version: SafeVersion,
     pub release: SafeRelease,
@@ -132,7 +137,8 @@ impl ChainScene {
             release.new_safe(&setup, &executor, singleton, addresses, options.threshold, 0).await?;
         let kms = Kms::deploy(&setup, &artifacts, &executor, options.generation).await?;
         let allowed = if options.missing_compose { EARLIER_COMPOSE } else { options.compose_hash };
-        let app = kms.new_app(&setup, &executor, safe, allowed, options.source_device).await?;
+        let owner = if options.account_owns { owners[0].address() } else { safe };
+        let app = kms.new_app(&setup, &executor, owner, allowed, options.source_device).await?;
 
         Ok(Self {
             anvil,
@@ -140,6 +146,7 @@ impl ChainScene {
             chain_id,
             app,
             kms,
+            owner,
             safe,
             safe_version: options.safe_version,
             release,

@@ -42,6 +42,8 @@ pub struct TownOptions {
     pub l1_singleton: bool,
     pub threshold: usize,
     pub owners: usize,
+    /// The app belongs to the first owner's account, and not to the Safe.
+    pub account_owns: bool,
     pub generation: Generation,
     /// A block this often; without it, one for each transaction.
     pub block_time: Option<Duration>,
@@ -61,6 +63,7 @@ impl TownOptions {
             l1_singleton: false,
             threshold: 2,
             owners: 3,
+            account_owns: false,
             generation: Generation::G2,
             block_time: None,
             epoch_blocks: 1,
@@ -90,6 +93,7 @@ impl Town {
             l1_singleton: options.l1_singleton,
             threshold: options.threshold,
             owners: options.owners,
+            account_owns: options.account_owns,
             generation: options.generation,
             block_time: options.block_time,
             epoch_blocks: options.epoch_blocks,

@@ -189,6 +189,14 @@ impl ProposalView {
         }
     }
 
+    /// Without links to Safe{Wallet}, which knows nothing of a chain on this machine.
+    #[must_use]
+    pub fn without_wallet(mut self) -> Self {
+        self.exports = self.exports.map(|exports| Exports { links: None, ..exports });
+        self.nested_owners.iter_mut().for_each(|nested| nested.transaction_builder = None);
+        self
+    }
+
     /// Bare calls in words: each as a transaction of its own.
     pub fn bare(calls: &[Call], expected: Expected<'_>) -> Decoded {
         let calls = calls.iter().flat_map(|call| {

@@ -48,7 +48,7 @@ use refusal::Refusal;
 use tee::Copy;
 use turns::Turns;
 
-const PREFIX: &str = "/phala/api/v1";
+pub const PREFIX: &str = "/phala/api/v1";
 /// Preparations of ours that are kept within a minute. People prepare a few in an hour.
 const CAPTURES_A_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Apps of which nothing is known here that Phala Cloud is asked about with our own key within a minute.

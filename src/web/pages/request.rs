@@ -255,7 +255,9 @@ pub async fn page(
         compose: Some(compose(service, &request).await?),
         device: Some(meaning(service, request.device).await?),
         simulation: simulation::part(&state, &request, proposal.as_ref(), &wish).await?,
-        proposal: proposals::view(&state, id).await?,
+        proposal: proposals::view(&state, id)
+            .await?
+            .map(|view| if service.settings.is_devnet { view.without_wallet() } else { view }),
         ledger: &service.store.ledger(request.chain, request.app).await?,
         journal,
         // A chain that is no longer configured still has its requests.
