@@ -49,6 +49,10 @@ impl From<WebhookError> for Problem {
 /// `cvm.replica.pending_approval` open a request; what else is told of a CVM has its requests looked at.
 #[utoipa::path(
     post, path = "/phala/webhook", operation_id = "phala_webhook", tag = "phala", request_body = Object,
+    params(
+        ("X-Webhook-Timestamp" = i64, Header, description = "When it was signed, in seconds since 1970; 300 seconds off at most"),
+        ("X-Webhook-Signature" = String, Header, description = "`sha256=` and, in hexadecimal, the HMAC-SHA256 of the timestamp as it stands, a full stop and the body as it is sent; the key is the secret, `whsec_` and all"),
+    ),
     responses(
         (status = 200, description = "It was taken, now or before", body = Taken),
         (status = 401, description = "It is not signed with a secret of this service, or not just now", body = Problem),
