@@ -22,8 +22,19 @@ use crate::request::ids::DeviceId;
   countersign device \\
     0x7a1e5c0f6b2d4e8f9a0b1c2d3e4f5061728394a5b6c7d8e9f0a1b2c3d4e5f607")]
 pub struct DeviceArgs {
-    /// The device id.
+    /// The device id: 64 hexadecimal digits.
+    #[arg(value_parser = device_id_of)]
     id: DeviceId,
+}
+
+/// Nodes are named by people, and are not what is asked about.
+fn device_id_of(text: &str) -> Result<DeviceId, String> {
+    text.parse().map_err(|error| {
+        format!(
+            "{error}. A node is not named here, by name or number: `countersign show ID` and \
+             `countersign replicas APP` tell the device ids that are in use"
+        )
+    })
 }
 
 pub async fn run(args: &DeviceArgs, globals: &Globals) -> Result<Answer> {

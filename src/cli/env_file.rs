@@ -67,7 +67,9 @@ impl EnvArgs {
         };
         let looked = looked.await;
         spinner.finish_and_clear();
-        let (document, key) = looked?;
+        let (document, key) = looked.context(
+            "--env-file: what the variables are to be encrypted with cannot be read; nothing was sent",
+        )?;
         if compose.is_none_or(|compose| source.compose_hash == Some(compose)) {
             if let Some(note) = check_names(&vars, &allowed(&document)?)? {
                 note_to_stderr(&note);

@@ -33,6 +33,7 @@ use super::{
     print::{self, Answer, spinner},
 };
 use crate::{
+    flow::chain_of,
     intake::PREPARE_BODY_BYTES_MAX,
     phala::{Cvm, Node, PhalaCloud, PhalaError, replica_body},
     request::ids::{ComposeHash, SourceCvm},
@@ -214,13 +215,27 @@ pub async fn source_and_nodes(cloud: &PhalaCloud, cvm: &SourceCvm) -> Result<(Cv
 
 /// What Phala Cloud answered, what it means, and what to do.
 pub fn advised(error: PhalaError, what: &'static str) -> anyhow::Error {
-    match error {
-        PhalaError::Api(answer) => anyhow::anyhow!(answer.explained()),
-        PhalaError::CreatedWithoutApproval { .. } => anyhow::anyhow!(
+    let told = match error {
+        PhalaError::Api(answer) => answer.explained(),
+        error @ PhalaError::CreatedWithoutApproval { .. } => format!(
             "{error}: it runs already, as for a source that no chain governs; stop it in Phala \
              Cloud unless that is what you want"
         ),
-        error => error.into(),
+        other => chain_of(&other),
+    };
+    // It begins with the name of the call, which is what `what` says.
+    let told = told.split_once(": ").map_or(told.as_str(), |(_, told)| told);
+    anyhow::anyhow!("{told}").context(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_said_once() {
+        let error = PhalaError::Malformed { call: "read CVM", reason: "app_id: missing".into() };
+        let told = format!("{:#}", advised(error, "cannot read the CVM"));
+        assert_eq!(told, "cannot read the CVM: the answer could not be read (app_id: missing)");
     }
-    .context(what)
 }

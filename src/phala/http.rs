@@ -19,8 +19,8 @@ use crate::{
 /// a commit: can the effect be there?
 #[derive(Debug, thiserror::Error)]
 pub enum PhalaError {
-    #[error("{0}")]
-    Api(#[source] Box<ApiError>),
+    #[error(transparent)]
+    Api(Box<ApiError>),
     #[error("{call}: no whole answer came, so the effect may have happened")]
     NoAnswer { call: &'static str, source: WireFault },
     #[error("{call}: the request never left")]

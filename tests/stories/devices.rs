@@ -23,6 +23,13 @@ async fn told(api: &Api, id: DeviceId, words: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_node_is_no_device_id_and_what_is_one_is_said() {
+    let nobody = Api::new("http://127.0.0.1:9", "");
+    let (code, _, said) = cli(&nobody, &["device", "prod6"]).await;
+    assert!(code == 2 && said.contains("A node is not named here"), "{code} {said}");
+}
+
+#[tokio::test]
 async fn a_node_that_gets_another_device_keeps_its_history() {
     let world = World::new().await;
     let running = world.start().await;

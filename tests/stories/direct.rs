@@ -26,6 +26,21 @@ async fn without_a_chain_a_replica_is_created_only_if_that_is_wanted() {
     assert_eq!(told.lines().filter(|line| !line.trim().is_empty()).count(), 24, "{told}");
     assert_eq!(world.replicas(), 2);
 
+    // Variables are encrypted to the key that Phala Cloud names, which nobody signs.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("env");
+    std::fs::write(&file, "API_KEY=hunter2\n").unwrap();
+    let env_file = ["--direct", "--env-file", file.to_str().unwrap()];
+    let one = ["prepare", source, "--node", "prod6"];
+    let (code, told, said) = world.cli(&nobody, &[&one[..], &env_file].concat()).await;
+    assert_eq!(code, 0, "{told}\n{said}");
+    assert!(said.contains("a key that Phala Cloud names"), "{said}");
+    let newest = world.town.cloud.instances().pop().unwrap();
+    assert!(!newest.encrypted_env().is_empty(), "it has them");
+    let id = newest.id.to_string();
+    let (code, _, _) = world.cli(&nobody, &["scale", source, "--replicas", "3", "--yes"]).await;
+    assert!(code == 0 && world.replicas() == 2, "{id} is gone again");
+
     // Scaling is as direct, up and down; the source stays.
     let up = ["scale", source, "--replicas", "4", "--on", "prod6", "--yes"];
     let made = world.cli_json(&nobody, &up).await;

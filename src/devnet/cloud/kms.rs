@@ -22,6 +22,11 @@ pub(super) fn env_secret(app: AppId) -> StaticSecret {
     StaticSecret::from(keccak256([b"environment of ", app.0.as_slice()].concat()).0)
 }
 
+/// The key that variables of an app are encrypted to.
+pub(super) fn env_pubkey(app: AppId) -> String {
+    alloy::hex::encode(PublicKey::from(&env_secret(app)).as_bytes())
+}
+
 /// What signs the keys of apps, as the root key of a KMS does.
 fn root_key() -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&keccak256(b"root key of the emulated KMS"))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{instance::EmulatedCvm, state::World};
+use super::{instance::EmulatedCvm, kms::env_pubkey, state::World};
 use crate::request::ids::AppId;
 
 /// The chain that governs the apps, when one does.
@@ -94,6 +94,9 @@ pub(super) fn cvm_info(world: &World, cvm: &EmulatedCvm) -> Value {
 pub(super) fn cvm_detail_old(world: &World, cvm: &EmulatedCvm) -> Value {
     let mut value = vm(world, cvm);
     value["kms_info"] = kms(world);
+    if chain_id(world).is_none() {
+        value["encrypted_env_pubkey"] = json!(env_pubkey(cvm.app));
+    }
     value["in_progress"] = json!(cvm.in_progress());
     value["contract_address"] = json!(cvm.app);
     value
