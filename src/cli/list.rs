@@ -96,6 +96,11 @@ fn row(request: &Value, now: Time) -> Vec<Cell> {
         Some(state @ ("unproved" | "contradicted")) => format!("compose hash {state}; {next}"),
         _ => next,
     };
+    let next = match request["together_with"].as_array().map_or(0, Vec::len) {
+        0 => next,
+        1 => format!("one transaction with 1 other; {next}"),
+        others => format!("one transaction with {others} others; {next}"),
+    };
     vec![
         text(request, "/id").into(),
         status(request),

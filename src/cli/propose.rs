@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Globals,
     client::Client,
-    page::{Cell, Page},
+    page::{Cell, Page, Tone},
     print::Answer,
     show::text,
 };
@@ -52,6 +52,19 @@ pub async fn run(args: &ProposeArgs, globals: &Globals) -> Result<Answer> {
     let page = Page::default()
         .title(title)
         .table(vec!["request", "app", "compose hash", "device"], requests.iter().map(row).collect())
+        .line(dropped(reply.body["dropped_signatures"].as_u64().unwrap_or_default()))
         .line("what is to be signed, in a moment: countersign payload ID");
     Ok(Answer::new(page, reply.body))
+}
+
+/// What became of the signatures over what was proposed before.
+fn dropped(count: u64) -> Cell {
+    match count {
+        0 => "no signature is lost".into(),
+        1 => Cell::toned("1 signature does not count any more: its owner signs again", Tone::Bad),
+        _ => {
+            let told = format!("{count} signatures do not count any more: their owners sign again");
+            Cell::toned(told, Tone::Bad)
+        }
+    }
 }

@@ -301,6 +301,11 @@ pub fn details(body: &Value) -> String {
         "/evidence",
         "/compose_hash",
     ];
+    let with = body["with"].as_array().filter(|with| !with.is_empty());
+    if let Some(with) = with {
+        let ids: Vec<_> = with.iter().filter_map(Value::as_str).collect();
+        return format!("together with {}: {}", ids.join(", "), text(body, "/reason"));
+    }
     let found = named.iter().find(|place| body.pointer(place).is_some_and(Value::is_string));
     match found {
         Some(&"/expires_at") => format!("token expires {}", time(body, "/expires_at")),
@@ -414,6 +419,9 @@ mod tests {
         assert_eq!(details(&json!({"reason": "why", "owner": "0x1"})), "why");
         assert_eq!(details(&json!({"owner": "0x1", "threshold": 2})), "0x1");
         assert_eq!(details(&json!({"tx": null})), "");
+        let together = json!({"with": ["01a1", "01a2"], "nonce": null, "reason": "in one go"});
+        assert_eq!(details(&together), "together with 01a1, 01a2: in one go");
+        assert_eq!(details(&json!({"with": [], "reason": "alone"})), "alone");
         let evidence = details(&json!({"evidence": "already-registered"}));
         assert_eq!(evidence, "with this as evidence: already-registered");
     }

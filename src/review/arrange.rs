@@ -10,7 +10,11 @@ use crate::{
     chain::{Chain, ChainError, Chains, OwnerKind, SafeState},
     clock::Time,
     request::{Request, facts::BlockRef, ids::RequestId},
-    store::{Store, StoreError, batches::Place, journal::Actor},
+    store::{
+        Store, StoreError,
+        batches::{Place, Rearranged},
+        journal::Actor,
+    },
 };
 
 /// Most requests that one transaction may be for: what a person can look through.
@@ -59,7 +63,7 @@ pub async fn arrange(
     reason: &str,
     actor: &Actor,
     now: Time,
-) -> Result<Vec<Request>, ArrangeError> {
+) -> Result<Rearranged, ArrangeError> {
     let reason = checked(reason)?;
     let distinct: BTreeSet<&RequestId> = ids.iter().collect();
     if distinct.len() != ids.len() || !(1..=TOGETHER_MAX).contains(&ids.len()) {

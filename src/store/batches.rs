@@ -3,6 +3,8 @@
 //! A batch says how requests are to be proposed; it is no fact about them. What was proposed for which
 //! requests stands in `proposal_requests`, and stays there.
 
+use std::collections::HashMap;
+
 use alloy::primitives::Address;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -42,6 +44,14 @@ pub struct Place {
     pub safe: Address,
     /// The next free one unless given.
     pub nonce: Option<u64>,
+}
+
+/// Requests that were put to their Safe in another way.
+#[derive(Debug)]
+pub struct Rearranged {
+    pub requests: Vec<Request>,
+    /// Signatures over what was proposed for them before, which do not count any more.
+    pub dropped: u64,
 }
 
 /// How often locks are taken again when what is proposed together changed meanwhile.
@@ -86,18 +96,20 @@ impl Store {
         reason: &str,
         actor: &Actor,
         now: Time,
-    ) -> Result<Vec<Request>, StoreError> {
+    ) -> Result<Rearranged, StoreError> {
         let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
         let mut tx = self.begin_with_siblings(&ids).await?;
         if is_arranged(&mut tx, &ids, place).await? {
             // The same word again, as after an answer that was lost, costs no signatures.
-            return load(&mut tx, &ids).await;
+            return Ok(Rearranged { requests: load(&mut tx, &ids).await?, dropped: 0 });
         }
+        let mut dropped = 0;
         for id in requests {
             // One of them may have lost its proposal with that of another.
             let request = get_locked(&mut tx, *id).await?;
             let is_proposed = matches!(request.status(), Status::Proposed | Status::Approved);
             if let Some(proposal) = request.facts.proposal.filter(|_| is_proposed) {
+                dropped += signatures(&mut tx, proposal).await?;
                 let reason = format!("it is proposed in another way: {reason}");
                 let event = Event::ProposalReplaced { proposal, reason };
                 record(&mut tx, *id, None, actor, &event, now).await?;
@@ -126,7 +138,34 @@ impl Store {
         if let Err(error) = self.wake_each(&left, now).await {
             tracing::warn!(%error, "cannot wake what is proposed without others now");
         }
-        Ok(arranged)
+        Ok(Rearranged { requests: arranged, dropped })
+    }
+
+    /// With which others each of some requests is put to its Safe, or is to be; none for one that is alone.
+    pub async fn together_with(
+        &self,
+        requests: &[RequestId],
+    ) -> Result<HashMap<RequestId, Vec<RequestId>>, StoreError> {
+        let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            r#"select r.id as "id!", m.request_id as "other!" from requests r
+               join proposal_requests m on m.proposal_id = r.proposal_id
+               where r.id = any($1) and m.request_id <> r.id
+               union
+               select r.id, o.id from requests r join requests o on o.batch_id = r.batch_id
+               where r.id = any($1) and o.id <> r.id
+                 and r.status = 'prepared' and o.status = 'prepared'
+               order by 1, 2"#,
+            &ids
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look what is proposed together")?;
+        let mut together: HashMap<_, Vec<_>> = HashMap::new();
+        for row in rows {
+            together.entry(RequestId(row.id)).or_default().push(RequestId(row.other));
+        }
+        Ok(together)
     }
 
     /// Begins a transaction that has these requests locked, and those that are proposed together with
@@ -217,6 +256,18 @@ async fn left_behind(tx: &mut PgConnection, requests: &[Uuid]) -> Result<Vec<Uui
     .fetch_all(tx)
     .await
     .during("look for what is left of a batch")
+}
+
+/// How many signatures there are over a proposal.
+async fn signatures(tx: &mut PgConnection, proposal: Uuid) -> Result<u64, StoreError> {
+    let count = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from confirmations where proposal_id = $1"#,
+        proposal
+    )
+    .fetch_one(tx)
+    .await
+    .during("count the signatures of a proposal")?;
+    unsigned("confirmations", "count", proposal, count)
 }
 
 async fn insert(tx: &mut PgConnection, place: Place, now: Time) -> Result<Uuid, StoreError> {

@@ -66,7 +66,13 @@ async fn two_requests_are_signed_and_executed_at_once_and_each_runs() {
 
         let (code, told, _) = cli(api, &["propose", first, second, "--reason", "in one go"]).await;
         assert_eq!(code, 0, "{told}");
+        assert!(told.contains("1 signature does not count any more"), "{told}");
         let proposal = proposed_for(api, first, 2).await;
+        let (_, listed, _) = cli(api, &["list"]).await;
+        assert_eq!(listed.matches("one transaction with 1 other").count(), 2, "{listed}");
+        let (_, shown, _) = cli(api, &["show", first]).await;
+        assert!(shown.contains(&format!("together with {second}: in one go")), "{shown}");
+        assert_eq!(api.request(second).await["together_with"], json!([first]));
         assert_eq!(hash_of(&proposal), hash_of(&proposed_for(api, second, 2).await));
         assert_ne!(hash_of(&proposal), hash_of(&before));
         assert_eq!(proposal["safe_tx"]["nonce"], before["safe_tx"]["nonce"], "the lowest again");

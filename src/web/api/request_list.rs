@@ -113,10 +113,12 @@ pub async fn list(
     let standings = Standings::of(&state.service, &requests).await?;
     let ids: Vec<RequestId> = requests.iter().map(|request| request.id).collect();
     let mut proofs = proofs(&state.service, &ids).await?;
+    let mut together = state.service.store.together_with(&ids).await?;
     let view = |mut request: Request| {
         let depth = standings.explain(&mut request);
         let compose_proof = proofs.remove(&request.id);
-        RequestView { compose_proof, depth, ..request.into() }
+        let together_with = together.remove(&request.id).unwrap_or_default();
+        RequestView { compose_proof, together_with, depth, ..request.into() }
     };
     let requests = requests.into_iter().map(view).collect();
     Ok(Json(RequestPage { requests, next_cursor }))

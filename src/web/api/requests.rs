@@ -107,6 +107,10 @@ pub struct RequestView {
     /// whose document is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compose_review: Option<ComposeReview>,
+    /// Those that one transaction of their Safe is for together with it, or is to be; when requests are read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<RequestId>)]
+    pub together_with: Vec<RequestId>,
     /// What its device id means; only when one request is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_meaning: Option<DeviceMeaning>,
@@ -161,6 +165,7 @@ impl From<Request> for RequestView {
             relayer: None,
             compose_proof: None,
             compose_review: None,
+            together_with: vec![],
             device_meaning: None,
             attempts: request.attempts,
             next_try_at: (!status.is_end()).then_some(request.next_try_at),
@@ -278,6 +283,7 @@ pub async fn show(
         (proof(&state.service, id).await?, None)
     };
     let device_meaning = Some(meaning(&state.service, request.device).await?);
+    let together_with = store.together_with(&[id]).await?.remove(&id).unwrap_or_default();
     let mut timeline = store.journal_page(Some(id), None, TIMELINE_MAX).await?;
     timeline.reverse();
     Ok(Json(RequestView {
@@ -290,6 +296,7 @@ pub async fn show(
         relayer,
         compose_proof: Some(compose_proof),
         compose_review,
+        together_with,
         device_meaning,
         timeline: Some(timeline),
         ..request.into()

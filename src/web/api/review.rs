@@ -50,6 +50,8 @@ pub struct Arrangement {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Arranged {
     pub requests: Vec<RequestView>,
+    /// Signatures over what was proposed for them before, which do not count any more.
+    pub dropped_signatures: u64,
 }
 
 fn requests_in(body: &Value) -> Result<Vec<RequestId>, Problem> {
@@ -91,9 +93,10 @@ pub async fn arrange(
     let (ids, nonce, reason) = (requests_in(&body)?, nonce_in(&body)?, reason_in(&body)?);
     let service = &state.service;
     let (store, chains, now) = (&service.store, &service.chains, service.clock.now());
-    let requests = review::arrange(store, chains, &ids, nonce, &reason, &actor, now).await?;
-    let requests = requests.into_iter().map(|request| changed(service, request)).collect();
-    Ok(Json(Arranged { requests }))
+    let rearranged = review::arrange(store, chains, &ids, nonce, &reason, &actor, now).await?;
+    let requests =
+        rearranged.requests.into_iter().map(|request| changed(service, request)).collect();
+    Ok(Json(Arranged { requests, dropped_signatures: rearranged.dropped }))
 }
 
 fn reason_in(body: &Value) -> Result<String, Problem> {

@@ -46,6 +46,8 @@ struct Row {
     created: When,
     /// What is wrong with the proof of its compose hash, if anything.
     proof: Option<&'static str>,
+    /// How many others are put to the Safe in the same transaction.
+    others: usize,
 }
 
 /// Whether nothing comes next, so that only the reason is worth saying.
@@ -78,14 +80,16 @@ impl List {
         requests: Vec<Request>,
         signatures: &HashMap<RequestId, Signatures>,
         proofs: &HashMap<RequestId, ComposeProofView>,
+        together: &HashMap<RequestId, Vec<RequestId>>,
         query: ListQuery,
         limit: u32,
         now: Time,
     ) -> Self {
         let older = next_cursor(&requests, limit);
         let row = |request: Request| {
-            let proof = proofs.get(&request.id);
-            Row::new(request, signatures, now).proved_by(proof)
+            let (proof, others) = (proofs.get(&request.id), together.get(&request.id));
+            let row = Row::new(request, signatures, now).proved_by(proof);
+            Row { others: others.map_or(0, Vec::len), ..row }
         };
         let rows = requests.into_iter().map(row);
         Self { rows: rows.collect(), older, query }
@@ -142,6 +146,7 @@ impl Row {
             left: waits.then(|| Left::of(request.expires_at, now)),
             created: When(request.created_at),
             proof: None,
+            others: 0,
             view: request.into(),
         }
     }
@@ -180,7 +185,9 @@ pub async fn page(
     let ids: Vec<RequestId> = requests.iter().map(|request| request.id).collect();
     let signatures = service.store.signature_counts(&ids).await?;
     let proofs = proofs(service, &ids).await?;
-    render(&List::new(requests, &signatures, &proofs, query, limit, service.clock.now()))
+    let together = service.store.together_with(&ids).await?;
+    let now = service.clock.now();
+    render(&List::new(requests, &signatures, &proofs, &together, query, limit, now))
 }
 
 #[cfg(test)]
@@ -194,13 +201,18 @@ mod tests {
         late.reason = Some("waits for <b>two</b> owners".into());
         let counts = HashMap::from([(late.id, Signatures { given: 1, threshold: 2 })]);
         let now = late.expires_at - TimeDelta::hours(3);
-        List::new(vec![late], &counts, &HashMap::new(), query, 1, now).render().unwrap()
+        let together = HashMap::from([(late.id, vec![late.id; 2])]);
+        let list = List::new(vec![late], &counts, &HashMap::new(), &together, query, 1, now);
+        list.render().unwrap()
     }
 
     #[test]
     fn a_row_says_what_matters_and_escapes_what_people_wrote() {
         let page = list(ListQuery::default());
-        for part in ["1 of 2", "3 h 0 min", "class=\"urgent\"", "proposed", "&#60;b&#62;two"] {
+        let together = "one transaction with 2 others";
+        for part in
+            ["1 of 2", together, "3 h 0 min", "class=\"urgent\"", "proposed", "&#60;b&#62;two"]
+        {
             assert!(page.contains(part), "{part} is missing in {page}");
         }
         assert!(!page.contains("<script>"), "{page}");
