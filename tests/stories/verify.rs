@@ -25,6 +25,33 @@ use crate::world::{
     process::cli,
 };
 
+#[tokio::test]
+async fn what_is_not_checked_for_want_of_the_app_needs_attention() {
+    let (app, nobody) = (format!("0x{}", "11".repeat(20)), Api::new("http://127.0.0.1:9", ""));
+    let data = format!("0x2a819728{}", "cc".repeat(32));
+    let safe = format!("0x{}", "5a".repeat(20));
+    let fields = [
+        "verify",
+        "--offline",
+        "--chain-id",
+        "8453",
+        "--safe",
+        &safe,
+        "--safe-version",
+        "1.4.1",
+        "--nonce",
+        "7",
+        "--to",
+        &app,
+        "--data",
+        &data,
+    ];
+    let (code, told, _) = cli(&nobody, &fields).await;
+    assert!(code == 3 && told.contains("give it with --app"), "{code} {told}");
+    let (code, told, _) = cli(&nobody, &[&fields[..], &["--app", &app]].concat()).await;
+    assert!(code == 0 && told.contains("no warnings"), "{code} {told}");
+}
+
 /// Stands between signer and service, and changes what the service says.
 struct Liar {
     url: String,

@@ -15,6 +15,8 @@ use crate::{
     safe::{self, Decoded, Expected, Operation, SafeTx, SafeTxHashes, SafeVersion},
 };
 
+const UNCHECKED: &str = "not checked: whether this is the app that you mean; give it with --app";
+
 /// `--offline` asks for those without a default.
 #[derive(Debug, Args)]
 #[group(requires = "offline")]
@@ -97,6 +99,8 @@ struct Verified {
     #[serde(flatten)]
     decoded: Decoded,
     notes: Vec<&'static str>,
+    /// What could not be checked.
+    unchecked: Option<&'static str>,
 }
 
 impl TxArgs {
@@ -117,7 +121,8 @@ impl TxArgs {
     }
 }
 
-/// Without an app, it is the first contract that something is added to.
+/// Without an app, it is the first contract that something is added to, and whether that is the one that
+/// is meant is left to the reader.
 pub fn run(args: &TxArgs, app: Option<AppId>) -> Answer {
     let tx = args.tx();
     let hashes = safe::hashes(&tx, args.chain_id, args.safe, args.safe_version);
@@ -130,12 +135,14 @@ pub fn run(args: &TxArgs, app: Option<AppId>) -> Answer {
     ];
     let page = Page::default().title("Safe").facts(facts);
     let page = with_calls(page, &decoded.calls);
-    let warnings: Vec<&str> = decoded.warnings.iter().map(|one| one.text.as_str()).collect();
+    let unchecked = app.is_none().then_some(UNCHECKED);
+    let warnings = decoded.warnings.iter().map(|one| one.text.as_str());
+    let warnings: Vec<&str> = warnings.chain(unchecked).collect();
     let page = with_notes(with_warnings(page, &warnings), args.safe_version);
     let page = with_hashes(with_fields(page, &tx), &hashes);
     let ending = Ending::attention_if(!warnings.is_empty());
     let notes = args.safe_version.notes();
-    Answer::new(page, Verified { hashes, decoded, notes }).ending(ending)
+    Answer::new(page, Verified { hashes, decoded, notes, unchecked }).ending(ending)
 }
 
 #[cfg(test)]
