@@ -21,6 +21,7 @@ mod stories {
     mod audit;
     mod batch_races;
     mod batches;
+    mod browser;
     mod chain_faults;
     mod cloud_client;
     mod cloud_emulator;
