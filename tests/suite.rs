@@ -22,6 +22,7 @@ mod stories {
     mod batch_races;
     mod batches;
     mod browser;
+    mod browser_hostile;
     mod chain_faults;
     mod cloud_client;
     mod cloud_emulator;
