@@ -23,6 +23,7 @@ mod stories {
     mod batches;
     mod browser;
     mod browser_hostile;
+    mod browser_live;
     mod chain_faults;
     mod cloud_client;
     mod cloud_emulator;
