@@ -24,6 +24,7 @@ mod stories {
     mod browser;
     mod browser_hostile;
     mod browser_live;
+    mod browser_queue;
     mod chain_faults;
     mod cloud_client;
     mod cloud_emulator;
