@@ -14,7 +14,10 @@ TELL ?=
 SIM := $(CARGO) test --locked --features planted --test sim
 # PEERS=required makes a missing Python peer a failure, see tests/peers.
 PEERS ?=
-export PEERS
+# BROWSER=required makes a missing Chromium a failure; CHROMIUM names one that is not on the PATH.
+BROWSER ?=
+CHROMIUM ?=
+export PEERS BROWSER CHROMIUM
 # What cargo-fuzz passes to a nightly compiler without the parts that need one.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
@@ -24,7 +27,7 @@ FUZZ := target/fuzz
 FUZZ_TARGETS := reads multisend signature batch_file mailbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-contracts lint fmt bench fuzz sim tools peers sqlx fixtures clean prerequisites
+.PHONY: help demo test test-rust test-contracts lint fmt bench fuzz sim tools peers browser sqlx fixtures clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -34,10 +37,11 @@ demo: tools ## Start a local chain, a Safe, an app, an emulated Phala Cloud and 
 
 test: test-contracts test-rust ## Run every test
 
-test-rust: tools peers
+test-rust: tools peers browser
 	$(CARGO) test --locked
 	$(SIM)
 	@scripts/python-peer remind
+	@scripts/browser remind
 
 test-contracts: tools
 	$(FORGE) test
@@ -74,6 +78,9 @@ tools: prerequisites node_modules/.installed contracts/out/.built ## Install the
 
 peers: ## Install the Python implementation that tests compare with, if Python and PyPI are there (PEERS=required: or fail)
 	@scripts/python-peer install
+
+browser: ## Install the Chromium that tests look at the pages with, if this is root and apt-get is there (BROWSER=required: or fail)
+	@scripts/browser install
 
 prerequisites:
 	@scripts/prerequisites

@@ -21,6 +21,10 @@ mod stories {
     mod audit;
     mod batch_races;
     mod batches;
+    mod browser;
+    mod browser_hostile;
+    mod browser_live;
+    mod browser_queue;
     mod chain_faults;
     mod cloud_client;
     mod cloud_emulator;

@@ -1,46 +1,187 @@
-//! What a list shows beside its rows: one query for the whole list, never one a row.
+//! What a list of requests shows: one page of the queue, and what stands beside its rows. One query
+//! for the whole list, never one a row.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt, str::FromStr};
 
+use alloy::primitives::Address;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, unsigned};
-use crate::request::ids::RequestId;
+use super::{During, Store, StoreError, request_rows::load, requests::Filter, unsigned};
+use crate::request::{
+    Request,
+    ids::{NodeId, RequestId},
+    status::Status,
+};
 
-/// How many signatures a request has, of how many it needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a request stands in the queue: first what needs a person, of that what dies first; at the end
+/// what is over, the newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    rank: i16,
+    at: i64,
+    id: Uuid,
+}
+
+/// A text that is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected the place that a link to the next page names")]
+pub struct NoPlace;
+
+/// One page of the queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    pub requests: Vec<Request>,
+    /// Behind which place the next page begins; none on the last one.
+    pub next: Option<Place>,
+}
+
+/// What the owner of an app is asked for a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// None unless the owner is a Safe.
+    pub signatures: Option<Signatures>,
+    /// What its owners should know before they sign.
+    pub warnings: u64,
+}
+
+/// How many signatures a request has, of how many it needs, and which owners have not signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signatures {
-    pub given: u64,
+    pub given: usize,
     pub threshold: u64,
+    pub missing: Vec<Address>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}_{}", self.rank, self.at, self.id)
+    }
+}
+
+impl FromStr for Place {
+    type Err = NoPlace;
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        let mut parts = text.splitn(3, '_');
+        let mut part = || parts.next().ok_or(NoPlace);
+        Ok(Self {
+            rank: part()?.parse().map_err(|_| NoPlace)?,
+            at: part()?.parse().map_err(|_| NoPlace)?,
+            id: part()?.parse().map_err(|_| NoPlace)?,
+        })
+    }
 }
 
 impl Store {
-    /// The signatures of the requests that were put to a Safe. Only those of owners count.
-    pub async fn signature_counts(
+    /// One page of the requests that fit, in the order of the queue.
+    pub async fn queue(
+        &self,
+        filter: &Filter,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Queue, StoreError> {
+        let mut tx = self.begin().await?;
+        // Which index serves depends on what is asked for: one plan for all would walk everything.
+        sqlx::query!("set local plan_cache_mode = force_custom_plan")
+            .execute(&mut *tx)
+            .await
+            .during("choose a plan")?;
+        let rows = sqlx::query!(
+            r#"select id, queue_rank as "rank!", queue_at as "at!" from requests
+             where ($1::text is null or status = $1)
+               and ($2::bytea is null or app = $2)
+               and ($3::text is null or position(replace($3, '-', '') in replace(concat_ws(' ',
+                    id::text, source_cvm, node_id, note, encode(compose_hash, 'hex'),
+                    encode(device_id, 'hex'), replica_id), '-', '')) > 0)
+               and ($4::smallint is null or (queue_rank, queue_at, id) > ($4, $5::bigint, $6::uuid))
+             order by queue_rank, queue_at, id limit $7"#,
+            filter.status.map(Status::as_str),
+            filter.app.map(|app| app.0.to_vec()),
+            filter.text,
+            after.map(|place| place.rank),
+            after.map(|place| place.at),
+            after.map(|place| place.id),
+            // One more tells whether there is a next page.
+            i64::from(limit) + 1,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .during("list the queue")?;
+        let places: Vec<Place> =
+            rows.iter().map(|row| Place { rank: row.rank, at: row.at, id: row.id }).collect();
+        let shown = &places[..places.len().min(limit as usize)];
+        let ids: Vec<Uuid> = shown.iter().map(|place| place.id).collect();
+        let mut requests = load(&mut tx, &ids).await?;
+        requests.sort_by_key(|request| ids.iter().position(|id| *id == request.id.0));
+        let next = shown.last().copied().filter(|_| places.len() > shown.len());
+        Ok(Queue { requests, next })
+    }
+
+    /// What their owners are asked for some requests. Only signatures of owners count.
+    pub async fn asked(
         &self,
         requests: &[RequestId],
-    ) -> Result<HashMap<RequestId, Signatures>, StoreError> {
+    ) -> Result<HashMap<RequestId, Asked>, StoreError> {
         let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
-            r#"select r.id, p.threshold as "threshold!",
-                (select count(*) from confirmations c
-                 where c.proposal_id = p.id and c.owner = any(p.owners)) as "given!"
+            r#"select r.id, p.threshold, coalesce(p.owners, '{}') as "owners!",
+                jsonb_array_length(p.warnings) as "warnings!",
+                array(select c.owner from confirmations c where c.proposal_id = p.id) as "signed!"
              from requests r join proposals p on p.id = r.proposal_id
-             where r.id = any($1) and p.threshold is not null"#,
+             where r.id = any($1)"#,
             &ids
         )
         .fetch_all(&self.pool)
         .await
-        .during("count signatures")?;
+        .during("read what owners are asked for")?;
         rows.into_iter()
             .map(|row| {
                 let number = |column, value| unsigned("proposals", column, row.id, value);
-                let signatures = Signatures {
-                    given: number("given", row.given)?,
-                    threshold: number("threshold", row.threshold.into())?,
-                };
-                Ok((RequestId(row.id), signatures))
+                let threshold =
+                    row.threshold.map(|value| number("threshold", value.into())).transpose()?;
+                let warnings = number("warnings", row.warnings.into())?;
+                let (signed, unsigned): (Vec<_>, Vec<_>) =
+                    row.owners.into_iter().partition(|owner| row.signed.contains(owner));
+                let missing =
+                    unsigned.iter().filter_map(|owner| Address::try_from(&owner[..]).ok());
+                let missing: Vec<Address> = missing.collect();
+                let signatures = threshold.map(|threshold| Signatures {
+                    given: signed.len(),
+                    threshold,
+                    missing,
+                });
+                Ok((RequestId(row.id), Asked { signatures, warnings }))
             })
             .collect()
+    }
+
+    /// What Phala Cloud calls some nodes.
+    pub async fn node_names(
+        &self,
+        nodes: &[NodeId],
+    ) -> Result<HashMap<String, String>, StoreError> {
+        let ids: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+        let rows = sqlx::query!("select node_id, name from nodes where node_id = any($1)", &ids)
+            .fetch_all(&self.pool)
+            .await
+            .during("read the names of nodes")?;
+        Ok(rows.into_iter().map(|row| (row.node_id, row.name)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_back_as_it_was_written() {
+        for (rank, at) in [(0, 1_780_000_000_123), (3, -1_780_000_000_123), (2, 0)] {
+            let place = Place { rank, at, id: Uuid::from_u128(7) };
+            assert_eq!(place.to_string().parse(), Ok(place));
+        }
+        for text in
+            ["", "1", "1_2", "1_2_x", "70000_1_00000000-0000-0000-0000-000000000007", "a_b_c"]
+        {
+            assert_eq!(text.parse::<Place>(), Err(NoPlace), "{text}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! PostgreSQL, and the service, reached over HTTP as anybody would.
 
 pub mod api;
+pub mod browser;
 mod clock;
 pub mod crowd;
 pub mod hostile_bytes;

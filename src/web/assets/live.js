@@ -9,6 +9,14 @@ let pending, source;
 const refreshSoon = (pause = AT_LEAST_BETWEEN_MS) =>
   (pending ??= setTimeout(() => { pending = undefined; refresh().catch(() => {}); }, pause));
 
+// How the same element is found in a fresh part: by its id, its link, or the details it opens.
+function way(element) {
+  if (!element || element === part() || !part().contains(element)) return "";
+  if (element.id) return `[id="${CSS.escape(element.id)}"]`;
+  if (element.href) return `a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+  return element.matches("details[id] > summary") ? `[id="${CSS.escape(element.parentNode.id)}"] > summary` : "";
+}
+
 async function refresh() {
   if (document.hidden) return; // coming back refreshes
   if (getSelection()?.type === "Range") return refreshSoon(3_000); // somebody compares a hash
@@ -16,12 +24,19 @@ async function refresh() {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.querySelector("[data-live]");
   if (!answer.ok || !fresh) return;
-  const focused = part().contains(document.activeElement) ? document.activeElement.id : "";
   for (const { id } of part().querySelectorAll("details[open][id]"))
-    fresh.querySelector(`[id="${id}"]`)?.setAttribute("open", "");
+    fresh.querySelector(`[id="${CSS.escape(id)}"]`)?.setAttribute("open", "");
   if (fresh.isEqualNode(part())) return;
+  const focused = way(document.activeElement);
+  const top = focused && document.activeElement.getBoundingClientRect().top;
+  const { scrollX, scrollY } = window;
   part().replaceWith(document.adoptNode(fresh));
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  const again = focused && part().querySelector(focused);
+  scrollTo(scrollX, scrollY);
+  if (again) {
+    again.focus({ preventScroll: true });
+    scrollBy(0, again.getBoundingClientRect().top - top); // what came in above must not push it away
+  }
   document.title = page.title;
   document.getElementById("live-note").textContent = `Updated at ${new Date().toLocaleTimeString()}.`;
 }

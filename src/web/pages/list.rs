@@ -1,4 +1,5 @@
-//! `/`: the requests, newest first.
+//! `/`: the requests as a queue. What needs a person comes first, and of that what dies first; what
+//! is over comes last.
 
 use std::collections::HashMap;
 
@@ -8,41 +9,56 @@ use chrono::TimeDelta;
 
 use super::{
     Page,
-    parts::{When, short},
-    refusal::{Asked, Visitor},
+    parts::{When, cut, short},
+    refusal::{Asked as Query, Visitor},
     render,
 };
 use crate::{
     clock::Time,
     request::{
-        Request, deadline,
-        ids::{ChainId, RequestId},
+        Request,
+        deadline::{self, COMMIT_MARGIN},
+        ids::{ChainId, NodeId, RequestId},
         kind::Kind,
         status::Status,
     },
-    store::lists::Signatures,
+    store::lists::{Asked, Place, Queue, Signatures},
     web::{
         WebState,
-        api::{
-            request_list::{ListQuery, next_cursor},
-            requests::RequestView,
-        },
+        api::{request_list::ListQuery, requests::RequestView},
         compose_proof::{ComposeProofView, ProofState, proofs},
+        problem::Problem,
         standing::Standings,
     },
 };
 
 /// Less than this left of a token is shown as urgent.
 const URGENT: TimeDelta = TimeDelta::days(1);
+/// Characters of a note that a list shows.
+const NOTE_CHARS: usize = 90;
+/// Characters of a reason that it shows; the page of the request has all of it.
+const REASON_CHARS: usize = 240;
+/// Characters of the name of a node.
+const NAME_CHARS: usize = 40;
+/// Owners who have not signed that a list names.
+const MISSING_MAX: usize = 3;
 
 /// One request in the list.
 struct Row {
     view: RequestView,
     chain: String,
     app: String,
+    source: String,
+    note: Option<String>,
+    reason: Option<String>,
+    node: Option<String>,
     signatures: Option<Signatures>,
+    /// What its owners should know before they sign, as a count.
+    warnings: u64,
     /// How long the token lives, while that matters.
     left: Option<Left>,
+    /// What becomes of it when the token dies.
+    can_prepare: bool,
     created: When,
     /// What is wrong with the proof of its compose hash, if anything.
     proof: Option<&'static str>,
@@ -59,11 +75,20 @@ pub fn is_over(status: Status) -> bool {
 pub struct Left {
     pub words: String,
     pub urgent: bool,
+    /// Until a commit may begin for the last time.
+    pub slack: String,
 }
 
 impl Left {
     pub fn of(expires_at: Time, now: Time) -> Self {
-        Self { words: deadline::time_left(expires_at, now), urgent: expires_at - now < URGENT }
+        Self {
+            words: deadline::time_left(expires_at, now),
+            urgent: expires_at - now < URGENT,
+            slack: match deadline::time_left(expires_at - COMMIT_MARGIN, now) {
+                none if none == "expired" => "no slack".into(),
+                slack => format!("slack {slack}"),
+            },
+        }
     }
 }
 
@@ -72,27 +97,23 @@ impl Left {
 struct List {
     rows: Vec<Row>,
     query: ListQuery,
-    older: Option<String>,
+    next: Option<Place>,
+}
+
+/// What is known beside the requests themselves.
+struct Beside {
+    asked: HashMap<RequestId, Asked>,
+    proofs: HashMap<RequestId, ComposeProofView>,
+    node_names: HashMap<String, String>,
+    /// With which others each is put to its Safe.
+    together: HashMap<RequestId, Vec<RequestId>>,
+    can_prepare: bool,
 }
 
 impl List {
-    fn new(
-        requests: Vec<Request>,
-        signatures: &HashMap<RequestId, Signatures>,
-        proofs: &HashMap<RequestId, ComposeProofView>,
-        together: &HashMap<RequestId, Vec<RequestId>>,
-        query: ListQuery,
-        limit: u32,
-        now: Time,
-    ) -> Self {
-        let older = next_cursor(&requests, limit);
-        let row = |request: Request| {
-            let (proof, others) = (proofs.get(&request.id), together.get(&request.id));
-            let row = Row::new(request, signatures, now).proved_by(proof);
-            Row { others: others.map_or(0, Vec::len), ..row }
-        };
-        let rows = requests.into_iter().map(row);
-        Self { rows: rows.collect(), older, query }
+    fn new(queue: Queue, beside: &Beside, query: ListQuery, now: Time) -> Self {
+        let rows = queue.requests.into_iter().map(|request| Row::new(request, beside, now));
+        Self { rows: rows.collect(), next: queue.next, query }
     }
 
     fn statuses(&self) -> [(Status, bool); 12] {
@@ -116,15 +137,16 @@ impl List {
         self.query.cursor.as_deref().is_none_or(str::is_empty)
     }
 
-    /// This list with another start: the same filter, escaped by the form encoding.
-    fn address(&self, cursor: Option<&str>) -> String {
+    /// This list from another place on: the same filter, escaped by the form encoding.
+    fn address(&self, place: Option<&Place>) -> String {
+        let place = place.map(ToString::to_string);
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         let fields = [
             ("status", self.query.status.as_deref()),
             ("app", self.query.app.as_deref()),
             ("q", self.query.q.as_deref()),
             ("limit", self.query.limit.as_deref()),
-            ("cursor", cursor),
+            ("cursor", place.as_deref()),
         ];
         for (name, value) in fields {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -136,29 +158,37 @@ impl List {
 }
 
 impl Row {
-    fn new(request: Request, signatures: &HashMap<RequestId, Signatures>, now: Time) -> Self {
+    fn new(request: Request, beside: &Beside, now: Time) -> Self {
         let status = request.status();
         let waits = status.is_before_commit() || status == Status::Committing;
-        Self {
+        let asked = beside.asked.get(&request.id).cloned().unwrap_or_default();
+        let name = |node: &NodeId| match beside.node_names.get(node.as_str()) {
+            Some(name) => format!("{} ({node})", cut(name, NAME_CHARS)),
+            None => node.to_string(),
+        };
+        let proof = beside.proofs.get(&request.id).map(|proof| proof.state);
+        let row = Self {
             chain: ChainId::label(request.chain),
             app: short(&request.app),
-            signatures: signatures.get(&request.id).copied(),
+            source: short(&request.source),
+            note: request.note.as_deref().map(|note| cut(note, NOTE_CHARS)),
+            node: request.node.as_ref().map(name),
+            signatures: asked.signatures,
+            warnings: if waits { asked.warnings } else { 0 },
             left: waits.then(|| Left::of(request.expires_at, now)),
+            can_prepare: beside.can_prepare && request.is_repeatable,
             created: When(request.created_at),
-            proof: None,
-            others: 0,
+            proof: match proof {
+                None | Some(ProofState::Proved) => None,
+                Some(ProofState::Unproved) => Some("compose hash unproved"),
+                Some(ProofState::Contradicted) => Some("compose hash contradicted"),
+            },
+            others: beside.together.get(&request.id).map_or(0, Vec::len),
+            reason: None,
             view: request.into(),
-        }
-    }
-
-    /// The same, with how its compose hash is proved.
-    fn proved_by(self, proof: Option<&ComposeProofView>) -> Self {
-        let proof = proof.and_then(|proof| match proof.state {
-            ProofState::Proved => None,
-            ProofState::Unproved => Some("compose hash unproved"),
-            ProofState::Contradicted => Some("compose hash contradicted"),
-        });
-        Self { proof, ..self }
+        };
+        let reason = row.view.reason.as_deref().map(|reason| cut(reason, REASON_CHARS));
+        Self { reason, ..row }
     }
 
     fn is_update(&self) -> bool {
@@ -168,30 +198,52 @@ impl Row {
     fn is_over(&self) -> bool {
         is_over(self.view.status)
     }
+
+    /// The owners whose signatures are waited for, as many as fit.
+    fn missing(&self) -> Vec<String> {
+        let missing = self.signatures.iter().filter(|_| self.view.status == Status::Proposed);
+        missing.flat_map(|it| it.missing.iter().take(MISSING_MAX)).map(short).collect()
+    }
+
+    /// How many more there are.
+    fn more_missing(&self) -> usize {
+        let missing = self.signatures.as_ref().map_or(0, |it| it.missing.len());
+        missing.saturating_sub(MISSING_MAX)
+    }
 }
 
 pub async fn page(
     _: Visitor,
     State(state): State<WebState>,
-    Asked(query): Asked<ListQuery>,
+    Query(query): Query<ListQuery>,
 ) -> Page {
-    let (filter, limit) = query.read()?;
+    let place = query.cursor.as_deref().filter(|text| !text.is_empty());
+    let place = place.map(str::parse::<Place>).transpose();
+    let place = place.map_err(|error| Problem::of_field("cursor", error.to_string()))?;
+    // The cursor is one of this page, not of the API's list, which has another order.
+    let (filter, limit) = ListQuery { cursor: None, ..query.clone() }.read()?;
     let service = &state.service;
-    let mut requests = service.store.requests(&filter, limit).await?;
-    let standings = Standings::of(service, &requests).await?;
-    for request in &mut requests {
+    let mut queue = service.store.queue(&filter, place, limit).await?;
+    let standings = Standings::of(service, &queue.requests).await?;
+    for request in &mut queue.requests {
         standings.explain(request);
     }
-    let ids: Vec<RequestId> = requests.iter().map(|request| request.id).collect();
-    let signatures = service.store.signature_counts(&ids).await?;
-    let proofs = proofs(service, &ids).await?;
-    let together = service.store.together_with(&ids).await?;
-    let now = service.clock.now();
-    render(&List::new(requests, &signatures, &proofs, &together, query, limit, now))
+    let ids: Vec<RequestId> = queue.requests.iter().map(|request| request.id).collect();
+    let nodes: Vec<NodeId> = queue.requests.iter().filter_map(|it| it.node.clone()).collect();
+    let beside = Beside {
+        asked: service.store.asked(&ids).await?,
+        proofs: proofs(service, &ids).await?,
+        node_names: service.store.node_names(&nodes).await?,
+        together: service.store.together_with(&ids).await?,
+        can_prepare: service.can_prepare,
+    };
+    render(&List::new(queue, &beside, query, service.clock.now()))
 }
 
 #[cfg(test)]
 mod tests {
+    use alloy::primitives::Address;
+
     use super::*;
     use crate::web::pages::samples;
 
@@ -199,23 +251,57 @@ mod tests {
         let mut late = samples::request();
         late.note = Some("<script>alert(1)</script>".into());
         late.reason = Some("waits for <b>two</b> owners".into());
-        let counts = HashMap::from([(late.id, Signatures { given: 1, threshold: 2 })]);
+        let missing = (2..7).map(Address::repeat_byte).collect();
+        let signatures = Some(Signatures { given: 1, threshold: 2, missing });
         let now = late.expires_at - TimeDelta::hours(3);
-        let together = HashMap::from([(late.id, vec![late.id; 2])]);
-        let list = List::new(vec![late], &counts, &HashMap::new(), &together, query, 1, now);
-        list.render().unwrap()
+        let beside = Beside {
+            asked: HashMap::from([(late.id, Asked { signatures, warnings: 2 })]),
+            proofs: HashMap::new(),
+            node_names: HashMap::from([("5".into(), "prod<5>".into())]),
+            together: HashMap::from([(late.id, vec![late.id; 2])]),
+            can_prepare: false,
+        };
+        let next = "1_5_00000000-0000-0000-0000-000000000007".parse().ok();
+        List::new(Queue { requests: vec![late], next }, &beside, query, now).render().unwrap()
     }
 
     #[test]
     fn a_row_says_what_matters_and_escapes_what_people_wrote() {
         let page = list(ListQuery::default());
-        let together = "one transaction with 2 others";
-        for part in
-            ["1 of 2", together, "3 h 0 min", "class=\"urgent\"", "proposed", "&#60;b&#62;two"]
-        {
+        for part in [
+            "1 of 2",
+            "one transaction with 2 others",
+            "0x0202…0202</span>",
+            "and 2 more",
+            "3 h 0 min",
+            "slack 2 h 50 min, then it ends",
+            "class=\"nowrap urgent\"",
+            "proposed",
+            "prod&#60;5&#62; (5)",
+            "2 warnings",
+            "&#60;b&#62;two&#60;/b&#62; owners",
+        ] {
             assert!(page.contains(part), "{part} is missing in {page}");
         }
         assert!(!page.contains("<script>"), "{page}");
+    }
+
+    #[test]
+    fn nobody_is_missing_once_enough_signed() {
+        let mut request = samples::request();
+        request.facts.approved_at = Some(request.created_at);
+        let signatures = Some(Signatures { given: 2, threshold: 2, missing: vec![Address::ZERO] });
+        let beside = Beside {
+            asked: HashMap::from([(request.id, Asked { signatures, warnings: 0 })]),
+            proofs: HashMap::new(),
+            node_names: HashMap::new(),
+            together: HashMap::new(),
+            can_prepare: true,
+        };
+        let now = request.expires_at - TimeDelta::minutes(5);
+        let row = Row::new(request, &beside, now);
+        assert_eq!(row.missing(), Vec::<String>::new());
+        assert_eq!(row.left.unwrap().slack, "no slack");
     }
 
     #[test]
@@ -226,7 +312,8 @@ mod tests {
             ..ListQuery::default()
         };
         let page = list(query);
-        assert!(page.contains("/?status=proposed&#38;q=a%26b+%22%3Ci%3E&#38;cursor="), "{page}");
+        let next = "/?status=proposed&#38;q=a%26b+%22%3Ci%3E&#38;cursor=1_5_";
+        assert!(page.contains(next), "{page}");
         assert!(page.contains("value=\"a&#38;b &#34;&#60;i&#62;\""), "{page}");
         assert!(page.contains("<option value=\"proposed\" selected>"), "{page}");
     }

@@ -23,6 +23,7 @@ use askama::Template;
 use axum::{Router, response::Html, routing::get};
 
 use super::{WebState, problem::Problem};
+use crate::compose::visible;
 
 pub use refusal::{PageProblem, nothing_here};
 
@@ -40,5 +41,29 @@ pub fn routes() -> Router<WebState> {
 type Page = Result<Html<String>, PageProblem>;
 
 fn render(page: &impl Template) -> Page {
-    Ok(Html(page.render().map_err(|error| Problem::internal(&error))?))
+    Ok(Html(written(page).map_err(|error| Problem::internal(&error))?))
+}
+
+/// A page in which everything can be seen. What turns the text after it, or has no width, is written
+/// out wherever it came from, so that no name passes for another one; that adds no markup.
+fn written(page: &impl Template) -> askama::Result<String> {
+    Ok(visible(&page.render()?, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Template)]
+    #[template(source = "<p title=\"{{ text }}\">\n{{ text }}</p>", ext = "html")]
+    struct Text {
+        text: &'static str,
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_written_out() {
+        let page = written(&Text { text: "\u{202e}<b>\u{200b}&#x202e;\"é" }).unwrap();
+        let text = "\\u{202e}&#60;b&#62;\\u{200b}&#38;#x202e;&#34;é";
+        assert_eq!(page, format!("<p title=\"{text}\">\n{text}</p>"));
+    }
 }

@@ -60,6 +60,14 @@ pub fn short(address: &impl fmt::Display) -> String {
     }
 }
 
+/// The beginning of a text that may be long.
+pub fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// A whole number out of a form, where an empty field means none.
 pub fn number(field: &str, text: Option<&str>) -> Result<Option<u64>, Problem> {
     match text.map(str::trim).filter(|text| !text.is_empty()) {
@@ -96,6 +104,11 @@ mod tests {
     fn short_addresses_keep_both_ends() {
         assert_eq!(short(&"0xD27E699f481e849DBC69CdEF7E822e19F402993C"), "0xD27E…993C");
         assert_eq!(short(&"0x12"), "0x12");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!((cut("größer", 3), cut("größer", 6)), ("grö…".into(), "größer".into()));
     }
 
     #[test]

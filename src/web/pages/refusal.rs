@@ -9,6 +9,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
+use super::written;
 use crate::web::{WebState, gate::Reader, problem::Problem};
 
 /// A problem to be shown as a page.
@@ -41,7 +42,7 @@ impl<E: Into<Problem>> From<E> for PageProblem {
 
 impl IntoResponse for PageProblem {
     fn into_response(self) -> Response {
-        let page = Refusal { problem: &self.0, heading: heading(self.0.status) }.render();
+        let page = written(&Refusal { problem: &self.0, heading: heading(self.0.status) });
         // Status and challenge are those of the API; only the body is for people.
         let mut response = self.0.into_response();
         if let Ok(page) = page {

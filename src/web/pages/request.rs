@@ -103,6 +103,14 @@ struct Token {
     can_prepare: bool,
 }
 
+/// Something that speaks for a request being what it says, or against it.
+struct Check {
+    is_good: bool,
+    words: &'static str,
+    /// The part of the page that tells more.
+    place: &'static str,
+}
+
 struct Executed {
     block: u64,
     at: When,
@@ -175,6 +183,34 @@ impl RequestPage {
         let running = compose.running.as_ref().map(|one| ("what the source runs", one));
         let approved = compose.approved.as_ref().map(|one| ("what was approved before", one));
         running.into_iter().chain(approved).collect()
+    }
+
+    /// Whether it is what it says, in a word each.
+    fn checks(&self) -> Vec<Check> {
+        let check = |place, is_good, yes, no| Check {
+            is_good,
+            place,
+            words: if is_good { yes } else { no },
+        };
+        let mut checks = vec![];
+        if let Some(review) = &self.review {
+            let known = review.calls.iter().all(|call| call.wanted || call.other.is_some());
+            let words = ("every call is asked for here", "a call that nothing here asks for");
+            checks.push(check("calls", known, words.0, words.1));
+        }
+        if let Some(compose) = &self.compose {
+            let words = ("the compose hash is proved", "the compose hash is not proved");
+            checks.push(check("compose", compose.proof.is_proved(), words.0, words.1));
+        }
+        if let Some(device) = &self.device {
+            let words = ("nothing odd about the device", "something odd about the device");
+            checks.push(check("about", device.warnings.is_empty(), words.0, words.1));
+        }
+        let warnings = self.review.as_ref().map_or(0, |review| review.proposal.warnings.len());
+        if warnings > 0 {
+            checks.push(check("warnings", false, "", "the transaction has warnings"));
+        }
+        checks
     }
 
     fn is_update(&self) -> bool {
