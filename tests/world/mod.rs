@@ -2,6 +2,7 @@
 //! PostgreSQL, and the service, reached over HTTP as anybody would.
 
 pub mod api;
+pub mod browser;
 mod clock;
 pub mod crowd;
 pub mod hostile_bytes;
@@ -18,7 +19,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use alloy::primitives::{Address, Bytes, U256};
 use countersign::{
     chain::RelayerKey,
-    config::{DepthPolicy, Overrides, Settings},
+    config::{AccessLists, DepthPolicy, Overrides, Settings},
     devnet::{
         Town, TownOptions, Wallet,
         cloud::{MovedDevice, SwitchChange},
@@ -37,6 +38,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use api::{Answer, Api};
+pub use browser::Browser;
 pub use clock::TravellingClock;
 pub use postgres::{Database, database};
 
@@ -112,6 +114,13 @@ impl World {
         let safe_access = SafeAccess::default();
         let (database, relayer) = (database().await, None);
         Self { town, database, settings, seal_key, clock, safe_access, relayer }
+    }
+
+    /// Gives roles to wallets, as the settings do.
+    pub fn set_access(&mut self, change: impl FnOnce(&mut AccessLists)) {
+        let mut overrides = Overrides::default();
+        change(&mut overrides.access);
+        self.settings.access = Settings::read("", overrides).expect("they are settings").access;
     }
 
     /// The service, which nothing drives yet.

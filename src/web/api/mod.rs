@@ -8,5 +8,6 @@ pub mod journal;
 pub mod proposals;
 pub mod requests;
 pub mod review;
+pub mod session;
 pub mod simulation;
 mod submission;

@@ -277,7 +277,7 @@ pub(super) fn none_yet() -> Problem {
 #[utoipa::path(
     get, path = "/v1/requests/{id}/proposal", operation_id = "show_proposal", tag = "proposals", params(("id" = RequestId, Path)),
     responses((status = 200, body = ProposalView), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn show(
     _: Reader,
@@ -291,7 +291,7 @@ pub async fn show(
 #[utoipa::path(
     get, path = "/v1/requests/{id}/safe-batch.json", operation_id = "download_safe_batch", tag = "proposals", params(("id" = RequestId, Path)),
     responses((status = 200, description = "Transaction Builder file", content_type = "application/json"), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn safe_batch(
     _: Reader,
@@ -324,7 +324,7 @@ pub async fn safe_batch(
     get, path = "/v1/requests/{id}/nested-owners/{owner}/safe-batch.json", operation_id = "download_approval_batch", tag = "proposals",
     params(("id" = RequestId, Path), ("owner" = String, Path)),
     responses((status = 200, description = "Transaction Builder file", content_type = "application/json"), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn approval_batch(
     _: Reader,

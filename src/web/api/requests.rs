@@ -25,6 +25,7 @@ use crate::{
         kind::Kind,
         status::Status,
     },
+    roles::Action,
     store::{intake::Stored, journal::Entry, requests::Filter},
     watch::depth::Depth,
     web::{
@@ -33,7 +34,7 @@ use crate::{
         compose_proof::{ComposeProofView, proof, proofs},
         device_meaning::{DeviceMeaning, meaning},
         explained::{Explained, explained},
-        gate::{Reader, Writer},
+        gate::{Caller, Reader},
         left_behind::{LeftBehind, left_behind},
         mailbox::{MailboxView, mailbox},
         problem::Problem,
@@ -209,13 +210,14 @@ pub(super) fn parse_body(body: &Bytes) -> Result<Value, Problem> {
         (status = 409, description = "The token came before with other content", body = Problem),
         (status = 422, description = "A field is wrong; nothing was stored", body = Problem),
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn submit(
-    Writer(actor): Writer,
+    caller: Caller,
     State(state): State<WebState>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<RequestView>), Problem> {
+    let actor = caller.may(Action::Submit)?;
     let service = &state.service;
     let now = service.clock.now();
     let chains: Vec<ChainId> = service.chains.iter().map(crate::chain::Chain::id).collect();
@@ -321,7 +323,7 @@ pub fn next_cursor(requests: &[Request], limit: u32) -> Option<String> {
 #[utoipa::path(
     get, path = "/v1/requests", operation_id = "list_requests", tag = "requests", params(ListQuery),
     responses((status = 200, body = RequestPage), (status = 422, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn list(
     _: Reader,
@@ -358,7 +360,7 @@ pub fn request_id(text: &str) -> Result<RequestId, Problem> {
 #[utoipa::path(
     get, path = "/v1/requests/{id}", operation_id = "show_request", tag = "requests", params(("id" = RequestId, Path)),
     responses((status = 200, body = RequestView), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn show(
     _: Reader,

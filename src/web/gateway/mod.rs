@@ -33,7 +33,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{WebState, gate::carries_our_token};
+use super::{WebState, gate::carries_our_token, site};
 use crate::{
     config::Capture,
     flow::Service,
@@ -162,6 +162,7 @@ fn going(parts: &Parts, path: &str, body: Body, is_watched: bool) -> (Going, Opt
         // A browser adds it by itself, and it is none of Phala Cloud's business.
         headers.remove(header::AUTHORIZATION);
     }
+    site::drop_session(&mut headers);
     if is_watched {
         // The answer is read here, so it comes as it is.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
