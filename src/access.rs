@@ -1,5 +1,6 @@
 //! API tokens: 256 random bits behind a recognisable prefix, with a checksum so that a mistyped one
-//! is refused without a look into the database. Only the hash is stored.
+//! is refused without a look into the database. Ids of sessions are as random, and never typed. Only
+//! hashes are stored.
 
 use std::{fmt, str::FromStr};
 
@@ -61,9 +62,7 @@ pub struct OpenToken(SecretString);
 
 impl OpenToken {
     pub fn generate() -> Result<Self, TokenError> {
-        let mut secret = [0_u8; SECRET_HEX / 2];
-        getrandom::fill(&mut secret).map_err(TokenError::Random)?;
-        let secret = alloy::hex::encode(secret);
+        let secret = random_hex::<{ SECRET_HEX / 2 }>()?;
         let checksum = checksum(&secret);
         Ok(Self(format!("{PREFIX}{secret}{checksum}").into()))
     }
@@ -92,6 +91,41 @@ impl OpenToken {
     }
 }
 
+/// The id of a session in the open: it stands in a cookie, and nowhere else.
+pub struct SessionId(SecretString);
+
+impl SessionId {
+    pub fn generate() -> Result<Self, TokenError> {
+        Ok(Self(random_hex::<{ SECRET_HEX / 2 }>()?.into()))
+    }
+
+    /// Reads an id that a browser sends along.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_id = text.len() == SECRET_HEX && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then(|| Self(text.to_owned().into()))
+    }
+
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// What the database keeps.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.0.expose_secret().as_bytes()).into()
+    }
+}
+
+/// What a message that is to be signed carries, so that it signs in once: 128 random bits.
+pub fn nonce() -> Result<String, TokenError> {
+    random_hex::<16>()
+}
+
+fn random_hex<const BYTES: usize>() -> Result<String, TokenError> {
+    let mut bytes = [0_u8; BYTES];
+    getrandom::fill(&mut bytes).map_err(TokenError::Random)?;
+    Ok(alloy::hex::encode(bytes))
+}
+
 fn checksum(secret: &str) -> String {
     let digest = Sha256::digest(format!("countersign checksum {secret}").as_bytes());
     alloy::hex::encode(digest)[..CHECKSUM_HEX].to_owned()
@@ -100,6 +134,17 @@ fn checksum(secret: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_of_a_session_reads_back_and_nothing_else_is_one() {
+        let id = SessionId::generate().unwrap();
+        assert_eq!(SessionId::parse(id.expose()).unwrap().hash(), id.hash());
+        assert_ne!(SessionId::generate().unwrap().hash(), id.hash());
+        for text in ["", "0", &id.expose()[1..], &id.expose().replace(char::is_numeric, "g")] {
+            assert!(SessionId::parse(text).is_none(), "{text:?}");
+        }
+        assert!(nonce().unwrap().len() == 32 && nonce().unwrap() != nonce().unwrap());
+    }
 
     #[test]
     fn a_token_reads_back_and_a_mistyped_one_does_not() {

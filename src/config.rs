@@ -1,6 +1,7 @@
 //! Settings, checked once at the start. Pure: the text of the file and the values of flags and
 //! environment come in, checked settings or one clear sentence come out.
 
+mod access;
 mod gateway;
 mod relayer;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::request::ids::{AppId, ChainId};
+pub use access::{AccessLists, AccessSettings};
 pub use gateway::{Capture, GatewaySettings};
 pub use relayer::RelayerCaps;
 
@@ -127,6 +129,7 @@ pub struct Settings {
     /// Where people reach Countersign, for links to it from elsewhere.
     pub public_url: Option<Url>,
     pub gateway: GatewaySettings,
+    pub access: AccessSettings,
 }
 
 /// One sentence about the setting that is wrong.
@@ -154,6 +157,8 @@ struct File {
     gateway_capture: Option<String>,
     #[serde(default)]
     webhooks: Vec<String>,
+    #[serde(default)]
+    access: AccessLists,
     #[serde(default)]
     chains: BTreeMap<String, ChainFile>,
 }
@@ -192,6 +197,7 @@ pub struct Overrides {
     pub public_url: Option<String>,
     pub gateway: Option<String>,
     pub gateway_capture: Option<String>,
+    pub access: AccessLists,
     /// Each `ID=URL[,URL…][;key=value…]`, with the keys of the file.
     pub chains: Vec<String>,
 }
@@ -261,6 +267,7 @@ impl Settings {
                 .collect::<Result<_, _>>()?,
             public_url: public_url.map(|url| http_url("public_url", &url)).transpose()?,
             gateway: GatewaySettings::read(gateway.as_deref(), capture.as_deref())?,
+            access: AccessSettings::read(file.access, overrides.access)?,
         })
     }
 }

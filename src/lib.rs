@@ -51,4 +51,6 @@ pub mod dstack;
 pub mod owner;
 pub mod planted;
 pub mod request;
+pub mod roles;
 pub mod safe;
+pub mod siwe;

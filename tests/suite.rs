@@ -77,10 +77,12 @@ mod stories {
     mod relayer_crash;
     mod relayer_endpoints;
     mod reorg;
+    mod roles;
     mod rpc_fuzz;
     mod safe_versions;
     mod scale;
     mod secrets;
+    mod sign_in;
     mod signature_kinds;
     mod simulate;
     mod stalls;

@@ -96,4 +96,24 @@ impl Chain {
             CallAnswer::Reverted => false,
         })
     }
+
+    /// Whether a contract says that `signature` is its own over a hash (EIP-1271). An account without
+    /// code has said nothing; a contract that cannot be asked is an error.
+    pub async fn contract_signed_hash(
+        &self,
+        contract: Address,
+        hash: B256,
+        signature: Bytes,
+        at: BlockRef,
+    ) -> Result<bool, ChainError> {
+        if self.code(contract, at).await?.is_empty() {
+            return Ok(false);
+        }
+        let what = format!("whether contract {contract} signed");
+        let calldata = contract_signature::question_of_hash(hash, signature);
+        Ok(match self.call(&what, contract, &calldata, at).await? {
+            CallAnswer::Returned(answer) => contract_signature::is_yes_of_hash(&answer),
+            CallAnswer::Reverted => false,
+        })
+    }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per command. A command only returns its [`Answer`]; `page` gives all
 //! of them one look, and `print` alone writes, so `--json` works everywhere.
 
+mod access_args;
 mod apps;
 mod audit;
 mod chain;

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{database, logging, secret_file};
+use super::{access_args::AccessArgs, database, logging, secret_file};
 use crate::{
     chain::RelayerKey,
     clock::SystemClock,
@@ -115,6 +115,8 @@ pub struct ServeArgs {
     /// Pass calls under `/phala/api/v1` on to Phala Cloud, and keep what they prepare [default: on].
     #[arg(long, env = "COUNTERSIGN_GATEWAY", value_name = "on|off")]
     gateway: Option<String>,
+    #[command(flatten)]
+    access: AccessArgs,
     /// What becomes of a preparation that cannot be kept: it goes on to its caller all the same
     /// (`best_effort`), or it is held back (`required`) [default: `best_effort`].
     #[arg(long, env = "COUNTERSIGN_GATEWAY_CAPTURE", value_name = "best_effort|required")]
@@ -268,6 +270,7 @@ fn settings(args: &ServeArgs) -> Result<Settings> {
         public_url: args.public_url.clone(),
         gateway: args.gateway.clone(),
         gateway_capture: args.gateway_capture.clone(),
+        access: args.access.lists(),
         chains: args.chains.clone(),
     };
     let read = Settings::read(&file, overrides);

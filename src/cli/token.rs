@@ -14,6 +14,7 @@ use super::{
 use crate::{
     access::{OpenToken, Scope},
     clock::{Clock, SystemClock, Time},
+    roles::Role,
     store::tokens::ApiToken,
 };
 
@@ -22,6 +23,7 @@ use crate::{
 #[command(after_help = "Examples:
   export COUNTERSIGN_TOKEN=$(countersign token create ci)
   countersign token create dashboard --scope read
+  countersign token create ledger-of-the-bank --role auditor
   countersign token revoke ci")]
 pub struct TokenArgs {
     #[command(subcommand)]
@@ -37,9 +39,12 @@ enum TokenCommand {
         /// What the journal calls whoever uses it.
         #[arg(value_parser = name)]
         name: String,
-        /// What it may be used for; both, unless given. May be given twice.
+        /// What it may be used for; both, unless a scope or a role is given. May be given twice.
         #[arg(long, value_enum, value_name = "SCOPE")]
         scope: Vec<Scope>,
+        /// What it is here, as wallets are by the settings. May be given more than once.
+        #[arg(long, value_enum, value_name = "ROLE")]
+        role: Vec<Role>,
     },
     /// List the tokens, without their secrets.
     List,
@@ -66,7 +71,9 @@ pub async fn run(args: TokenArgs) -> Result<Answer> {
     let database = database::visit(&args.database, may_create).await?;
     let now = SystemClock.now();
     let answer = match args.command {
-        TokenCommand::Create { name, scope } => create(&database, &name, scope, now).await,
+        TokenCommand::Create { name, scope, role } => {
+            create(&database, &name, scopes(&scope, &role), now).await
+        }
         TokenCommand::List => list(&database).await,
         TokenCommand::Revoke { id_or_name } => revoke(&database, &id_or_name, now).await,
     };
@@ -74,18 +81,18 @@ pub async fn run(args: TokenArgs) -> Result<Answer> {
     answer
 }
 
-async fn create(
-    database: &Database,
-    name: &str,
-    mut scopes: Vec<Scope>,
-    now: Time,
-) -> Result<Answer> {
-    if scopes.is_empty() {
-        scopes = vec![Scope::Read, Scope::Write];
-    }
-    let mut scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-    scopes.sort();
-    scopes.dedup();
+/// What stands in the database: scopes and roles, each once.
+fn scopes(scopes: &[Scope], roles: &[Role]) -> Vec<String> {
+    let both = [Scope::Read, Scope::Write];
+    let scopes = if scopes.is_empty() && roles.is_empty() { &both } else { scopes };
+    let mut names: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+    names.extend(roles.iter().map(ToString::to_string));
+    names.sort();
+    names.dedup();
+    names
+}
+
+async fn create(database: &Database, name: &str, scopes: Vec<String>, now: Time) -> Result<Answer> {
     let known = database.store.tokens().await?;
     if known.iter().any(|token| token.name == name && token.revoked_at.is_none()) {
         bail!(
@@ -147,6 +154,14 @@ async fn revoke(database: &Database, id_or_name: &str, now: Time) -> Result<Answ
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_has_what_was_asked_for_and_both_scopes_otherwise() {
+        assert_eq!(scopes(&[], &[]), ["read", "write"]);
+        assert_eq!(scopes(&[Scope::Read, Scope::Read], &[]), ["read"]);
+        assert_eq!(scopes(&[], &[Role::Auditor]), ["auditor"]);
+        assert_eq!(scopes(&[Scope::Read], &[Role::Requester]), ["read", "requester"]);
+    }
 
     #[test]
     fn a_name_is_plain_and_no_id() {

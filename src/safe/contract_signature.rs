@@ -47,17 +47,31 @@ pub fn message(version: SafeVersion, hashes: &SafeTxHashes) -> Bytes {
 pub fn question(version: SafeVersion, hashes: &SafeTxHashes, data: &Bytes) -> Bytes {
     let signature = data.clone();
     if version.asks_contracts_about_hash() {
-        let hash = hashes.safe_tx_hash.0;
-        return abi::OfHash::isValidSignatureCall { hash, signature }.abi_encode().into();
+        return question_of_hash(hashes.safe_tx_hash.0, signature);
     }
     let data = message(version, hashes);
     abi::OfBytes::isValidSignatureCall { data, signature }.abi_encode().into()
 }
 
+/// What anybody else asks a contract that may have signed a hash.
+#[must_use]
+pub fn question_of_hash(hash: B256, signature: Bytes) -> Bytes {
+    abi::OfHash::isValidSignatureCall { hash, signature }.abi_encode().into()
+}
+
+/// Whether the answer to that is yes and nothing else.
+#[must_use]
+pub fn is_yes_of_hash(answer: &[u8]) -> bool {
+    is(YES_OF_HASH, answer)
+}
+
 /// Whether the answer is yes and nothing else.
 #[must_use]
 pub fn is_yes(version: SafeVersion, answer: &[u8]) -> bool {
-    let yes = if version.asks_contracts_about_hash() { YES_OF_HASH } else { YES_OF_BYTES };
+    is(if version.asks_contracts_about_hash() { YES_OF_HASH } else { YES_OF_BYTES }, answer)
+}
+
+fn is(yes: [u8; 4], answer: &[u8]) -> bool {
     let Some(word) = answer.first_chunk::<32>() else { return false };
     word[..4] == yes && word[4..].iter().all(|byte| *byte == 0)
 }

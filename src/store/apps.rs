@@ -98,6 +98,32 @@ impl Store {
         rows.into_iter().map(|row| row.read(chain)).collect()
     }
 
+    /// The apps of a chain that people made requests for, or that the settings name. Anybody can have a
+    /// KMS announce one; such an app is governed by nobody here yet.
+    pub async fn governed_apps(
+        &self,
+        chain: ChainId,
+        limit: i64,
+    ) -> Result<Vec<AppId>, StoreError> {
+        let rows = sqlx::query_scalar!(
+            "select app from apps a
+             where chain_id = $1 and (discovered <> 'kms' or exists (
+                select 1 from requests r where r.chain_id = a.chain_id and r.app = a.app
+             ))
+             order by app limit $2",
+            signed(chain.get()),
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("list the governed apps of a chain")?;
+        let read = |row: Vec<u8>| {
+            let app = row.as_slice().try_into();
+            app.map(AppId).map_err(|_| inconsistent("apps", "app", chain))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
     /// One watched app.
     pub async fn app_history(
         &self,

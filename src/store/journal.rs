@@ -21,7 +21,8 @@ const LOCK: i64 = 0x006a_6f75_726e_616c;
 
 const GENESIS: [u8; 32] = [0; 32];
 
-/// Who changed something: a worker of the service, an API token, an owner's signature.
+/// Who changed something: a worker of the service, an API token, a wallet that signed in, an owner's
+/// signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor(String);
 
@@ -37,6 +38,11 @@ impl Actor {
 
     pub fn owner(address: impl std::fmt::Display) -> Self {
         Self(format!("owner:{address}"))
+    }
+
+    /// Somebody who signed in.
+    pub fn wallet(address: impl std::fmt::Display) -> Self {
+        Self(format!("wallet:{address}"))
     }
 
     pub fn as_str(&self) -> &str {

@@ -29,6 +29,7 @@ pub mod proposals;
 pub mod relays;
 mod request_rows;
 pub mod requests;
+pub mod sessions;
 pub mod tokens;
 pub mod troubles;
 pub mod watched;

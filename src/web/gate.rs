@@ -1,86 +1,217 @@
-//! Who is calling: a bearer token for machines, the same token as the password of HTTP Basic for
-//! browsers. Reads may be open to all, by setting; writes never are.
+//! Who is calling, and whether they may: a bearer token for machines, a session for people who signed in
+//! with a wallet, and the token as the password of HTTP Basic for browsers without. Reads may be open to
+//! all, by setting; changes never are. What a role may do stands in [`roles`](crate::roles).
 //!
-//! Basic opens reads only: a browser sends it along with whatever another site makes it post.
+//! Basic opens reads only: a browser sends it along with whatever another site makes it post. It sends a
+//! session's cookie along too, so changes by one are looked at more closely ([`site`]).
 
+use alloy::primitives::Address;
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, RawPathParams},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use chrono::TimeDelta;
 
-use super::{WebState, problem::Problem};
+use super::{WebState, api::apps, owners, peers::Peer, problem::Problem, site};
 use crate::{
-    access::{OpenToken, Scope},
-    store::journal::Actor,
+    access::OpenToken,
+    request::{
+        Request,
+        ids::{AppId, ChainId, RequestId},
+    },
+    roles::{Action, Role, may},
+    store::{journal::Actor, sessions::Session},
 };
 
-/// Proof that the caller may look.
+/// How long a session lasts, however much it is used, and how long it lasts unused.
+pub const SESSION_LIFE: TimeDelta = TimeDelta::hours(12);
+pub const SESSION_IDLE: TimeDelta = TimeDelta::hours(1);
+
+/// Proof that the caller may look at this.
 #[derive(Debug)]
 pub struct Reader;
 
-/// Proof that the caller may change things, and who it is.
+/// Proof that the caller may look at who did what.
 #[derive(Debug)]
-pub struct Writer(pub Actor);
+pub struct Auditor;
+
+/// Somebody who is known here. What they may do is yet to be asked.
+#[derive(Debug)]
+pub struct Caller {
+    actor: Actor,
+    pub roles: Vec<Role>,
+    pub session: Option<Session>,
+}
 
 fn refused(title: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", title)
 }
 
-/// The token as text, wherever it may stand for this scope.
-fn presented(headers: &HeaderMap, scope: Scope) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, rest) = value.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(rest.trim().to_owned());
-    }
-    if scheme.eq_ignore_ascii_case("basic") && scope == Scope::Read {
-        let decoded = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
-        return Some(decoded.split_once(':')?.1.to_owned());
-    }
-    None
+fn forbidden(roles: &[Role]) -> Problem {
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    let title = match names.as_slice() {
+        [] => "you have no role here that allows this".to_owned(),
+        _ => format!("your role here ({}) does not allow this", names.join(", ")),
+    };
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", title)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim().to_owned())
+}
+
+/// The password of HTTP Basic.
+fn basic(headers: &HeaderMap) -> Option<String> {
+    let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let decoded =
+        STANDARD.decode(rest.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"));
+    Some(String::from_utf8(decoded?).ok()?.split_once(':')?.1.to_owned())
 }
 
 /// Whether headers hold a token of this service, known or not.
 pub fn carries_our_token(headers: &HeaderMap) -> bool {
-    presented(headers, Scope::Read).is_some_and(|text| OpenToken::parse(&text).is_ok())
+    let text = bearer(headers).or_else(|| basic(headers));
+    text.is_some_and(|text| OpenToken::parse(&text).is_ok())
 }
 
-async fn authenticate(
-    headers: &HeaderMap,
-    state: &WebState,
-    scope: Scope,
-) -> Result<Actor, Problem> {
-    let text = presented(headers, scope).ok_or_else(|| {
-        refused("send an API token: `Authorization: Bearer …` (make one with `countersign token create`)")
-    })?;
-    let token = OpenToken::parse(&text).map_err(|error| refused(&error.to_string()))?;
-    let service = &state.service;
-    let known = service.store.token_by_hash(&token.hash(), service.clock.now()).await?;
-    let known = known.ok_or_else(|| refused("this API token is not known, or was revoked"))?;
-    // Whoever may write may also look.
-    let granted: Vec<Scope> = known.scopes.iter().filter_map(|scope| scope.parse().ok()).collect();
-    if granted.contains(&scope) || (scope == Scope::Read && granted.contains(&Scope::Write)) {
-        Ok(Actor::token(&known.name))
-    } else {
-        let title = format!("this API token has no scope `{scope}`");
-        Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", title))
+impl Caller {
+    /// Whoever a request is from.
+    pub async fn of(parts: &Parts, state: &WebState) -> Result<Self, Problem> {
+        let headers = &parts.headers;
+        if let Some(text) = bearer(headers) {
+            return Self::by_token(&text, parts, state).await;
+        }
+        if let Some(session) = session(headers, state).await? {
+            site::check_change(&state.service.settings, &parts.method, headers)?;
+            let roles = state.service.settings.access.roles_of(session.address);
+            let actor = Actor::wallet(session.address);
+            return Ok(Self { actor, roles, session: Some(session) });
+        }
+        match basic(headers).filter(|_| parts.method.is_safe()) {
+            Some(text) => Self::by_token(&text, parts, state).await,
+            None => Err(refused(
+                "sign in, or send an API token: `Authorization: Bearer …` (make one with `countersign token create`)",
+            )),
+        }
     }
+
+    async fn by_token(text: &str, parts: &Parts, state: &WebState) -> Result<Self, Problem> {
+        let refuse = |title: &str| match state.peers.failed(Peer::of_parts(parts, state)) {
+            Ok(()) => refused(title),
+            Err(too_many) => too_many,
+        };
+        let token = OpenToken::parse(text).map_err(|error| refuse(&error.to_string()))?;
+        let service = &state.service;
+        let known = service.store.token_by_hash(&token.hash(), service.clock.now()).await?;
+        let known = known.ok_or_else(|| refuse("this API token is not known, or was revoked"))?;
+        let roles = Role::of_token(&known.scopes);
+        Ok(Self { actor: Actor::token(&known.name), roles, session: None })
+    }
+
+    /// Who it is, for people.
+    pub fn name(&self) -> &str {
+        self.actor.as_str()
+    }
+
+    /// Who it is, if they may do what is about no request in particular.
+    pub fn may(&self, action: Action) -> Result<Actor, Problem> {
+        if may(&self.roles, action, false, false) {
+            Ok(self.actor.clone())
+        } else {
+            Err(forbidden(&self.roles))
+        }
+    }
+
+    /// Who it is, if they may do this to a request.
+    pub async fn may_to(
+        &self,
+        state: &WebState,
+        action: Action,
+        id: RequestId,
+    ) -> Result<Actor, Problem> {
+        if let Ok(actor) = self.may(action) {
+            return Ok(actor);
+        }
+        let Request { chain, app, created_by, .. } = state.service.store.request(id).await?;
+        let is_own = created_by == self.actor.as_str();
+        if may(&self.roles, action, is_own, false) {
+            return Ok(self.actor.clone());
+        }
+        self.may_of_app(state, action, chain, app).await
+    }
+
+    async fn may_of_app(
+        &self,
+        state: &WebState,
+        action: Action,
+        chain: ChainId,
+        app: AppId,
+    ) -> Result<Actor, Problem> {
+        let wallet: Option<Address> = self.session.map(|session| session.address);
+        // Only of what an owner may do is the chain asked.
+        let Some(wallet) = wallet.filter(|_| may(&self.roles, action, false, true)) else {
+            return Err(forbidden(&self.roles));
+        };
+        if owners::owns(state, chain, app, wallet).await? {
+            Ok(self.actor.clone())
+        } else {
+            Err(forbidden(&self.roles))
+        }
+    }
+
+    /// Whether they may look at what a path is about: a request, an app, or nothing in particular.
+    async fn looks(&self, parts: &mut Parts, state: &WebState) -> Result<(), Problem> {
+        if self.may(Action::Look).is_ok() {
+            return Ok(());
+        }
+        let path = RawPathParams::from_request_parts(parts, state).await;
+        let path = path.map_err(|_| Problem::not_found("page"))?;
+        let named = |name| path.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+        if let Some(id) = named("id") {
+            let id = id.parse().map_err(|_| Problem::not_found("request"))?;
+            return self.may_to(state, Action::Look, id).await.map(drop);
+        }
+        let (Some(chain), Some(app)) = (named("chain_id"), named("app")) else {
+            return Err(forbidden(&self.roles));
+        };
+        let app = apps::find(state, chain, app).await?;
+        self.may_of_app(state, Action::Look, app.chain, app.app).await.map(drop)
+    }
+}
+
+/// The session of whoever sends its cookie.
+pub async fn session(headers: &HeaderMap, state: &WebState) -> Result<Option<Session>, Problem> {
+    let service = &state.service;
+    let Some(id) = site::session_id(&service.settings, headers) else { return Ok(None) };
+    let now = service.clock.now();
+    Ok(service.store.session(&id.hash(), now - SESSION_IDLE, now).await?)
 }
 
 impl FromRequestParts<WebState> for Reader {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Problem> {
         if !state.service.settings.open_reads {
-            authenticate(&parts.headers, state, Scope::Read).await?;
+            Caller::of(parts, state).await?.looks(parts, state).await?;
         }
         Ok(Self)
     }
 }
 
-impl FromRequestParts<WebState> for Writer {
+impl FromRequestParts<WebState> for Auditor {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Problem> {
-        authenticate(&parts.headers, state, Scope::Write).await.map(Self)
+        if !state.service.settings.open_reads {
+            Caller::of(parts, state).await?.may(Action::Audit)?;
+        }
+        Ok(Self)
+    }
+}
+
+impl FromRequestParts<WebState> for Caller {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Problem> {
+        Self::of(parts, state).await
     }
 }

@@ -60,7 +60,8 @@ impl Live {
 /// A stream of `request` events with the id of the request that changed, and `head` events.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events",
-    responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"))
+    responses((status = 200, description = "Server-sent events", content_type = "text/event-stream")),
+    security(("token" = []), ("session" = []))
 )]
 pub async fn events(
     _: Reader,

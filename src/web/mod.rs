@@ -10,13 +10,16 @@ pub mod gateway;
 pub mod left_behind;
 pub mod live;
 pub mod mailbox;
+pub mod owners;
 pub mod pages;
+pub mod peers;
 pub mod probes;
 pub mod problem;
 pub mod queue;
 pub mod relayer;
 mod router;
 pub mod simulations;
+pub mod site;
 pub mod standing;
 mod webhook;
 
@@ -51,6 +54,8 @@ pub struct WebState {
     pub left_behind: Arc<left_behind::Lately>,
     pub simulations: Arc<simulations::Simulations>,
     pub gateway: Arc<gateway::Gateway>,
+    pub owners: Arc<owners::Owners>,
+    pub peers: Arc<peers::Peers>,
 }
 
 /// The process's metrics. There is one recorder in a process, however many services run in it.
@@ -84,11 +89,13 @@ pub async fn serve(
         left_behind: Arc::default(),
         simulations: Arc::default(),
         gateway: Arc::new(gateway),
+        owners: Arc::default(),
+        peers: Arc::new(peers::Peers::new(service.clock.clone())),
     };
     // Answers that come in parts go out in parts.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    let app = router(state).into_make_service_with_connect_info::<SocketAddr>();
-    let answering = axum::serve(listener, app)
+    let router = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let answering = axum::serve(listener, router)
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .into_future();
     let working = service.clone().run(stop.clone());

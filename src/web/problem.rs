@@ -1,6 +1,8 @@
 //! The only map from errors to status codes: `application/problem+json` (RFC 9457) with a stable
 //! `code`. What went wrong inside is logged here, once; the caller is told what to do.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -35,16 +37,24 @@ pub struct Problem {
     /// The field of the request that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// After how many seconds it is worth another try; told in a header.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
-        Self { status: status.as_u16(), code, title: title.into(), field: None }
+        Self { status: status.as_u16(), code, title: title.into(), field: None, retry_after: None }
     }
 
     pub fn of_field(field: impl Into<String>, title: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", title);
         Self { field: Some(field.into()), ..problem }
+    }
+
+    pub fn too_many(title: &str, wait: Duration) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", title);
+        Self { retry_after: Some(wait.as_secs() + 1), ..problem }
     }
 
     pub fn not_found(what: &str) -> Self {
@@ -69,6 +79,9 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(&self)).into_response();
         let content_type = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         if status == StatusCode::UNAUTHORIZED {
             // Basic lets a browser ask for the token, which is given as the password. Each challenge
             // is a header of its own: browsers do not find the second one in a list.

@@ -25,7 +25,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::compose::MAX_BYTES;
 
-use super::{WebState, api, gateway, live, pages, probes, problem::Problem, webhook};
+use super::{WebState, api, gateway, live, pages, probes, problem::Problem, site, webhook};
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -38,6 +38,17 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// No script, style or picture from anywhere else, and none of ours inside the page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// For browsers that do not know `frame-ancestors` there is `X-Frame-Options`; none of these is in the
+/// list of the `http` crate.
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// What a page of ours could ask people for, and never does.
+const NO_PERMISSIONS: &str = "camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), \
+     payment=(), publickey-credentials-get=(), serial=(), usb=()";
+/// For a year. Other names beside ours are not ours to speak for.
+const TLS_ONLY: &str = "max-age=31536000";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -56,6 +67,11 @@ fn documented() -> OpenApiRouter<WebState> {
         .components
         .get_or_insert_default()
         .add_security_scheme("token", SecurityScheme::Http(bearer));
+    let cookie = ApiKeyValue::new("countersign");
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     let signature = ApiKeyValue::new("X-Webhook-Signature");
     document
         .components
@@ -67,6 +83,8 @@ fn documented() -> OpenApiRouter<WebState> {
                 .routes(routes!(api::requests::submit, api::request_list::list))
                 .layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX)),
         )
+        .routes(routes!(api::session::challenge))
+        .routes(routes!(api::session::sign_in, api::session::show, api::session::sign_out))
         .routes(routes!(api::requests::show))
         .routes(routes!(api::review::withdraw))
         .routes(routes!(api::review::reject))
@@ -114,6 +132,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// The whole site.
 pub fn router(state: WebState) -> Router {
+    let is_https = site::is_https(&state.service.settings);
     let (api, _) = documented().split_for_parts();
     let document = openapi();
     let bounded = api
@@ -137,11 +156,20 @@ pub fn router(state: WebState) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(fixed(PERMISSIONS_POLICY, NO_PERMISSIONS))
+        .layer(fixed(OPENER_POLICY, "same-origin"))
+        .layer(fixed(RESOURCE_POLICY, "same-origin"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(TraceLayer::new_for_http().make_span_with(span))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid));
+    let site = if is_https {
+        site.layer(fixed(header::STRICT_TRANSPORT_SECURITY, TLS_ONLY))
+    } else {
+        site
+    };
     // Beside the site, not inside its layers.
     site.merge(gateway)
 }

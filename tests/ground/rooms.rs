@@ -9,7 +9,10 @@ use std::{
 
 /// Rooms by floor, the ground first. A room uses only floors below its own.
 const FLOORS: [&[&str]; 5] = [
-    &["request", "compose", "safe", "owner", "dstack", "config", "clock", "planted"],
+    &[
+        "request", "compose", "safe", "owner", "dstack", "config", "clock", "planted", "siwe",
+        "roles",
+    ],
     &["store", "chain", "safe_service", "phala", "vault", "notify", "access", "child", "wire"],
     &["intake", "review", "propose", "execute", "watch", "commit", "audit", "remind"],
     &["flow"],

@@ -372,7 +372,7 @@ async fn headers_status_and_body_come_through_untouched() {
             .header("X-Phala-Version", "2025-10-28")
             .header("Connection", "close, x-hop")
             .header("X-Hop", "1")
-            .header("Cookie", "a=b")
+            .header("Cookie", "a=b; countersign=ours")
             .body("{}")
             .send()
             .await

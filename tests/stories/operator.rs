@@ -297,7 +297,10 @@ async fn the_command_line_explains_settles_and_retries() {
     let settle = ["settle", id, "--as", &made, "--reason", "the other one is of team B"];
     for words in [&["retry", id][..], &settle] {
         let (code, _, error) = cli(&reader, words).await;
-        assert!(code == 1 && error.contains("no scope `write`"), "{words:?}: {error}");
+        assert!(
+            code == 1 && error.contains("(viewer, auditor) does not allow"),
+            "{words:?}: {error}"
+        );
     }
 
     let (code, text, error) = cli(api, &["retry", id]).await;

@@ -13,13 +13,14 @@ pub mod paper_chain;
 mod postgres;
 pub mod process;
 pub mod tamper;
+pub mod visitor;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use alloy::primitives::{Address, Bytes, U256};
 use countersign::{
     chain::RelayerKey,
-    config::{DepthPolicy, Overrides, Settings},
+    config::{AccessLists, DepthPolicy, Overrides, Settings},
     devnet::{
         Town, TownOptions, Wallet,
         cloud::{MovedDevice, SwitchChange},
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub use api::{Answer, Api};
 pub use clock::TravellingClock;
 pub use postgres::{Database, database};
+pub use visitor::Visitor;
 
 /// How long anything in a story may take before it counts as stuck.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -113,6 +115,13 @@ impl World {
         let safe_access = SafeAccess::default();
         let (database, relayer) = (database().await, None);
         Self { town, database, settings, seal_key, clock, safe_access, relayer }
+    }
+
+    /// Gives roles to wallets, as the settings do.
+    pub fn set_access(&mut self, change: impl FnOnce(&mut AccessLists)) {
+        let mut overrides = Overrides::default();
+        change(&mut overrides.access);
+        self.settings.access = Settings::read("", overrides).expect("they are settings").access;
     }
 
     /// The service, which nothing drives yet.

@@ -167,7 +167,7 @@ pub struct LedgerQuery {
 /// Every app that is watched.
 #[utoipa::path(
     get, path = "/v1/apps", operation_id = "list_apps", tag = "apps",
-    responses((status = 200, body = Vec<AppView>)), security(("token" = []))
+    responses((status = 200, body = Vec<AppView>)), security(("token" = []), ("session" = []))
 )]
 pub async fn list(_: Reader, State(state): State<WebState>) -> Result<Json<Vec<AppView>>, Problem> {
     let store = &state.service.store;
@@ -191,7 +191,7 @@ pub async fn find(state: &WebState, chain: &str, app: &str) -> Result<AppHistory
 /// One app.
 #[utoipa::path(
     get, path = "/v1/apps/{chain_id}/{app}", operation_id = "show_app", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path)),
-    responses((status = 200, body = AppView), (status = 404, body = Problem)), security(("token" = []))
+    responses((status = 200, body = AppView), (status = 404, body = Problem)), security(("token" = []), ("session" = []))
 )]
 pub async fn show(
     _: Reader,
@@ -211,7 +211,7 @@ pub async fn show(
         (status = 404, body = Problem),
         (status = 422, description = "`beyond-head`: the chain is not read up to that block yet", body = Problem),
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn allowlist(
     _: Reader,
@@ -243,7 +243,7 @@ pub async fn read(
         (status = 404, body = Problem),
         (status = 422, body = Problem),
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn ledger(
     _: Reader,
@@ -292,7 +292,7 @@ fn read_cursor(text: &str) -> Result<(u64, u64), Problem> {
         (status = 404, body = Problem),
         (status = 503, body = Problem),
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn drift(
     _: Reader,

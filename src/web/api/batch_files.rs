@@ -23,7 +23,7 @@ use crate::{
 #[utoipa::path(
     get, path = "/v1/requests/{id}/safe-batch.json", operation_id = "download_safe_batch", tag = "proposals", params(("id" = RequestId, Path)),
     responses((status = 200, description = "Transaction Builder file", content_type = "application/json"), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn safe_batch(
     _: Reader,
@@ -61,7 +61,7 @@ pub async fn safe_batch(
     get, path = "/v1/requests/{id}/nested-owners/{owner}/safe-batch.json", operation_id = "download_approval_batch", tag = "proposals",
     params(("id" = RequestId, Path), ("owner" = String, Path)),
     responses((status = 200, description = "Transaction Builder file", content_type = "application/json"), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn approval_batch(
     _: Reader,

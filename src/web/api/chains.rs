@@ -75,7 +75,7 @@ async fn view(state: &WebState, chain: &Chain) -> Result<ChainView, Problem> {
 /// Every chain that is followed.
 #[utoipa::path(
     get, path = "/v1/chains", operation_id = "list_chains", tag = "chains",
-    responses((status = 200, body = Vec<ChainView>)), security(("token" = []))
+    responses((status = 200, body = Vec<ChainView>)), security(("token" = []), ("session" = []))
 )]
 pub async fn list(
     _: Reader,

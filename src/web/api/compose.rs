@@ -12,10 +12,11 @@ use super::requests::request_id;
 use crate::{
     request::ids::{ComposeHash, RequestId},
     review::{self, AttachError},
+    roles::Action,
     web::{
         WebState,
         compose_proof::{ComposeView, compose},
-        gate::{Reader, Writer},
+        gate::{Caller, Reader},
         problem::Problem,
     },
 };
@@ -39,7 +40,7 @@ impl From<AttachError> for Problem {
 #[utoipa::path(
     get, path = "/v1/requests/{id}/compose", operation_id = "show_compose", tag = "compose", params(("id" = RequestId, Path)),
     responses((status = 200, body = ComposeView), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn show(
     _: Reader,
@@ -60,15 +61,16 @@ pub async fn show(
         (status = 404, body = Problem),
         (status = 422, description = "It is another document, or none that can be used", body = Problem),
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn attach(
-    Writer(actor): Writer,
+    caller: Caller,
     State(state): State<WebState>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<ComposeView>, Problem> {
     let id = request_id(&id)?;
+    let actor = caller.may_to(&state, Action::Attach, id).await?;
     let service = &state.service;
     let now = service.clock.now();
     review::attach(&service.store, id, &body, &actor, now).await?;
@@ -80,7 +82,7 @@ pub async fn attach(
 #[utoipa::path(
     get, path = "/v1/compose/{hash}", operation_id = "download_compose", tag = "compose", params(("hash" = ComposeHash, Path)),
     responses((status = 200, description = "The document", content_type = "text/plain"), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn document(
     _: Reader,

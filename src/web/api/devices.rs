@@ -21,7 +21,7 @@ use crate::{
 #[utoipa::path(
     get, path = "/v1/devices/{device_id}", operation_id = "show_device", tag = "devices", params(("device_id" = DeviceId, Path)),
     responses((status = 200, body = DeviceView), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn show(
     _: Reader,

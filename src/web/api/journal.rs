@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::{
     store::journal::Entry,
-    web::{WebState, gate::Reader, problem::Problem},
+    web::{WebState, gate::Auditor, problem::Problem},
 };
 
 const LIMIT_DEFAULT: u32 = 100;
@@ -30,10 +30,10 @@ pub struct JournalQuery {
 /// A page of the journal, newest first.
 #[utoipa::path(
     get, path = "/v1/journal", operation_id = "list_journal", tag = "journal", params(JournalQuery),
-    responses((status = 200, body = Vec<Entry>), (status = 422, body = Problem)), security(("token" = []))
+    responses((status = 200, body = Vec<Entry>), (status = 422, body = Problem)), security(("token" = []), ("session" = []))
 )]
 pub async fn page(
-    _: Reader,
+    _: Auditor,
     State(state): State<WebState>,
     Query(query): Query<JournalQuery>,
 ) -> Result<Json<Vec<Entry>>, Problem> {

@@ -10,5 +10,6 @@ pub mod proposals;
 pub mod request_list;
 pub mod requests;
 pub mod review;
+pub mod session;
 pub mod simulation;
 mod submission;

@@ -303,7 +303,7 @@ pub(super) fn none_yet() -> Problem {
 #[utoipa::path(
     get, path = "/v1/requests/{id}/proposal", operation_id = "show_proposal", tag = "proposals", params(("id" = RequestId, Path)),
     responses((status = 200, body = ProposalView), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn show(
     _: Reader,

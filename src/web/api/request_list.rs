@@ -100,7 +100,7 @@ pub fn next_cursor(requests: &[Request], limit: u32) -> Option<String> {
 #[utoipa::path(
     get, path = "/v1/requests", operation_id = "list_requests", tag = "requests", params(ListQuery),
     responses((status = 200, body = RequestPage), (status = 422, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn list(
     _: Reader,

@@ -25,6 +25,7 @@ use crate::{
         kind::Kind,
         status::Status,
     },
+    roles::Action,
     store::{intake::Stored, journal::Entry},
     watch::depth::Depth,
     web::{
@@ -33,7 +34,7 @@ use crate::{
         compose_proof::{ComposeProofView, ComposeReview, compose, proof},
         device_meaning::{DeviceMeaning, meaning},
         explained::{Explained, explained},
-        gate::{Reader, Writer},
+        gate::{Caller, Reader},
         left_behind::{LeftBehind, left_behind},
         mailbox::{MailboxView, mailbox},
         problem::Problem,
@@ -215,13 +216,14 @@ pub(super) fn parse_body(body: &Bytes) -> Result<Value, Problem> {
         (status = 409, description = "The token came before with other content", body = Problem),
         (status = 422, description = "A field is wrong; nothing was stored", body = Problem),
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn submit(
-    Writer(actor): Writer,
+    caller: Caller,
     State(state): State<WebState>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<RequestView>), Problem> {
+    let actor = caller.may(Action::Submit)?;
     let service = &state.service;
     let now = service.clock.now();
     let chains: Vec<ChainId> = service.chains.iter().map(crate::chain::Chain::id).collect();
@@ -260,7 +262,7 @@ pub fn request_id(text: &str) -> Result<RequestId, Problem> {
 #[utoipa::path(
     get, path = "/v1/requests/{id}", operation_id = "show_request", tag = "requests", params(("id" = RequestId, Path)),
     responses((status = 200, body = RequestView), (status = 404, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn show(
     _: Reader,

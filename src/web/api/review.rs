@@ -13,10 +13,11 @@ use super::requests::{RequestView, changed, parse_body, request_id};
 use crate::{
     request::ids::{ReplicaId, RequestId},
     review,
-    web::{WebState, gate::Writer, problem::Problem},
+    roles::Action,
+    web::{WebState, gate::Caller, problem::Problem},
 };
 
-/// Why a person says it; kept in the journal beside the name of the API token.
+/// Why a person says it; kept in the journal beside the name of the API token or the wallet.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
 pub struct Reason {
@@ -82,15 +83,20 @@ fn nonce_in(body: &Value) -> Result<Option<u64>, Problem> {
         (status = 422, description = "They are not of one Safe, or the nonce cannot be had", body = Problem),
         (status = 503, description = "The chain does not read", body = Problem),
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn arrange(
-    Writer(actor): Writer,
+    caller: Caller,
     State(state): State<WebState>,
     body: Bytes,
 ) -> Result<Json<Arranged>, Problem> {
     let body = parse_body(&body)?;
-    let (ids, nonce, reason) = (requests_in(&body)?, nonce_in(&body)?, reason_in(&body)?);
+    let ids = requests_in(&body)?;
+    let mut actor = caller.may(Action::Arrange);
+    for id in &ids {
+        actor = Ok(caller.may_to(&state, Action::Arrange, *id).await?);
+    }
+    let (actor, nonce, reason) = (actor?, nonce_in(&body)?, reason_in(&body)?);
     let service = &state.service;
     let (store, chains, now) = (&service.store, &service.chains, service.clock.now());
     let rearranged = review::arrange(store, chains, &ids, nonce, &reason, &actor, now).await?;
@@ -119,15 +125,17 @@ fn replica_in(body: &Value) -> Result<Option<ReplicaId>, Problem> {
 #[utoipa::path(
     post, path = "/v1/requests/{id}/withdraw", operation_id = "withdraw_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
     responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn withdraw(
-    Writer(actor): Writer,
+    caller: Caller,
     State(state): State<WebState>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<RequestView>, Problem> {
-    let (id, reason) = (request_id(&id)?, reason_in(&parse_body(&body)?)?);
+    let id = request_id(&id)?;
+    let actor = caller.may_to(&state, Action::Withdraw, id).await?;
+    let reason = reason_in(&parse_body(&body)?)?;
     let service = &state.service;
     let now = service.clock.now();
     let request = review::withdraw(&service.store, id, &reason, &actor, now).await?;
@@ -138,15 +146,17 @@ pub async fn withdraw(
 #[utoipa::path(
     post, path = "/v1/requests/{id}/reject", operation_id = "reject_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
     responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn reject(
-    Writer(actor): Writer,
+    caller: Caller,
     State(state): State<WebState>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<RequestView>, Problem> {
-    let (id, reason) = (request_id(&id)?, reason_in(&parse_body(&body)?)?);
+    let id = request_id(&id)?;
+    let actor = caller.may_to(&state, Action::Reject, id).await?;
+    let reason = reason_in(&parse_body(&body)?)?;
     let service = &state.service;
     let now = service.clock.now();
     let request = review::reject(&service.store, id, &reason, &actor, now).await?;
@@ -158,15 +168,17 @@ pub async fn reject(
 #[utoipa::path(
     post, path = "/v1/requests/{id}/retry", operation_id = "retry_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
     responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn retry(
-    Writer(actor): Writer,
+    caller: Caller,
     State(state): State<WebState>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<RequestView>, Problem> {
-    let (id, reason) = (request_id(&id)?, reason_in(&parse_body(&body)?)?);
+    let id = request_id(&id)?;
+    let actor = caller.may_to(&state, Action::Retry, id).await?;
+    let reason = reason_in(&parse_body(&body)?)?;
     let service = &state.service;
     let now = service.clock.now();
     let request = review::retry(&service.store, id, &reason, &actor, now).await?;
@@ -184,15 +196,17 @@ pub async fn retry(
         (status = 422, description = "A field is wrong, or this instance is not the replica", body = Problem),
         (status = 503, description = "Phala Cloud does not show the app's instances", body = Problem),
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn settle(
-    Writer(actor): Writer,
+    caller: Caller,
     State(state): State<WebState>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<RequestView>, Problem> {
-    let (id, body) = (request_id(&id)?, parse_body(&body)?);
+    let id = request_id(&id)?;
+    let actor = caller.may_to(&state, Action::Settle, id).await?;
+    let body = parse_body(&body)?;
     let (replica, reason) = (replica_in(&body)?, reason_in(&body)?);
     let service = &state.service;
     let (store, cloud, now) = (&service.store, &service.cloud, service.clock.now());

@@ -40,7 +40,7 @@ pub struct SimulationView {
         (status = 409, description = "There is no transaction of a Safe that waits to be executed", body = Problem),
         (status = 503, description = "It could not be simulated, or too many are under way", body = Problem),
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 pub async fn show(
     _: Reader,

@@ -35,7 +35,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{WebState, gate::carries_our_token};
+use super::{WebState, gate::carries_our_token, site};
 use crate::{
     config::Capture,
     flow::Service,
@@ -185,6 +185,7 @@ fn going(parts: &Parts, path: &str, body: Option<Flow>, is_watched: bool) -> (Go
         // A browser adds it by itself, and it is none of Phala Cloud's business.
         headers.remove(header::AUTHORIZATION);
     }
+    site::drop_session(&mut headers);
     if is_watched {
         // The answer is read here, so it comes as it is.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     Page,
     parts::number,
-    refusal::{Asked, Visitor},
+    refusal::{Asked, Inspector},
     render,
     timeline::Line,
 };
@@ -31,7 +31,7 @@ struct Journal {
     is_newest: bool,
 }
 
-pub async fn page(_: Visitor, State(state): State<WebState>, Asked(form): Asked<Before>) -> Page {
+pub async fn page(_: Inspector, State(state): State<WebState>, Asked(form): Asked<Before>) -> Page {
     let before = number("before", form.before.as_deref())?;
     let entries = state.service.store.journal_page(None, before, ENTRIES).await?;
     let lines: Vec<Line> = entries.into_iter().map(Line::from).collect();

@@ -16,6 +16,7 @@ mod request;
 mod review;
 #[cfg(test)]
 mod samples;
+mod sign_in;
 mod simulation;
 mod timeline;
 
@@ -34,6 +35,7 @@ pub fn routes() -> Router<WebState> {
         .route("/apps", get(apps::page))
         .route("/apps/{chain_id}/{app}", get(app::page))
         .route("/journal", get(journal::page))
+        .route("/sign-in", get(sign_in::page))
         .merge(assets::routes())
 }
 

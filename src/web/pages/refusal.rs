@@ -10,7 +10,11 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::written;
-use crate::web::{WebState, gate::Reader, problem::Problem};
+use crate::web::{
+    WebState,
+    gate::{Auditor, Reader},
+    problem::Problem,
+};
 
 /// A problem to be shown as a page.
 #[derive(Debug)]
@@ -26,8 +30,8 @@ struct Refusal<'a> {
 fn heading(status: u16) -> &'static str {
     match status {
         400 | 422 => "This address does not read",
-        401 => "Please give your API token",
-        403 => "Your API token may not see this",
+        401 => "Please sign in",
+        403 => "Your role may not see this",
         404 => "Nothing here",
         503 => "Something Countersign depends on does not answer",
         _ => "This did not work",
@@ -75,6 +79,18 @@ impl FromRequestParts<WebState> for Visitor {
     type Rejection = PageProblem;
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
         Reader::from_request_parts(parts, state).await?;
+        Ok(Self)
+    }
+}
+
+/// Proof that the caller may look at who did what, refused with a page.
+#[derive(Debug)]
+pub struct Inspector;
+
+impl FromRequestParts<WebState> for Inspector {
+    type Rejection = PageProblem;
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
+        Auditor::from_request_parts(parts, state).await?;
         Ok(Self)
     }
 }

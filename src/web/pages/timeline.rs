@@ -47,6 +47,7 @@ pub fn actor(name: &str) -> String {
         Some(("service", room)) => format!("Countersign ({room})"),
         Some(("token", name)) => format!("API token {name}"),
         Some(("owner", address)) => format!("owner {address}"),
+        Some(("wallet", address)) => format!("wallet {address}"),
         _ => name.to_owned(),
     }
 }
@@ -183,6 +184,7 @@ mod tests {
         assert_eq!(actor("service:watch"), "Countersign (watch)");
         assert_eq!(actor("token:ci:nightly"), "API token ci:nightly");
         assert_eq!(actor("owner:0x5A"), "owner 0x5A");
+        assert_eq!(actor("wallet:0x5A"), "wallet 0x5A");
         assert_eq!(actor("somebody"), "somebody");
     }
 }
