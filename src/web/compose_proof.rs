@@ -259,13 +259,16 @@ mod tests {
 
     /// A review of a document with so many dangerous services and new variables, beside an empty one.
     fn review(services: usize, fields: usize) -> ComposeReview {
-        let privileged = (0..services).map(|at| format!("  s{at}: {{ privileged: true }}\n"));
-        let file = format!("services:\n  web: {{}}\n{}", privileged.collect::<String>());
+        let image = format!("image: web@sha256:{}", "a".repeat(64));
+        let calm = format!("services:\n  web: {{ {image} }}\n");
+        let privileged =
+            (0..services).map(|at| format!("  s{at}: {{ {image}, privileged: true }}\n"));
+        let file = format!("{calm}{}", privileged.collect::<String>());
         let mut new = json!({ "docker_compose_file": file });
         for at in 0..fields {
-            new[format!("field{at}")] = json!(at);
+            new[format!("x-field{at}")] = json!(at);
         }
-        let old = json!({ "docker_compose_file": "services:\n  web: {}\n" });
+        let old = json!({ "docker_compose_file": calm });
         let [wanted, runs] = [0xaa, 0xbb].map(|byte| ComposeHash([byte; 32].into()));
         let texts = [(wanted, new), (runs, old)].map(|(hash, it)| (hash, it.to_string().into()));
         let proof = Proof::default().into();
