@@ -12,6 +12,7 @@ use axum::{
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
+    compression::CompressionLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
     timeout::TimeoutLayer,
@@ -146,7 +147,9 @@ pub fn router(state: WebState) -> Router {
                 "not with this method",
             )
         })
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT));
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
+        // No answer holds a secret beside what somebody else may have put there, which its length could tell.
+        .layer(CompressionLayer::new());
     let gateway = gateway::routes().with_state(state.clone());
     let site = bounded
         .route("/v1/events", get(live::events))

@@ -1,4 +1,4 @@
-//! Domain hash, message hash and safeTxHash, as others compute them.
+//! Domain hash, message hash and safeTxHash, as others compute them, and as our pages do in a browser.
 
 use countersign::{
     request::ids::ChainId,
@@ -21,7 +21,7 @@ fn the_three_hashes_are_those_of_every_peer() {
         all.extend(SafeVersion::ALL.map(|version| Case { version, ..case.clone() }));
     }
     let questions: Vec<Value> = all.iter().map(|case| case.question("hashes")).collect();
-    for peer in Peer::present() {
+    for peer in Peer::present().into_iter().chain([Peer::Page]) {
         let answers = peer.ask(&questions);
         for (case, answer) in all.iter().zip(answers) {
             let Case { tx, chain, safe, version, .. } = case;

@@ -22,6 +22,8 @@ pub enum Peer {
     DstackSdk,
     /// `@phala/cloud`, from npm. It knows nothing of Safes.
     PhalaCloud,
+    /// The script of our own pages.
+    Page,
 }
 
 /// Says that a missing Python peer is a failure.
@@ -57,6 +59,7 @@ impl Peer {
             Self::ProtocolKit => ("node".into(), "tests/peers/protocol-kit.mjs"),
             Self::DstackSdk => ("node".into(), "tests/peers/dstack-sdk.mjs"),
             Self::PhalaCloud => ("node".into(), "tests/peers/phala-cloud.mjs"),
+            Self::Page => ("node".into(), "tests/peers/page.mjs"),
             Self::SafeEthPy => (here("target/peers/venv/bin/python"), "tests/peers/safe_eth_py.py"),
         };
         let mut command = Command::new(program);

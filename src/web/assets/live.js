@@ -38,6 +38,7 @@ async function refresh() {
     scrollBy(0, again.getBoundingClientRect().top - top); // what came in above must not push it away
   }
   document.title = page.title;
+  document.dispatchEvent(new Event("live"));
   document.getElementById("live-note").textContent = `Updated at ${new Date().toLocaleTimeString()}.`;
 }
 

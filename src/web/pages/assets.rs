@@ -20,7 +20,7 @@ struct Asset {
     bytes: &'static [u8],
 }
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 6] = [
     Asset {
         path: "/assets/style.css",
         content_type: "text/css; charset=utf-8",
@@ -30,6 +30,21 @@ const ASSETS: [Asset; 3] = [
         path: "/assets/live.js",
         content_type: "text/javascript; charset=utf-8",
         bytes: include_bytes!("../assets/live.js"),
+    },
+    Asset {
+        path: "/assets/wallet.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../assets/wallet.js"),
+    },
+    Asset {
+        path: "/assets/safe.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../assets/safe.js"),
+    },
+    Asset {
+        path: "/assets/keccak.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../assets/keccak.js"),
     },
     Asset {
         path: "/assets/icon.svg",
@@ -80,7 +95,7 @@ mod tests {
 
     #[test]
     fn nothing_is_fetched_from_another_host() {
-        for asset in &ASSETS[..2] {
+        for asset in &ASSETS[..5] {
             let text = std::str::from_utf8(asset.bytes).unwrap();
             assert!(!text.contains("://"), "{} names another host", asset.path);
         }

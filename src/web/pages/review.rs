@@ -83,8 +83,8 @@ impl Review {
             transaction: proposal.safe_tx.as_ref().map(|tx| TransactionLine {
                 tx: tx.clone(),
                 operation: match tx.operation {
-                    Operation::Call => "0, a plain call",
-                    Operation::DelegateCall => "1, a delegate call",
+                    Operation::Call => "a plain call",
+                    Operation::DelegateCall => "a delegate call",
                 },
                 target: target(tx.to, request.app, &proposal),
                 gas_is_zero: tx.gas_fields_are_zero(),
