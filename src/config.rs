@@ -265,7 +265,7 @@ impl Settings {
                 .iter()
                 .map(|url| http_url("webhooks", url))
                 .collect::<Result<_, _>>()?,
-            public_url: public_url.map(|url| http_url("public_url", &url)).transpose()?,
+            public_url: public_url.map(|url| access::site_url("public_url", &url)).transpose()?,
             gateway: GatewaySettings::read(gateway.as_deref(), capture.as_deref())?,
             access: AccessSettings::read(file.access, overrides.access)?,
         })

@@ -187,7 +187,9 @@ async fn ask_about(
 ) -> Result<Step, CommitError> {
     let named: Vec<_> = about.iter().map(ReplicaId::as_str).collect();
     let reason = format!(
-        "an earlier commit token of this request may have been used past this service: {} fits it,          and is the replica of no request. A person must say which instance is this request's, or          that there is none (`countersign settle`); nothing is committed before that",
+        "an earlier commit token of this request may have been used past this service. What fits \
+         the request, and is the replica of none: {}. A person must say which instance is this \
+         request's, or that there is none (`countersign settle`); nothing is committed before that",
         named.join(", ")
     );
     let answer =

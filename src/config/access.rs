@@ -2,8 +2,9 @@
 
 use alloy::primitives::Address;
 use serde::Deserialize;
+use url::Url;
 
-use super::{ConfigError, wrong};
+use super::{ConfigError, http_url, wrong};
 use crate::roles::Role;
 
 /// Proxies that a request may have passed.
@@ -73,6 +74,16 @@ fn parse_address(text: &str) -> Option<Address> {
     let is_mixed = digits.contains(|c: char| c.is_ascii_lowercase())
         && digits.contains(|c: char| c.is_ascii_uppercase());
     if is_mixed { Address::parse_checksummed(text, None).ok() } else { text.parse().ok() }
+}
+
+/// Where people reach this service: shown to everybody, so it holds no secret and nothing after its path.
+pub(super) fn site_url(setting: &str, text: &str) -> Result<Url, ConfigError> {
+    let url = http_url(setting, text)?;
+    let is_bare = url.username().is_empty() && url.password().is_none();
+    if is_bare && url.query().is_none() && url.fragment().is_none() {
+        return Ok(url);
+    }
+    Err(wrong(setting, "expected no user, password, query or fragment"))
 }
 
 #[cfg(test)]

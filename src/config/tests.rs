@@ -50,6 +50,8 @@ fn every_mistake_names_its_setting() {
         ),
         ("[chains.1]\nrpc = ['http://x']\nrelayer_max_gas = 20999", "chains.1.relayer_max_gas"),
         ("public_url = 'here'", "public_url"),
+        ("public_url = 'https://me:secret@here.example'", "public_url"),
+        ("public_url = 'https://here.example/?a=b'", "public_url"),
     ] {
         let error = read(file).unwrap_err().to_string();
         assert!(error.contains(names), "{error:?} should name {names}");

@@ -345,7 +345,8 @@ impl Store {
         .await
         .during("look for earlier commits with a token")?;
         Ok(match row.sent {
-            false => UsedBefore::No,
+            false if row.known_dead => UsedBefore::No,
+            false => UsedBefore::Perhaps,
             true if row.unanswered && !row.known_dead => UsedBefore::Likely,
             true => UsedBefore::Perhaps,
         })

@@ -87,6 +87,21 @@ pub fn drop_session(headers: &mut HeaderMap) {
     }
 }
 
+/// Takes out of an answer from elsewhere what would put another session in the place of ours.
+pub fn keep_session(headers: &mut HeaderMap) {
+    let all: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+    let is_ours = |value: &HeaderValue| {
+        let name = value.as_bytes().split(|byte| b"=;".contains(byte)).next().unwrap_or_default();
+        let name = name.trim_ascii();
+        name == COOKIE.as_bytes() || name == COOKIE_OVER_TLS.as_bytes()
+    };
+    if all.iter().any(is_ours) {
+        headers.remove(header::SET_COOKIE);
+        let rest = all.into_iter().filter(|value| !is_ours(value));
+        headers.extend(rest.map(|value| (header::SET_COOKIE, value)));
+    }
+}
+
 /// Tells a browser to keep a session's id for so many seconds, out of the reach of scripts.
 pub fn set_cookie(settings: &Settings, id: &str, seconds: i64) -> HeaderValue {
     let (name, secure) = (cookie_name(settings), if is_https(settings) { "; Secure" } else { "" });
@@ -111,8 +126,20 @@ pub fn whence(site: &Site, headers: &HeaderMap) -> Whence {
     match (told.map(|origin| *origin == site.origin.as_str()), same_site) {
         (Some(false), _) | (_, Some(false)) => Whence::Elsewhere,
         (Some(true), _) | (None, Some(true)) => Whence::Here,
+        // Any page can have its origin hidden, and without TLS nothing else tells.
+        (None, None) if headers.contains_key(header::ORIGIN) => Whence::Elsewhere,
         (None, None) => Whence::Untold,
     }
+}
+
+/// Whether a body is said to be JSON, which no form of another site can say.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    kind_of(headers) == Some("application/json")
+}
+
+fn kind_of(headers: &HeaderMap) -> Option<&str> {
+    let kind = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or_default();
+    Some(kind.split(';').next().unwrap_or_default().trim())
 }
 
 /// A browser sends the cookie along by itself, so a change must come from a page of ours, and in a form
@@ -129,9 +156,7 @@ pub fn check_change(
         let title = "a change by a session must come from a page of this site";
         return Err(Problem::new(StatusCode::FORBIDDEN, "cross-site", title));
     }
-    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or_default());
-    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim());
-    match kind {
+    match kind_of(headers) {
         None if method == Method::DELETE => Ok(()),
         Some("application/json" | "application/octet-stream") => Ok(()),
         _ => {
@@ -230,6 +255,34 @@ mod tests {
             drop_session(&mut all);
             let left = all.get("cookie").map(|left| left.to_str().unwrap());
             assert_eq!(left, expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn nobody_elsewhere_sets_a_session() {
+        let mut all = HeaderMap::new();
+        for set in
+            ["a=b; Path=/", "countersign=1", " __Host-countersign = 2; Secure", "countersign2=3"]
+        {
+            all.append(header::SET_COOKIE, set.parse().unwrap());
+        }
+        keep_session(&mut all);
+        let left: Vec<_> = all.get_all(header::SET_COOKIE).iter().collect();
+        assert_eq!(left, ["a=b; Path=/", "countersign2=3"]);
+    }
+
+    #[test]
+    fn a_page_that_hides_where_it_is_is_elsewhere() {
+        let site = Site::of(&settings(Some("http://a.example")), &HeaderMap::new()).unwrap();
+        for (given, expected) in [
+            (vec![], Whence::Untold),
+            (vec![("origin", "null")], Whence::Elsewhere),
+            (vec![("origin", "null"), ("sec-fetch-site", "cross-site")], Whence::Elsewhere),
+            (vec![("origin", "null"), ("sec-fetch-site", "same-origin")], Whence::Here),
+            (vec![("origin", "http://a.example")], Whence::Here),
+            (vec![("origin", "http://b.example")], Whence::Elsewhere),
+        ] {
+            assert_eq!(whence(&site, &headers(&given)), expected, "{given:?}");
         }
     }
 

@@ -431,13 +431,15 @@ async fn a_token_of_ours_and_pages_for_browsers_do_not_go_through() {
         ("sec-fetch-dest", "document"),
         ("sec-fetch-dest", "script"),
         ("sec-fetch-dest", "iframe"),
+        ("accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
     ] {
         let answer = client().get(&url).header(name, value).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), 403, "{name}: {value}");
     }
     assert_eq!(stub.seen().len(), arrived);
     // What programs send.
-    client().get(&url).header("sec-fetch-mode", "cors").send().await.unwrap();
+    let fetched = client().get(&url).header("accept", "application/json, text/plain, */*");
+    fetched.header("sec-fetch-mode", "cors").send().await.unwrap();
     assert_eq!(stub.seen().len(), arrived + 1);
     running.stop().await;
 }

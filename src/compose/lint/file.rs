@@ -26,6 +26,11 @@ pub(super) fn lint(found: &mut Findings, compose: &Compose, previous: Option<&Co
             return found.add("unreadable-yaml", Severity::Danger, FILE, text);
         }
     };
+    if compose.text_of("docker_compose_file").is_some_and(has_doubtful_ends) {
+        let text = "it holds characters that some readers take for the end of a line and others do \
+                    not: what runs may be something else than what stands here";
+        found.add("line-ends", Severity::Danger, FILE, text);
+    }
     let Some(services) = file.get("services").and_then(Value::as_object) else {
         let text = "the compose file names no services: nothing in it was looked at";
         return found.add("no-services", Severity::Warning, FILE, text);
@@ -45,6 +50,12 @@ pub(super) fn lint(found: &mut Findings, compose: &Compose, previous: Option<&Co
     for key in ["configs", "secrets"] {
         each(found, &file, key, given);
     }
+}
+
+/// Ends of lines in YAML 1.1, which Docker's reader follows, and none in YAML 1.2: next line, line separator,
+/// paragraph separator.
+fn has_doubtful_ends(text: &str) -> bool {
+    text.contains(['\u{85}', '\u{2028}', '\u{2029}'])
 }
 
 /// What is declared under a key, one by one. What says nothing is as it is by itself.

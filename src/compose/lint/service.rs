@@ -125,7 +125,9 @@ fn power(found: &mut Findings, place: &str, service: &Value) {
         found.add("socket", Severity::Danger, &below(place, "use_api_socket"), text);
     }
     for (key, rule, severity, what) in POWER {
-        let is_usual = |value: &Value| is_empty(value) || (key == "runtime" && value == "runc");
+        let is_usual = |value: &Value| {
+            is_empty(value) || (key == "runtime" && value == "runc") || is_stricter(value)
+        };
         if let Some(value) = service.get(key).filter(|value| !is_usual(value)) {
             let text = format!("{what}: {}", short(value));
             found.add(rule, severity, &below(place, key), text);
@@ -141,6 +143,13 @@ fn power(found: &mut Findings, place: &str, service: &Value) {
         let text = format!("devices of the machine: {}", short(devices));
         found.add("devices", Severity::Warning, &format!("{place}{reserved}"), text);
     }
+}
+
+/// Security options that only take something away.
+fn is_stricter(value: &Value) -> bool {
+    let stricter = ["no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"];
+    let all = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    !all.is_empty() && all.iter().all(|one| one.as_str().is_some_and(|one| stricter.contains(&one)))
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -107,6 +107,7 @@ fn each_thing_in_a_service_has_its_reason() {
         "ipc: shareable",
         "cgroup: private",
         "runtime: runc",
+        "security_opt: ['no-new-privileges:true']",
         "post_start: [{command: a, privileged: false}]",
         "deploy: {replicas: 2}",
         "logging: {driver: json-file, options: {max-size: 10m}}",
@@ -116,6 +117,18 @@ fn each_thing_in_a_service_has_its_reason() {
     assert_told(&told_of, &calm);
     let found = told(&json!({ "docker_compose_file": "services: {a: null, b: [x]}\n" }), None);
     assert_eq!(found.iter().map(|one| one.0).collect::<Vec<_>>(), ["unknown", "unknown"]);
+}
+
+#[test]
+fn what_only_some_readers_take_for_the_end_of_a_line_is_told() {
+    let image = format!("image: i@sha256:{}", "a".repeat(64));
+    for end in ['\u{85}', '\u{2028}', '\u{2029}'] {
+        let file =
+            format!("services:\n  a:\n    {image}\n    tty: true #c{end}    privileged: true\n");
+        let found = told(&json!({ "docker_compose_file": file }), None);
+        let place = "/docker_compose_file".to_owned();
+        assert_eq!(found, [("line-ends", Severity::Danger, place)], "{end:?}");
+    }
 }
 
 #[test]

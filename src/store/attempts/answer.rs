@@ -41,13 +41,14 @@ impl Then {
     }
 }
 
-/// Whether a token that is dead was used by an earlier commit that was not answered.
+/// Whether a token that is dead was used before: by an earlier commit of ours that was not answered, or by
+/// somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsedBefore {
-    /// There was no such commit.
+    /// There was no such commit, and the token is known to have expired or to have been voided.
     No,
     /// There was one that was refused, if only by a status; or the token has also expired, or been
-    /// voided by a newer one.
+    /// voided by a newer one. Or there was none, and nothing that is known has killed the token.
     Perhaps,
     /// There was one that was not answered, and nothing else that is known can have killed the token.
     Likely,

@@ -119,8 +119,13 @@ impl From<access::TokenError> for Problem {
     }
 }
 
-/// Nobody is signed in by a page of another site, under whatever name.
+/// Nobody is signed in by a page of another site, under whatever name: not by a script, nor by a form,
+/// which cannot say that it is JSON.
 fn not_from_elsewhere(site: &Site, headers: &HeaderMap) -> Result<(), Problem> {
+    if !site::is_json(headers) {
+        let title = "a sign-in is sent as application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", title));
+    }
     match site::whence(site, headers) {
         Whence::Elsewhere => Err(refused("cross-site", "nobody signs in from another site")),
         Whence::Here | Whence::Untold => Ok(()),

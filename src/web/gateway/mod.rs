@@ -163,7 +163,8 @@ async fn pass_on(
         }
         None => coming,
     };
-    let Coming { status, headers, body } = coming;
+    let Coming { status, mut headers, body } = coming;
+    site::keep_session(&mut headers);
     // The call is on its way for as long as its answer flows.
     let body = pace::taken(body, patience, turn);
     let mut response = Response::new(Body::from_stream(body));
@@ -203,8 +204,17 @@ fn going(parts: &Parts, path: &str, body: Option<Flow>, is_watched: bool) -> (Go
 }
 
 /// Whether a browser is about to show the answer, or run it: then whatever stands in it would act in our
-/// name. What a program fetches says `empty` here, or nothing.
+/// name. What a program fetches says `empty` here, or nothing. Without TLS a browser does not say it, and
+/// asks for a page by its kind all the same.
 fn is_shown_by_browser(headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_page = |kinds: &str| {
+        let kinds = kinds.to_ascii_lowercase();
+        kinds.contains("text/html") || kinds.contains("application/xhtml")
+    };
+    if accepts.into_iter().any(is_page) {
+        return true;
+    }
     let navigates = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
     navigates || headers.get("sec-fetch-dest").is_some_and(|what| what != "empty")
 }
