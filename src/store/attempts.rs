@@ -344,11 +344,10 @@ impl Store {
         .fetch_one(&self.pool)
         .await
         .during("look for earlier commits with a token")?;
-        Ok(match row.sent {
-            false if row.known_dead => UsedBefore::No,
-            false => UsedBefore::Perhaps,
-            true if row.unanswered && !row.known_dead => UsedBefore::Likely,
-            true => UsedBefore::Perhaps,
+        Ok(match (row.sent, row.known_dead) {
+            (false, true) => UsedBefore::No,
+            (true, false) if row.unanswered => UsedBefore::Likely,
+            _ => UsedBefore::Perhaps,
         })
     }
 

@@ -311,6 +311,10 @@ impl<'a> Director<'a> {
         fresh.first().copied().filter(|_| fresh.len() == 1)
     }
 
+    pub fn is_anyone_held_up(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
     /// Lets those go on whose time has come, or all.
     pub async fn resume(&mut self, all: bool) {
         let now = self.outside.time.now();

@@ -51,7 +51,8 @@ impl Director<'_> {
             })
         };
         let Some(replica) = replica else { return };
-        if self.rng.percent(40) {
+        // Whoever is held up in the middle of a step may have the row.
+        if self.rng.percent(40) && !self.is_anyone_held_up() {
             self.outside.stage.count("fault committed past the service, which is told");
             let seen = SeenCommit { replica: Some(replica), operation: None, how: "told".into() };
             let actor = Actor::service("gateway");
