@@ -26,7 +26,7 @@ use crate::{
     store::{
         Store, StoreError,
         advance::Seen,
-        attempts::{Answer, Attempt, Intent, StartError, Then},
+        attempts::{Answer, Attempt, Intent, NOT_SENT, StartError},
         journal::Actor,
         lease::Lease,
     },
@@ -36,7 +36,7 @@ use crate::{
 use super::{
     CommitError,
     outcome::{Outcome, Refusal, made_by_others, outcome},
-    settle::{NOT_SENT, found, record_verdict},
+    settle::{found, record_verdict},
 };
 
 /// A commit is not started with less lease than this left: the call may take 30 s.
@@ -201,8 +201,7 @@ async fn ask_about(
          request's, or that there is none (`countersign settle`); nothing is committed before that",
         named.join(", ")
     );
-    let answer =
-        Answer { code: NOT_SENT.into(), reason: reason.clone(), body: None, then: Then::TryAgain };
+    let answer = Answer::never_sent(reason.clone());
     store.note_answer(lease, attempt.id, &answer, clock.now()).await?;
     let event = Event::AttentionNeeded { reason, about };
     store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;

@@ -314,6 +314,15 @@ mod tests {
     }
 
     #[test]
+    fn no_answer_can_say_that_the_commit_was_never_sent() {
+        let Outcome::Unclear(answer) = outcome(refused(400, Some("not-sent")), &[]) else {
+            panic!()
+        };
+        assert!(!answer.is_of_nothing_sent());
+        assert!(Answer::never_sent("r".into()).is_of_nothing_sent());
+    }
+
+    #[test]
     fn an_answer_that_nobody_knows_is_kept_whole() {
         let Outcome::Unclear(answer) = outcome(refused(400, Some("ERR-99-999")), &[]) else {
             panic!()

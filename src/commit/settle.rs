@@ -16,7 +16,7 @@ use crate::{
     },
     store::{
         Store,
-        attempts::{Answer, Attempt, Then, UsedBefore},
+        attempts::{Answer, Attempt, NOT_SENT, Then, UsedBefore},
         lease::Lease,
     },
 };
@@ -28,8 +28,6 @@ use super::{
     update::{self, Effect},
 };
 
-/// The code of an attempt whose commit was never sent.
-pub(super) const NOT_SENT: &str = "not-sent";
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// So many times longer is looked before a token is given up with which a commit was sent that was
 /// not answered.
@@ -60,7 +58,7 @@ pub async fn settle(
         let reason = "another commit of the same app is under way";
         return Ok(Step::wait(reason, Pace::After(LOOK_AGAIN)));
     }
-    if let Some(answer) = attempt.answer.as_ref().filter(|answer| answer.code == NOT_SENT) {
+    if let Some(answer) = attempt.answer.as_ref().filter(|answer| answer.is_of_nothing_sent()) {
         let event = Event::CommitRefused {
             attempt: attempt.id,
             code: NOT_SENT.into(),

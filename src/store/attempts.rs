@@ -4,7 +4,7 @@ mod answer;
 
 use uuid::Uuid;
 
-pub use answer::{Answer, Then, UsedBefore};
+pub use answer::{Answer, NOT_SENT, Then, UsedBefore};
 
 use super::{
     During, Store, StoreError,

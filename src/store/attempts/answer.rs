@@ -10,6 +10,23 @@ pub struct Answer {
     pub then: Then,
 }
 
+/// The code of an attempt whose commit was never sent.
+pub const NOT_SENT: &str = "not-sent";
+
+impl Answer {
+    /// In the place of an answer, when the commit was not sent and will not be.
+    #[must_use]
+    pub fn never_sent(reason: String) -> Self {
+        Self { code: NOT_SENT.into(), reason, body: None, then: Then::TryAgain }
+    }
+
+    /// Whether the commit was never sent. What was answered has a body, whatever code it claims to have.
+    #[must_use]
+    pub fn is_of_nothing_sent(&self) -> bool {
+        self.code == NOT_SENT && self.body.is_none()
+    }
+}
+
 /// What follows an unclear answer when no replica is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
