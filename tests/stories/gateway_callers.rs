@@ -69,6 +69,7 @@ async fn events_that_are_far_apart_and_bodies_that_take_long_pass() {
     let answer = Api::bare().get(format!("{prefix}/events")).send().await.unwrap();
     let mut events = answer.bytes_stream();
     for event in ["data: 1\n\n", "data: 2\n\n"] {
+        // The silence is what is tried: there is nothing else to wait for.
         tokio::time::sleep(SHORT * 3).await;
         stub.tell(event);
         assert_eq!(events.next().await.unwrap().unwrap(), event);
@@ -79,6 +80,7 @@ async fn events_that_are_far_apart_and_bodies_that_take_long_pass() {
     let call = Api::bare().post(format!("{prefix}/whole")).body(body).send();
     let send = async {
         for _ in 0..30 {
+            // So is the pace.
             tokio::time::sleep(SHORT / 10).await;
             parts.send(Ok(Bytes::from(vec![0; 1024]))).unwrap();
         }
