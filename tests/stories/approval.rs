@@ -183,7 +183,7 @@ async fn an_owner_that_is_no_safe_gets_the_bare_calls() {
     let proposal = api.proposal(&id).await;
     assert_eq!((&proposal["route"], &proposal["safe_tx"]), (&json!("eoa"), &Value::Null));
     assert_eq!(proposal["owner"], json!(owner.address()));
-    api.wait_for_reason(&id, "no Safe").await;
+    api.wait_for_reason(&id, "acts in its own way (eoa)").await;
     let refused = api.confirm(&id, &format!("0x{}", "11".repeat(65))).await;
     assert_eq!(refused.status, 422, "{}", refused.text);
 
