@@ -247,10 +247,17 @@ impl Service {
         let suspect = is_to_commit && store.is_suspect(request).await?;
         match plan(request, suspect, self.means(), clock.now()) {
             Plan::Watch { renew } => self.watch(request, lease, renew).await,
-            Plan::Commit { renew: true } => match self.renew(request, lease).await? {
-                Renewal::Fresh(request) => self.commit(&request, None, lease).await,
-                Renewal::Settled(step) => Ok(step),
-            },
+            Plan::Commit { renew: true } => {
+                let patience = self.settings.settle;
+                let wait = commit::wait_for_list(store, clock, patience, request, lease);
+                if let Some(step) = wait.await? {
+                    return Ok(step);
+                }
+                match self.renew(request, lease).await? {
+                    Renewal::Fresh(request) => self.commit(&request, None, lease).await,
+                    Renewal::Settled(step) => Ok(step),
+                }
+            }
             Plan::Commit { renew: false } => self.commit(request, None, lease).await,
             Plan::Settle => {
                 let patience = self.settings.settle;
@@ -354,8 +361,10 @@ impl Service {
     ) -> Result<Step, StepError> {
         let chain = self.chains.get(request.chain)?;
         let (store, cloud, vault) = (&self.store, &self.cloud, &self.vault);
-        let clock = self.clock.as_ref();
-        Ok(commit::begin(store, chain, cloud, vault, clock, request, registered, lease).await?)
+        let (clock, patience) = (self.clock.as_ref(), self.settings.settle);
+        let begun =
+            commit::begin(store, chain, cloud, vault, clock, patience, request, registered, lease);
+        Ok(begun.await?)
     }
 
     /// Ends a request whose token is dead when no new one can be had.

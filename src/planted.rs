@@ -36,10 +36,12 @@ pub enum Bug {
     OneLook,
     /// Who commits again asks nobody whether an earlier token was used by somebody else.
     ForgetEarlierTokens,
+    /// A token is used as soon as the one before it is dead, whose replica may not be listed yet.
+    SuccessorAtOnce,
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CommitBeforeIntent,
         Self::IgnoreAmbiguity,
         Self::NoFencing,
@@ -56,6 +58,7 @@ impl Bug {
         Self::NewestTokenFirst,
         Self::OneLook,
         Self::ForgetEarlierTokens,
+        Self::SuccessorAtOnce,
     ];
 }
 

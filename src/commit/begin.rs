@@ -27,6 +27,7 @@ use crate::{
         Store, StoreError,
         advance::Seen,
         attempts::{Answer, Attempt, Intent, NOT_SENT, StartError},
+        commit_tokens::CommitTokens,
         journal::Actor,
         lease::Lease,
     },
@@ -36,7 +37,7 @@ use crate::{
 use super::{
     CommitError,
     outcome::{Outcome, Refusal, made_by_others, outcome},
-    settle::{found, record_verdict},
+    settle::{LOOK_AGAIN, found, record_verdict},
 };
 
 /// A commit is not started with less lease than this left: the call may take 30 s.
@@ -58,7 +59,7 @@ pub(super) fn actor() -> Actor {
 
 /// Commits a registered request, or one that `registered` is about to make so: that is written in
 /// one transaction with the intent then, so that nothing is left to be done between a registration
-/// that anybody hears of and its commit.
+/// that anybody hears of and its commit. A replica is listed within `patience`.
 #[expect(clippy::too_many_arguments, reason = "what a commit takes")]
 pub async fn begin(
     store: &Store,
@@ -66,6 +67,7 @@ pub async fn begin(
     cloud: &PhalaCloud,
     vault: &Vault,
     clock: &dyn Clock,
+    patience: Duration,
     request: &Request,
     registered: Option<&Seen>,
     lease: &Lease,
@@ -77,22 +79,15 @@ pub async fn begin(
     let kept = async {
         let token = open_token(store, vault, request).await?;
         let was_tried = store.baseline(request.id).await?.is_some();
-        let tokens = store.commit_tokens(request.id).await?;
+        let used = token.as_ref().map(|(preparation, _)| *preparation);
+        let tokens = store.commit_tokens(request.id, used).await?;
         Ok((token, evidence(store, request).await?, was_tried, tokens))
     };
     // They do not wait for each other: somebody waits for the commit.
     let looked = try_join!(still_registered(chain, followed, request), listed, kept);
     let (still, before, (token, transaction, was_tried, tokens)) = match looked {
         Err(CommitError::Cloud(PhalaError::Api(answer))) if is_gone(request, &answer) => {
-            let reason = format!(
-                "Phala Cloud no longer knows the CVM that is to be updated: it was deleted, or \
-                 belongs to another workspace than the API key ({answer})"
-            );
-            if request.facts.attention.as_ref() != Some(&reason) {
-                let event = Event::AttentionNeeded { reason: reason.clone(), about: vec![] };
-                store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
-            }
-            return Ok(Step::wait(reason, Pace::After(ASK_AGAIN)));
+            return ask_for_the_cvm(store, clock, request, lease, &answer).await;
         }
         looked => looked?,
     };
@@ -123,6 +118,9 @@ pub async fn begin(
         return Ok(Step::wait(reason, Pace::After(Duration::ZERO)));
     }
     cloud.may_commit()?;
+    if let Some(step) = unlisted(store, request, lease, &tokens, patience, now).await? {
+        return Ok(step);
+    }
     let ahead = before.at.map(|at| at - now);
     let Before { instances: before, at: listed_at, compose: compose_before } = before;
     if planted(Bug::CommitBeforeIntent) {
@@ -148,7 +146,7 @@ pub async fn begin(
     if was_tried && let Some(verdict) = found(store, cloud, request, Some(&before)).await? {
         return record_verdict(store, clock, request, lease, &attempt, verdict).await;
     }
-    if tokens.are_several && !COVERED.into_iter().any(planted) {
+    if !tokens.others.is_empty() && !COVERED.into_iter().any(planted) {
         let ids: Vec<_> = before.iter().map(|instance| instance.id.clone()).collect();
         let claimed = store.claimed_replicas(&ids).await?;
         let others = made_by_others(request, &tokens, &before, &claimed, ahead);
@@ -174,6 +172,58 @@ pub async fn begin(
     let target = request.target();
     let answer = cloud.commit(&target, &token, request.compose, &evidence).await;
     conclude(store, clock, request, lease, attempt.id, outcome(answer, &target, &before)).await
+}
+
+/// Before a token takes the place of another: what to do first, if that one died so lately that what
+/// somebody made with it may not be listed yet. Asked before a fresh token is asked for, too, which would
+/// void those of other requests meanwhile.
+pub async fn wait_for_list(
+    store: &Store,
+    clock: &dyn Clock,
+    patience: Duration,
+    request: &Request,
+    lease: &Lease,
+) -> Result<Option<Step>, CommitError> {
+    let now = clock.now();
+    let tokens = store.commit_tokens(request.id, None).await?;
+    unlisted(store, request, lease, &tokens, patience, now).await
+}
+
+async fn unlisted(
+    store: &Store,
+    request: &Request,
+    lease: &Lease,
+    tokens: &CommitTokens,
+    patience: Duration,
+    now: Time,
+) -> Result<Option<Step>, CommitError> {
+    // Made twice, an update is the same.
+    let matters = request.kind == Kind::Replica && !planted(Bug::SuccessorAtOnce);
+    if !matters || !tokens.may_be_unlisted(patience, LOOK_AGAIN, now) {
+        return Ok(None);
+    }
+    store.looked_for_earlier(lease, now).await?;
+    let reason = "what was made with an earlier commit token may not be listed yet";
+    Ok(Some(Step::wait(reason, Pace::After(LOOK_AGAIN.min(patience)))))
+}
+
+/// There is nothing to update any more.
+async fn ask_for_the_cvm(
+    store: &Store,
+    clock: &dyn Clock,
+    request: &Request,
+    lease: &Lease,
+    answer: &ApiError,
+) -> Result<Step, CommitError> {
+    let reason = format!(
+        "Phala Cloud no longer knows the CVM that is to be updated: it was deleted, or belongs to \
+         another workspace than the API key ({answer})"
+    );
+    if request.facts.attention.as_ref() != Some(&reason) {
+        let event = Event::AttentionNeeded { reason: reason.clone(), about: vec![] };
+        store.record(request.id, Some(lease), &actor(), &event, clock.now()).await?;
+    }
+    Ok(Step::wait(reason, Pace::After(ASK_AGAIN)))
 }
 
 /// Bugs that would not show behind the question below, so that it is left out with them.

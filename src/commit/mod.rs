@@ -21,7 +21,7 @@ mod outcome;
 mod settle;
 mod update;
 
-pub use begin::begin;
+pub use begin::{begin, wait_for_list};
 pub use boot::boot;
 pub use settle::settle;
 

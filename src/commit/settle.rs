@@ -28,7 +28,7 @@ use super::{
     update::{self, Effect},
 };
 
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// So many times longer is looked before a token is given up with which a commit was sent that was
 /// not answered.
 const LONGER: u32 = 5;

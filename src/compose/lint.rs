@@ -91,7 +91,11 @@ impl Findings {
     /// Tells what is neither harmless nor judged by a rule. Keys that begin with `x-` are for people.
     fn unknown(&mut self, place: &str, fields: &Map<String, Value>, known: &[&str]) {
         for key in fields.keys() {
-            if !known.contains(&key.as_str()) && !key.starts_with("x-") {
+            if key == "<<" {
+                let text = "other readers may put here what stands elsewhere in the file: it was not \
+                            looked at in this place";
+                self.add("merge", Severity::Danger, &below(place, key), text);
+            } else if !known.contains(&key.as_str()) && !key.starts_with("x-") {
                 let text = format!("`{}` is not known to this check", shown(key));
                 self.add("unknown", Severity::Warning, &below(place, key), text);
             }

@@ -61,7 +61,7 @@ pub(super) fn to_store(
         token_fingerprint: vault.fingerprint(token),
         token_fingerprints: vault.fingerprints(token),
         prepared_at: submission.prepared_at,
-        is_dated: submission.is_dated,
+        issued: submission.issued,
         expires_at: submission.expires_at,
     }
 }

@@ -16,8 +16,8 @@ use crate::{
         step::{Pace, Step},
     },
     store::{
-        Store, StoreError, attempts::LATE, intake::StorePreparationError, journal::Actor,
-        lease::Lease,
+        Store, StoreError, attempts::LATE, commit_tokens::Issued, intake::StorePreparationError,
+        journal::Actor, lease::Lease,
     },
     vault::{Vault, VaultError},
 };
@@ -128,7 +128,7 @@ pub async fn renew(
         copy: None,
         token: prepared.commit_token.clone(),
         prepared_at: now,
-        is_dated: false,
+        issued: Issued::ForUs,
         expires_at,
         note: None,
         body,

@@ -14,6 +14,7 @@ use crate::{
         ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, SourceCvm},
         kind::Kind,
     },
+    store::commit_tokens::Issued,
 };
 
 /// SHA-256 of nothing, seen as the device id of machines whose PPID could not be read.
@@ -24,7 +25,7 @@ const NOTE_CHARS_MAX: usize = 2_000;
 /// Most replicas of the same content that can be wanted at the same time.
 const COPIES_MAX: u32 = 100;
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "kind",
     "chain_id",
     "app",
@@ -34,6 +35,7 @@ const FIELDS: [&str; 14] = [
     "device_id",
     "commit_token",
     "prepared_at",
+    "just_prepared",
     "expires_at",
     "note",
     "prepare_response",
@@ -62,9 +64,9 @@ pub struct Submission {
     /// Which one of several that are wanted of the same content, from 1.
     pub copy: Option<u32>,
     pub token: CommitToken,
+    /// Now, unless it was told.
     pub prepared_at: Time,
-    /// Whether it was told when it was prepared. Else that is now.
-    pub is_dated: bool,
+    pub issued: Issued,
     pub expires_at: Time,
     pub note: Option<String>,
     /// What was sent to Phala Cloud to prepare it.
@@ -109,7 +111,7 @@ pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, F
         copy: read_copy(fields, kind)?,
         token,
         prepared_at,
-        is_dated: !matches!(fields.get("prepared_at"), None | Some(Value::Null)),
+        issued: read_issued(fields)?,
         expires_at,
         note: read_note(fields)?,
         body,
@@ -310,6 +312,22 @@ fn read_dates(
         DatesError::Expired | DatesError::Unlikely => problem(field, error),
     })?;
     Ok((prepared_at, expires_at))
+}
+
+/// How it is known when the token was issued. What takes its date for granted may be told of a token that
+/// was used days ago.
+fn read_issued(fields: &Map<String, Value>) -> Result<Issued, FieldProblem> {
+    const NAME: &str = "just_prepared";
+    let is_dated = !matches!(fields.get("prepared_at"), None | Some(Value::Null));
+    match (fields.get(NAME), is_dated) {
+        (None | Some(Value::Null | Value::Bool(false)), false) => Ok(Issued::Unknown),
+        (None | Some(Value::Null | Value::Bool(false)), true) => Ok(Issued::Told),
+        (Some(Value::Bool(true)), false) => Ok(Issued::JustNow),
+        (Some(Value::Bool(true)), true) => {
+            Err(problem(NAME, "says that it was now: leave it away, or `prepared_at`"))
+        }
+        (Some(_), _) => Err(problem(NAME, "expected true or false")),
+    }
 }
 
 fn read_time(fields: &Map<String, Value>, name: &str) -> Result<Option<Time>, FieldProblem> {

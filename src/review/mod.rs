@@ -187,7 +187,7 @@ impl Known {
         let ids: Vec<ReplicaId> = instances.iter().map(|instance| instance.id.clone()).collect();
         let claimed = store.claimed_replicas(&ids).await?;
         let baseline = store.baseline(request.id).await?;
-        let tokens = store.commit_tokens(request.id).await?;
+        let tokens = store.commit_tokens(request.id, None).await?;
         Ok(Self { claimed, baseline, tokens, ahead })
     }
 

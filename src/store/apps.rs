@@ -1,10 +1,16 @@
 //! The watched apps: how far back each ledger reaches, and who uses what they allow.
 
 use alloy::primitives::B256;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, hash_of, inconsistent, signed, unsigned};
-use crate::request::ids::{AppId, ChainId, ComposeHash, DeviceId, ReplicaId, RequestId, TxHash};
+use super::{
+    During, Store, StoreError, hash_of, inconsistent, signed, unsigned, watched::watch_changed,
+};
+use crate::{
+    clock::Time,
+    request::ids::{AppId, ChainId, ComposeHash, DeviceId, ReplicaId, RequestId, TxHash},
+};
 
 /// How far back the ledger of an app reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +87,26 @@ impl Row {
             starts_at_deployment: self.history_is_whole,
         })
     }
+}
+
+/// Has an app watched from now on, if it is not yet.
+pub(super) async fn note_app(
+    tx: &mut PgConnection,
+    chain: ChainId,
+    app: AppId,
+    now: Time,
+) -> Result<(), StoreError> {
+    let added = sqlx::query!(
+        "insert into apps (chain_id, app, first_seen_at) values ($1, $2, $3)
+         on conflict do nothing",
+        signed(chain.get()),
+        app.0.as_slice(),
+        now,
+    )
+    .execute(&mut *tx)
+    .await
+    .during("note an app")?;
+    if added.rows_affected() > 0 { watch_changed(tx, chain).await } else { Ok(()) }
 }
 
 impl Store {

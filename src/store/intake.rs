@@ -4,13 +4,15 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    During, Store, StoreError, copies, dependents,
+    During, Store, StoreError,
+    apps::note_app,
+    commit_tokens::Issued,
+    copies, dependents,
     journal::Actor,
     lease::{self, Lease},
     prepare_body,
     requests::{self, get_locked, record},
     signed,
-    watched::watch_changed,
 };
 use crate::{
     clock::Time,
@@ -42,9 +44,9 @@ pub struct NewPreparation {
     pub token_fingerprint: [u8; 32],
     /// Under every configured key, to know a token again after a rotation.
     pub token_fingerprints: Vec<[u8; 32]>,
+    /// When it came, unless it was told otherwise.
     pub prepared_at: Time,
-    /// Whether `prepared_at` was told. Else it is when the preparation came, so no earlier than that.
-    pub is_dated: bool,
+    pub issued: Issued,
     pub expires_at: Time,
 }
 
@@ -95,7 +97,8 @@ impl NewPreparation {
     /// Of equal age is the one that came later the newer one.
     fn is_voided_by(&self, holder: &Request) -> bool {
         let live = holder.preparation.as_ref();
-        self.is_dated && live.is_some_and(|live| self.prepared_at < live.prepared_at)
+        let is_told = self.issued == Issued::Told;
+        is_told && live.is_some_and(|live| self.prepared_at < live.prepared_at)
     }
 }
 
@@ -139,7 +142,7 @@ impl Store {
             Stored::Renewed(add_preparation(&mut tx, new, opening, seal_for, actor, now).await?)
         } else {
             // Before anything that journals: whoever has the journal waits for nobody's app.
-            note_app(&mut tx, new, now).await?;
+            note_app(&mut tx, new.chain, new.app, now).await?;
             Stored::Opened(open(&mut tx, new, holder, seal_for, actor, now).await?)
         };
         if let Stored::Known(request) | Stored::Renewed(request) = &mut stored {
@@ -189,7 +192,7 @@ impl Store {
     ) -> Result<Request, StorePreparationError> {
         let mut tx = self.begin().await?;
         lock_source(&mut tx, &new.source).await?;
-        note_app(&mut tx, new, now).await?;
+        note_app(&mut tx, new.chain, new.app, now).await?;
         record(&mut tx, lease.request, Some(lease), actor, event, now).await?;
         let holder = live_holder(&mut tx, new).await?;
         let request = open(&mut tx, new, holder, seal_for, actor, now).await?;
@@ -296,24 +299,6 @@ async fn open(
     Ok(record(tx, request.id, None, actor, &event, now).await?)
 }
 
-async fn note_app(
-    tx: &mut PgConnection,
-    new: &NewPreparation,
-    now: Time,
-) -> Result<(), StoreError> {
-    let added = sqlx::query!(
-        "insert into apps (chain_id, app, first_seen_at) values ($1, $2, $3)
-         on conflict do nothing",
-        signed(new.chain.get()),
-        new.app.0.as_slice(),
-        now,
-    )
-    .execute(&mut *tx)
-    .await
-    .during("note an app")?;
-    if added.rows_affected() > 0 { watch_changed(tx, new.chain).await } else { Ok(()) }
-}
-
 async fn insert_request(
     tx: &mut PgConnection,
     new: &NewPreparation,
@@ -375,8 +360,8 @@ async fn add_preparation(
     sqlx::query!(
         "insert into preparations (id, request_id, source_cvm, node_id, token_sealed,
             token_fingerprint, prepared_at, expires_at, received_at, kind,
-            ended_at, ended_as)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            ended_at, ended_as, issued_after, is_ours)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         preparation,
         request.0,
         new.source.as_str(),
@@ -389,6 +374,8 @@ async fn add_preparation(
         new.kind.as_str(),
         ended_at,
         ended_at.map(|_| "superseded"),
+        new.issued.not_before(new.prepared_at),
+        new.issued == Issued::ForUs,
     )
     .execute(&mut *tx)
     .await

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Rounds of calm in which everything must have come to its end.
-const CALM_ROUNDS: usize = 250;
+const CALM_ROUNDS: usize = 300;
 /// Blocks of calm that come one after another, and how seldom they come later.
 const CALM_BLOCKS: usize = 5;
 const CALM_PAUSE: TimeDelta = TimeDelta::seconds(9);

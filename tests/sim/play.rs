@@ -181,15 +181,21 @@ impl Director<'_> {
         }
     }
 
-    /// A person prepares a replica and has its preparation on the desk.
+    /// A person prepares a replica.
     fn prepare(&mut self) {
-        let contents = &self.outside.scene.contents;
-        let content = self.rng.pick(contents);
+        let content = self.rng.pick(&self.outside.scene.contents);
+        self.prepare_this(content);
+    }
+
+    /// A person prepares this replica and has its preparation on the desk; where it lies.
+    pub fn prepare_this(&mut self, content: Content) -> usize {
         let now = self.outside.time.now();
         let mut cloud = lock(&self.outside.cloud);
         let Content { source, node, compose } = content;
         let token = cloud.prepare(source, node, compose, now).expect("the node is there");
         let token = cloud.tokens[token].clone();
+        // People do not tell, and have it on their desk for a while.
+        let told = (!self.rng.percent(25)).then(|| token.issued.to_rfc3339());
         let body = json!({
             "chain_id": CHAIN,
             "app": cloud.sources[source].app,
@@ -198,13 +204,14 @@ impl Director<'_> {
             "compose_hash": compose,
             "device_id": token.device,
             "commit_token": token.text,
-            "prepared_at": token.issued.to_rfc3339(),
+            "prepared_at": told,
         });
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.rng.next().to_be_bytes());
         bytes[8..].copy_from_slice(&self.rng.next().to_be_bytes());
         let id = Uuid::from_bytes(bytes);
         self.desk.push(Desk { content, device: token.device, body, id, is_done: false });
+        self.desk.len() - 1
     }
 
     /// A block, perhaps with something that an owner does.

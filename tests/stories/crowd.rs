@@ -28,7 +28,8 @@ async fn many_that_one_block_registers_are_committed_once_and_in_order_of_deadli
     let served = crowd.served();
     let mut places: Vec<usize> = served.iter().map(|(_, place)| *place).collect();
     println!("{} at once, order {:?}", most_at_once(&crowd), Order::of(&places));
-    assert!(served.iter().all(|(call, _)| call.created.is_some()), "no commit is in vain");
+    let in_vain: Vec<_> = served.iter().filter(|(call, _)| call.created.is_none()).collect();
+    assert!(in_vain.is_empty(), "no commit is in vain: {in_vain:?}");
     assert!(most_at_once(&crowd) <= AT_ONCE_MAX);
     Order::of(&places).check(if count > REGISTERED_AT_ONCE { APPS } else { 0 });
     places.sort_unstable();

@@ -1,10 +1,12 @@
 //! What may have happened counts as if it had: nothing is committed twice and nothing taken back while
 //! a commit may still make its replica; and what stands in the way is told.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Api, DEPTH, World, eventually};
+use crate::world::{Answer, Api, DEPTH, Running, World, eventually};
 
 async fn retry(api: &Api, id: &str, reason: &str) {
     let answer = api.post(&format!("/v1/requests/{id}/retry"), &json!({ "reason": reason })).await;
@@ -230,4 +232,59 @@ async fn who_says_that_it_is_another_one_is_not_asked_again() {
     assert_ne!(request["replica"]["id"], json!(replica));
     assert_eq!((world.replicas(), world.effective_commits()), (2, 2));
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_waits_until_what_the_one_before_it_made_is_listed() {
+    let mut world = World::new().await;
+    world.settings.settle = Duration::from_secs(12);
+    let running = world.start().await;
+    let api = &running.api;
+    let prepared = world.prepare().await;
+    let id = api.submit(&world.submission(&prepared)).await;
+    world.switch(json!({ "hide_replicas": true }));
+    world.allow(world.town.nodes[1].device_id).await;
+    commit_past_us(&world, &prepared).await;
+    // Somebody who knows nothing of that prepares again, which voids the token.
+    let again = api.post("/v1/requests", &world.submission(&world.prepare().await)).await;
+    assert_eq!((again.status, again.body["id"].as_str()), (200, Some(&*id)), "{}", again.text);
+    world.mine(DEPTH).await;
+    api.wait_for_reason(&id, "may not be listed yet").await;
+    assert_eq!(world.effective_commits(), 1);
+    world.switch(json!({ "hide_replicas": false }));
+    let request = api.wait_for_reason(&id, "may have been used past this service").await;
+    assert_eq!(request["needs_attention"], true, "{request:#}");
+    assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
+    running.stop().await;
+}
+
+/// A token that was used half an hour before it is submitted, with these fields.
+async fn used_before_it_came(fields: Value) -> (World, Running, String) {
+    let world = World::new().await;
+    let running = world.start().await;
+    let prepared = world.prepare().await;
+    world.allow(world.town.nodes[1].device_id).await;
+    commit_past_us(&world, &prepared).await;
+    world.switch(json!({ "advance_seconds": 1_800 }));
+    let mut submission = world.submission(&prepared);
+    submission.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let id = running.api.submit(&submission).await;
+    world.mine(DEPTH).await;
+    (world, running, id)
+}
+
+#[tokio::test]
+async fn an_undated_token_may_have_been_used_before_it_came() {
+    let (world, running, id) = used_before_it_came(json!({})).await;
+    running.api.wait_for_reason(&id, "may have been used past this service").await;
+    assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_older_than_a_token_that_was_issued_just_now_is_not_asked_about() {
+    let (world, running, id) = used_before_it_came(json!({ "just_prepared": true })).await;
+    running.api.wait_for(&id, "running").await;
+    running.stop().await;
+    assert_eq!(world.replicas(), 2, "whoever says so of a used token gets another replica");
 }

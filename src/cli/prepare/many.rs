@@ -133,7 +133,7 @@ async fn hand_over(client: &Client, submission: &Value) -> Result<Reply, ClientE
     }
 }
 
-/// The time of the preparation is left out: the service takes its own clock's.
+/// The service takes the time of its own clock.
 fn submission(order: &Order, place: &Place, prepared: &Prepared, body: &Value) -> Value {
     json!({
         "chain_id": prepared.chain_id.map(ChainId::get),
@@ -144,6 +144,7 @@ fn submission(order: &Order, place: &Place, prepared: &Prepared, body: &Value) -
         "compose_hash": prepared.compose_hash,
         "device_id": prepared.device_id,
         "commit_token": prepared.commit_token.secret().expose_secret(),
+        "just_prepared": true,
         "expires_at": prepared.expires_at,
         "note": order.note,
         "prepare_body": body,

@@ -40,6 +40,7 @@ pub(super) fn lint(found: &mut Findings, compose: &Compose, previous: Option<&Co
     flags(found, compose, previous);
     key_provider(found, compose, previous);
     runner(found, compose);
+    registry(found, compose, previous);
     scripts(found, compose, previous);
     if let Some(fields) = compose.document().as_object() {
         found.unknown("", fields, &KNOWN);
@@ -112,6 +113,19 @@ fn runner(found: &mut Findings, compose: &Compose) {
             shown(runner)
         );
         found.add("runner", Severity::Danger, "/runner", text);
+    }
+}
+
+/// Where images come from that are pinned by nothing else, and who pulls them.
+fn registry(found: &mut Findings, compose: &Compose, previous: Option<&Compose>) {
+    let of = |compose: &Compose| {
+        let config = compose.document().get("docker_config").filter(|config| !config.is_null());
+        config.filter(|config| config.as_object().is_none_or(|fields| !fields.is_empty())).cloned()
+    };
+    let now = of(compose);
+    if let Some(now) = now.filter(|now| previous.and_then(of).as_ref() != Some(now)) {
+        let text = format!("docker_config names where images come from: {}", short(&now));
+        found.add("registry", Severity::Warning, "/docker_config", text);
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) fn lint(found: &mut Findings, compose: &Compose, previous: Option<&Co
                     not: what runs may be something else than what stands here";
         found.add("line-ends", Severity::Danger, FILE, text);
     }
-    let Some(services) = file.get("services").and_then(Value::as_object) else {
+    let services = file.get("services").and_then(Value::as_object);
+    let Some(services) = services.filter(|services| !services.is_empty()) else {
         let text = "the compose file names no services: nothing in it was looked at";
         return found.add("no-services", Severity::Warning, FILE, text);
     };
@@ -85,6 +86,11 @@ fn each(
 fn volume(found: &mut Findings, place: &str, fields: &Map<String, Value>) {
     found.unknown(place, fields, &["driver", "driver_opts", "external", "labels", "name"]);
     driver(found, place, fields, &["local"]);
+    // A name that is a path is mounted as that path, where the volume is not made first.
+    if let Some(path) = fields.get("name").and_then(Value::as_str).filter(|it| mounts::is_path(it))
+    {
+        mounts::host(found, &below(place, "name"), path);
+    }
     let Some(options) = fields.get("driver_opts").filter(|options| is_on(options)) else { return };
     let place = below(place, "driver_opts");
     let option = |name: &str| options.get(name).map(|value| value.as_str().unwrap_or_default());
@@ -127,10 +133,10 @@ fn network(found: &mut Findings, place: &str, fields: &Map<String, Value>) {
         let text = "it is the network of the machine: nothing separates the containers on it";
         return found.add("host", Severity::Danger, &below(place, key), text);
     }
-    driver(found, place, fields, &["bridge", "default", "overlay"]);
-    if fields.get("external").is_some_and(is_on) {
-        variable(found, place, fields, "name");
+    if variable(found, place, fields, "name") || variable(found, place, fields, "driver") {
+        return;
     }
+    driver(found, place, fields, &["bridge", "default", "overlay"]);
 }
 
 fn driver(found: &mut Findings, place: &str, fields: &Map<String, Value>, known: &[&str]) {
@@ -141,12 +147,14 @@ fn driver(found: &mut Findings, place: &str, fields: &Map<String, Value>, known:
     }
 }
 
-fn variable(found: &mut Findings, place: &str, fields: &Map<String, Value>, key: &str) {
+/// Tells of a value that may become the network of the machine; whether it may.
+fn variable(found: &mut Findings, place: &str, fields: &Map<String, Value>, key: &str) -> bool {
     let value = fields.get(key).and_then(Value::as_str).filter(|value| has_variable(value));
     if let Some(value) = value {
         let text = format!("{key} {} {AT_RUN_TIME}", shown(value));
         found.add("host", Severity::Danger, &below(place, key), text);
     }
+    value.is_some()
 }
 
 /// A config or a secret. One from a file is a mount of that file.

@@ -225,6 +225,11 @@ fn what_services_share_is_looked_at_as_they_are() {
         ("secrets: {c: {driver: x}}", "unknown", Warning, "secrets/c/driver"),
         ("networks: {n: {driver: host}}", "host", Danger, "networks/n/driver"),
         ("networks: {n: {name: ' host'}}", "host", Danger, "networks/n/name"),
+        ("networks: {n: {name: $N}}", "host", Danger, "networks/n/name"),
+        ("networks: {n: {driver: '${N}'}}", "host", Danger, "networks/n/driver"),
+        ("volumes: {d: {name: /}}", "host-mount", Danger, "volumes/d/name"),
+        ("volumes: {d: {name: $V}}", "host-mount", Danger, "volumes/d/name"),
+        ("x-a: &a {driver: host}\nnetworks: {n: {! <<: *a}}", "merge", Danger, "networks/n/<<"),
         ("networks: {n: {driver: macvlan}}", "unknown", Warning, "networks/n/driver"),
         ("include: [a.yml]", "outside", Warning, "include"),
         ("models: {m: {model: x}}", "unknown", Warning, "models"),
@@ -263,6 +268,7 @@ fn what_stands_beside_the_compose_file_is_looked_at() {
         (json!({ "init_script": ["a", "b"] }), "script", Warning, "/init_script"),
         (json!({ "pre_launch_script": "rm" }), "script", Warning, "/pre_launch_script"),
         (json!({ "runner": "bash", "bash_script": "rm" }), "script", Note, "/bash_script"),
+        (json!({ "docker_config": { "registry": "r" } }), "registry", Warning, "/docker_config"),
         (json!({ "requirements": {} }), "unknown", Warning, "/requirements"),
         (json!({ "Pre_launch_script": "rm" }), "unknown", Warning, "/Pre_launch_script"),
     ] {
@@ -271,6 +277,7 @@ fn what_stands_beside_the_compose_file_is_looked_at() {
     for calm in [
         json!({ "key_provider": "kms" }),
         json!({ "key_provider": null, "init_script": null, "pre_launch_script": "" }),
+        json!({ "docker_config": {} }),
         json!({ "init_script": [], "manifest_version": 2, "name": "a", "features": [] }),
     ] {
         assert_eq!(told(&calm, None), [], "{calm}");
@@ -290,6 +297,7 @@ fn what_cannot_be_read_is_no_reason_to_be_calm() {
         ("services:\n  web: &a [*a]\n", "unreadable-yaml"),
         ("a: 1\na: 2\n", "unreadable-yaml"),
         ("version: 3\n", "no-services"),
+        ("services: {}", "no-services"),
         ("", "no-services"),
     ] {
         let found = told(&json!({ "docker_compose_file": file }), None);

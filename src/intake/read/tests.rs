@@ -44,6 +44,29 @@ fn what_is_said_about_the_expiry_counts() {
 }
 
 #[test]
+fn what_comes_without_a_date_is_new_only_if_that_is_said() {
+    let issued = |name: &str, value: Value| {
+        let mut body = good();
+        body[name] = value;
+        try_read(&body).map(|submission| submission.issued).map_err(|error| error.field)
+    };
+    assert_eq!(try_read(&good()).unwrap().issued, Issued::Unknown);
+    assert_eq!(issued("prepared_at", json!("2026-11-20T09:00:00Z")), Ok(Issued::Told));
+    for (said, meant) in [
+        (json!(true), Ok(Issued::JustNow)),
+        (json!(false), Ok(Issued::Unknown)),
+        (json!(null), Ok(Issued::Unknown)),
+        (json!("yes"), Err("just_prepared".to_owned())),
+    ] {
+        assert_eq!(issued("just_prepared", said), meant);
+    }
+    let mut both = good();
+    both["just_prepared"] = json!(true);
+    both["prepared_at"] = json!("2026-11-20T09:00:00Z");
+    assert_eq!(try_read(&both).unwrap_err().field, "just_prepared");
+}
+
+#[test]
 fn the_only_configured_chain_is_the_default() {
     let mut body = good();
     body.as_object_mut().unwrap().remove("chain_id");

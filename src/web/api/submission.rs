@@ -36,6 +36,9 @@ pub struct NewRequest {
     /// When the replica was prepared; now, unless given. The token lives 14 days from then.
     #[schema(value_type = Option<String>, format = DateTime)]
     prepared_at: Option<Time>,
+    /// Whether it was prepared just now, by whoever submits it. Otherwise a token that comes without
+    /// `prepared_at` may be as old as a token can be, and have been used since.
+    just_prepared: Option<bool>,
     /// When the token dies, if Phala Cloud said so.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Time>,

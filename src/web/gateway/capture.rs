@@ -145,6 +145,7 @@ impl Prepare {
         fields.extend(source.map(|source| ("source_cvm".into(), json!(source))));
         fields.extend(self.asked.map(|asked| ("prepare_body".into(), asked)));
         fields.insert("prepare_response".into(), self.answer);
+        fields.insert("just_prepared".into(), json!(true));
         fields.into()
     }
 }

@@ -22,6 +22,7 @@ use countersign::{
     store::{
         Store,
         chain::Leadership,
+        commit_tokens::Issued,
         intake::{NewPreparation, Secrets},
         journal::Actor,
     },
@@ -220,7 +221,7 @@ impl Scene {
             token_fingerprint: fingerprint,
             token_fingerprints: vec![fingerprint],
             prepared_at: self.now,
-            is_dated: false,
+            issued: Issued::JustNow,
             expires_at: self.now + TimeDelta::days(14),
         };
         let seal = |_| Ok(Secrets { token: Sealed::from_bytes(vec![1]), body: None });
