@@ -240,6 +240,9 @@ async fn an_allowlist_is_as_of_a_moment() {
     assert_eq!(there, at_it.0);
     let page = good(api, &format!("{app}?{}", at(&(time - second).to_rfc3339()))).await.text;
     assert!(page.contains(&format!("as of block {}", before.1)), "{page}");
+    assert!(page.contains(&format!("Block {} answers", before.1)), "{page}");
+    let page = good(api, &format!("{app}?time=2001-01-01")).await.text;
+    assert!(page.contains("No event is known up to that moment"), "{page}");
     for (query, code) in [
         ("time=2999-01-01", "beyond-head"),
         ("time=yesterday", "invalid-field"),

@@ -124,6 +124,11 @@ impl App {
         format!("/apps/{}/{}", self.view.chain_id, self.view.app)
     }
 
+    /// Whether the block that answers comes before everything that is known.
+    fn is_before_history(&self) -> bool {
+        self.view.at.is_some_and(|at| self.view.ledger_from.is_none_or(|from| at < from))
+    }
+
     /// Entries that nobody needs who is known here.
     fn unused(&self) -> usize {
         self.rows.iter().filter(|row| row.removal.is_nothing()).count()

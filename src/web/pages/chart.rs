@@ -14,7 +14,7 @@ use crate::{
 const LANE: usize = 44;
 const AXIS: usize = 26;
 /// The least share of the width, in thousandths, that a bar has, so that none is invisible.
-const LEAST: i64 = 6;
+const LEAST: i64 = 15;
 
 /// A drawing and its table.
 #[derive(Template)]
@@ -238,14 +238,14 @@ mod tests {
             (
                 vec![(None, Some(25)), (Some(50), None)],
                 Some(125),
-                vec![("0.0%", "0.6%"), ("25.0%", "75.0%")],
+                vec![("0.0%", "1.5%"), ("25.0%", "75.0%")],
             ),
             // All at once, and nothing after it.
-            (vec![(Some(0), Some(0))], Some(0), vec![("0.0%", "0.6%")]),
+            (vec![(Some(0), Some(0))], Some(0), vec![("0.0%", "1.5%")]),
             (
                 vec![(Some(0), Some(90)), (Some(100), None)],
                 None,
-                vec![("0.0%", "90.0%"), ("99.4%", "0.6%")],
+                vec![("0.0%", "90.0%"), ("98.5%", "1.5%")],
             ),
         ] {
             let chart = chart(vec![lane(device, bars.clone())], until);
