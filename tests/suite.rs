@@ -19,9 +19,11 @@ mod stories {
     mod approval;
     mod at_once;
     mod audit;
+    mod audit_files;
     mod batch_races;
     mod batches;
     mod browser;
+    mod browser_audit;
     mod browser_hostile;
     mod browser_live;
     mod browser_queue;

@@ -15,7 +15,7 @@ use crate::{
     owner::{Account, ActedBy},
     request::{
         facts::BlockRef,
-        ids::{ReplicaId, RequestId, TxHash},
+        ids::{NodeId, ReplicaId, RequestId, TxHash},
     },
     store::{ledger::LedgerEntry, paths::Recorded},
 };
@@ -45,6 +45,26 @@ pub struct AllowedEntry {
     pub requests: Vec<RequestId>,
     /// The replicas made here that use it today.
     pub replicas: Vec<ReplicaId>,
+    /// What its removal would hit, of all that is known here.
+    pub removal: Removal,
+}
+
+/// What no longer is allowed to run, or never will be, when an entry goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Removal {
+    /// Instances: made here, or on the newest list of Phala Cloud.
+    pub instances: Vec<ReplicaId>,
+    /// Requests that are on their way and need it.
+    pub requests: Vec<RequestId>,
+    /// The nodes that those instances are on, and those requests are for.
+    pub nodes: Vec<NodeId>,
+}
+
+impl Removal {
+    /// Whether nobody who is known here needs the entry.
+    pub fn hits_nobody(&self) -> bool {
+        self.instances.is_empty() && self.requests.is_empty()
+    }
 }
 
 /// What an app allows, as far as its events tell; none is what they do not tell.
@@ -93,7 +113,7 @@ pub fn named(ledger: &[Recorded]) -> Vec<(EntryKind, B256)> {
     values.filter(|one| seen.insert(*one)).collect()
 }
 
-fn read(entry: &LedgerEntry) -> Option<PolicyEvent> {
+pub(super) fn read(entry: &LedgerEntry) -> Option<PolicyEvent> {
     PolicyEvent::from_parts(&entry.kind, &entry.value).ok()
 }
 
@@ -185,6 +205,7 @@ impl Fold {
                 acted_by: acted_by.cloned(),
                 requests: vec![],
                 replicas: vec![],
+                removal: Removal::default(),
             };
             self.named.insert(place, Some(allowed));
         }

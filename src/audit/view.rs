@@ -3,25 +3,29 @@
 use super::{
     AuditError,
     fold::{AllowedEntry, EntryKind, Policy, policy},
+    moment::AsOf,
     state::{self, Part, State},
 };
 use crate::{
     chain::Chain,
     dstack::Generation,
     owner::Account,
-    request::facts::BlockRef,
     store::{
         Store,
         apps::{AppHistory, Use},
+        chain::Head,
         paths::Recorded,
+        reliance::Reliance,
     },
 };
 
 /// What an app allows as of a block.
 #[derive(Debug, Clone)]
 pub struct Allowlist {
+    /// The block it is as of; none is now.
+    pub at: Option<u64>,
     /// The newest block that was read.
-    pub head: Option<BlockRef>,
+    pub head: Option<Head>,
     pub policy: Policy,
     /// Which interface the contract answers to, when it was asked.
     pub generation: Option<Generation>,
@@ -33,21 +37,19 @@ pub struct Allowlist {
     pub ledger: Vec<Recorded>,
 }
 
-/// The allowlist as of block `at`, or now. What events do not tell is read from the contract, for
+/// The allowlist as of a block or a moment, or now. What events do not tell is read from the contract, for
 /// now only: an endpoint need not keep the state of older blocks.
 pub async fn allowlist_at(
     store: &Store,
     chain: Option<&Chain>,
     history: &AppHistory,
-    at: Option<u64>,
+    as_of: AsOf,
 ) -> Result<Allowlist, AuditError> {
-    let head = store.head(history.chain).await?.map(|head| head.block);
-    let known = head.map(|head| head.number);
-    if let Some(at) = at.filter(|at| known.is_none_or(|head| *at > head)) {
-        return Err(AuditError::BeyondHead { at, head: known });
-    }
+    let head = store.head(history.chain).await?;
     let ledger = store.recorded(history.chain, history.app).await?;
+    let at = as_of.block(&ledger, history.ledger_from, head.as_ref())?;
     let mut list = Allowlist {
+        at,
         head,
         policy: policy(&ledger, history.is_whole(), at),
         generation: None,
@@ -56,10 +58,13 @@ pub async fn allowlist_at(
         ledger,
     };
     let values: Vec<_> = list.policy.entries.iter().map(|entry| entry.value).collect();
-    attach(&mut list.policy.entries, &store.uses(history.chain, history.app, &values).await?);
+    let uses = store.uses(history.chain, history.app, &values).await?;
+    let relying = store.relying(history.chain, history.app, &values).await?;
+    attach(&mut list.policy.entries, &uses);
+    rely(&mut list.policy.entries, &relying);
     if at.is_none() {
         match (chain, head) {
-            (Some(chain), Some(head)) => match state::state(chain, history.app, head).await {
+            (Some(chain), Some(head)) => match state::state(chain, history.app, head.block).await {
                 Ok(state) => list.complete(&state),
                 Err(error) => list.unreadable = Some(error.to_string()),
             },
@@ -132,6 +137,29 @@ fn attach(entries: &mut [AllowedEntry], uses: &[Use]) {
     }
 }
 
+/// Says what the removal of each entry would hit.
+fn rely(entries: &mut [AllowedEntry], relying: &[Reliance]) {
+    for entry in entries {
+        for one in relying {
+            let needs_it = match entry.kind {
+                EntryKind::ComposeHash => one.compose.is_some_and(|hash| hash.0 == entry.value),
+                EntryKind::Device => one.device.0 == entry.value,
+            };
+            if needs_it {
+                let removal = &mut entry.removal;
+                note(&mut removal.instances, one.instance.as_ref());
+                note(&mut removal.requests, one.request.as_ref());
+                note(&mut removal.nodes, one.node.as_ref());
+            }
+        }
+    }
+}
+
+/// The same instance may be known from its request and from a list.
+fn note<T: PartialEq + Clone>(known: &mut Vec<T>, one: Option<&T>) {
+    known.extend(one.filter(|one| !known.contains(one)).cloned().into_iter().collect::<Vec<_>>());
+}
+
 /// What the list as of `at` cannot show.
 fn warning(history: &AppHistory, at: Option<u64>) -> Option<String> {
     let Some(from) = history.ledger_from else {
@@ -158,7 +186,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        audit::samples,
+        audit::{Removal, samples},
         dstack::PolicyEvent,
         request::ids::{AppId, ChainId, ComposeHash, DeviceId, RequestId, TxHash},
     };
@@ -211,5 +239,40 @@ mod tests {
         let told = |at: usize| (entries[at].requests.clone(), entries[at].replicas.len());
         assert_eq!(told(0), (vec![uses[1].request], 2), "the compose hash");
         assert_eq!(told(1), (vec![uses[0].request], 2), "the device");
+    }
+
+    #[test]
+    fn a_removal_hits_each_of_those_who_need_the_entry_once() {
+        let (compose, device) = (ComposeHash(B256::repeat_byte(1)), DeviceId(B256::repeat_byte(2)));
+        let other = DeviceId(B256::repeat_byte(3));
+        let ledger = samples::ledger(&[
+            PolicyEvent::ComposeHashAdded(compose),
+            PolicyEvent::DeviceAdded(device),
+            PolicyEvent::DeviceAdded(other),
+        ]);
+        let mut entries = policy(&ledger, true, None).entries;
+        let one = |compose, device, request: Option<u128>, instance: Option<&str>| Reliance {
+            compose,
+            device,
+            node: Some("5".parse().unwrap()),
+            request: request.map(|id| RequestId(Uuid::from_u128(id))),
+            instance: instance.map(|id| id.parse().unwrap()),
+        };
+        let unrelated = DeviceId(B256::repeat_byte(9));
+        rely(
+            &mut entries,
+            &[
+                one(Some(compose), device, Some(1), None),
+                one(Some(compose), device, None, Some("replica-1")),
+                one(Some(compose), unrelated, None, Some("replica-1")),
+                one(None, unrelated, None, Some("replica-2")),
+            ],
+        );
+        let told = |at: usize| {
+            let Removal { instances, requests, nodes } = &entries[at].removal;
+            (instances.len(), requests.len(), nodes.len())
+        };
+        assert_eq!((told(0), told(1), told(2)), ((1, 1, 1), (1, 1, 1), (0, 0, 0)));
+        assert!(entries[2].removal.hits_nobody() && !entries[1].removal.hits_nobody());
     }
 }

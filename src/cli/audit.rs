@@ -137,6 +137,11 @@ fn formed(
     })
 }
 
+/// A cell for programs, where nothing is said for what people see a dash for.
+fn cell(text: String) -> String {
+    if text == "-" { String::new() } else { text }
+}
+
 /// Who acted, in words.
 fn by(row: &Value) -> String {
     match serde_json::from_value::<Option<ActedBy>>(row["acted_by"].clone()) {

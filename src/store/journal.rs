@@ -67,6 +67,32 @@ pub struct Entry {
     pub hash: String,
 }
 
+/// One entry with everything that its hash is made of, in the form it has there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ChainedEntry)]
+pub struct Chained {
+    pub seq: i64,
+    /// Microseconds since 1970.
+    pub at_micros: i64,
+    pub request: Option<Uuid>,
+    pub actor: String,
+    pub kind: String,
+    /// The very text that was hashed.
+    pub body: String,
+    /// Hash of the entry before, in hexadecimal; zeros for the first.
+    pub prev_hash: String,
+    /// Hash of this entry, in hexadecimal.
+    pub hash: String,
+}
+
+/// The newest entry: whoever notes it can tell later whether the journal was changed up to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct JournalHead {
+    pub seq: u64,
+    /// In hexadecimal.
+    pub hash: String,
+}
+
 struct Row {
     seq: i64,
     at: Time,
@@ -103,6 +129,21 @@ impl From<Row> for Entry {
             actor: row.actor,
             kind: row.kind,
             body: serde_json::from_str(&row.body).unwrap_or(serde_json::Value::String(row.body)),
+            hash: alloy::hex::encode(&row.hash),
+        }
+    }
+}
+
+impl From<Row> for Chained {
+    fn from(row: Row) -> Self {
+        Self {
+            seq: row.seq,
+            at_micros: row.at.timestamp_micros(),
+            request: row.request_id,
+            actor: row.actor,
+            kind: row.kind,
+            body: row.body,
+            prev_hash: alloy::hex::encode(&row.prev_hash),
             hash: alloy::hex::encode(&row.hash),
         }
     }
@@ -190,6 +231,27 @@ impl Store {
         .await
         .during("read the journal")?;
         Ok(rows.into_iter().map(Entry::from).collect())
+    }
+
+    /// The newest entry, if there is any.
+    pub async fn journal_head(&self) -> Result<Option<JournalHead>, StoreError> {
+        let newest = self.journal_page(None, None, 1).await?.pop();
+        Ok(newest.map(|entry| JournalHead { seq: entry.seq, hash: entry.hash }))
+    }
+
+    /// A stretch of the chain, oldest first, above `after`, with all that its hashes are made of.
+    pub async fn journal_chain(&self, after: u64, limit: u32) -> Result<Vec<Chained>, StoreError> {
+        let rows = sqlx::query_as!(
+            Row,
+            "select seq, at, request_id, actor, kind, body, prev_hash, hash from journal
+             where seq > $1 order by seq limit $2",
+            signed(after),
+            i64::from(limit),
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("read the chain of the journal")?;
+        Ok(rows.into_iter().map(Chained::from).collect())
     }
 
     /// Recomputes every hash from the first entry on.

@@ -27,6 +27,7 @@ pub mod paths;
 mod prepare_body;
 pub mod proposals;
 pub mod relays;
+pub mod reliance;
 mod request_rows;
 pub mod requests;
 pub mod sessions;

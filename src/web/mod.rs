@@ -21,6 +21,7 @@ mod router;
 pub mod simulations;
 pub mod site;
 pub mod standing;
+pub mod statement;
 mod webhook;
 
 use std::{

@@ -152,6 +152,9 @@ impl From<AuditError> for Problem {
             error @ AuditError::BeyondHead { .. } => {
                 Self { code: "beyond-head", ..Self::of_field("at", error.to_string()) }
             }
+            error @ AuditError::AfterHead { .. } => {
+                Self { code: "beyond-head", ..Self::of_field("time", error.to_string()) }
+            }
         }
     }
 }

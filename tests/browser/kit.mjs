@@ -42,14 +42,15 @@ export async function visitor(browser, options = {}) {
   return context
 }
 
-/** Opens a page, counts what it loads, and notes errors, dialogs, and whatever it asks of another host. */
-export async function open(context, { name, path, status = 200 }) {
+/** Opens a page, counts what it loads, and notes errors, dialogs, and whatever it asks of another host.
+ * `isRefused`: what its scripts ask for is. */
+export async function open(context, { name, path, status = 200, isRefused = false }) {
   const page = await context.newPage()
   page.on('pageerror', (error) => wrong(name, 'threw', error.message))
   page.on('dialog', (dialog) => (wrong(name, 'opened a dialog', dialog.message()), dialog.dismiss()))
   page.on('console', (message) => {
     // A browser itself complains of an answer that is no success.
-    const own = status >= 400 && message.text().startsWith('Failed to load resource')
+    const own = (status >= 400 || isRefused) && message.text().startsWith('Failed to load resource')
     if (message.type() === 'error' && !own) wrong(name, 'console:', message.text())
   })
   page.on('request', (request) =>

@@ -14,7 +14,7 @@ const WRITES: [&str; 5] = [
     "/v1/requests/{id}/retry",
     "/v1/requests/{id}/settle",
 ];
-const READS: [&str; 11] = [
+const READS: [&str; 14] = [
     "/v1/requests",
     "/v1/requests/{id}",
     "/v1/requests/{id}/proposal",
@@ -24,7 +24,10 @@ const READS: [&str; 11] = [
     "/v1/apps/8453/{app}/allowlist",
     "/v1/apps/8453/{app}/ledger",
     "/v1/apps/8453/{app}/drift",
+    "/v1/apps/8453/{app}/allowlist/export",
+    "/v1/apps/8453/{app}/ledger/export",
     "/v1/journal",
+    "/v1/journal/chain",
     "/v1/events",
 ];
 

@@ -470,6 +470,9 @@ async fn drift_is_where_events_and_state_differ_and_silence_is_no_drift() {
         ])
     );
 
+    let page = api.get(&format!("/apps/8453/{silent}")).await.text;
+    assert!(page.contains("the contract and the ledger differ (2)"), "{page}");
+    assert!(page.contains("does not have it") && page.contains("any device is allowed"), "{page}");
     let (code, text, _) = audit(&world, api, silent, &[]).await;
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("disagree on 2 entries"), "{text}");

@@ -99,10 +99,15 @@ async fn every_page_keeps_the_law() {
         page("sign-in", "/sign-in"),
         page("app", &app),
         page("app as of a block", &format!("{app}?at=3")),
+        page("app as of a moment", &format!("{app}?time=2001-01-01")),
+        page("ledger", &format!("{app}/ledger")),
+        page("ledger filtered", &format!("{app}/ledger?kind=device_added&from=1")),
+        page("ledger without a match", &format!("{app}/ledger?q=no%20such%20thing")),
         page("journal", "/journal"),
         refusal("nothing here", "/nowhere", 404),
         refusal("no such request", "/requests/00000000-0000-0000-0000-000000000000", 404),
         refusal("not an address", "/?status=moon", 422),
+        refusal("not a kind of event", &format!("{app}/ledger?kind=moon"), 422),
     ];
     let of_requests = requests.iter();
     pages.extend(

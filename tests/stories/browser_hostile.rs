@@ -49,15 +49,21 @@ async fn texts_that_mean_harm_are_shown_and_do_nothing() {
             r"update requests set reason = repeat('<img src=x onerror=pwned=1>', 400);
                update requests set attention = repeat('W', 10000) || E'\u202e' where node_id = '33';
                update nodes set name = '<script>pwned=1</script>' || chr(8238) || repeat('W', 400);
-               update device_sightings set node_name = '<script>pwned=1</script>' || repeat('W', 400);",
+               update device_sightings set node_name = '<script>pwned=1</script>' || repeat('W', 400);
+               update ledger set kind = '<img src=x onerror=pwned=1>' || chr(8238) || repeat('W', 400)
+                where kind = 'initialized';",
         )
         .await;
     let harm = urlencoding(HARM);
+    let app = format!("/apps/{}/{}", world.town.chain.chain_id, world.town.chain.app);
     let pages = [
         page("hostile list", "/"),
         page("hostile filter", &format!("/?q={}", &harm[..harm.len().min(190)])),
         page("hostile journal", "/journal"),
         page("hostile apps", "/apps"),
+        page("hostile app", &app),
+        page("hostile ledger", &format!("{app}/ledger")),
+        page("hostile search", &format!("{app}/ledger?q={}", &harm[..harm.len().min(190)])),
         page("hostile note", &format!("/requests/{noted}")),
         page("hostile length", &format!("/requests/{long}")),
         page("hostile node", &format!("/requests/{named}")),

@@ -52,7 +52,7 @@ const OPEN: &str = "yyyyyyy yyyyyy";
 const ELSEWHERE: &str = "";
 
 /// Every documented route. What is not here fails the story.
-const ROUTES: [(&str, &str); 36] = [
+const ROUTES: [(&str, &str); 41] = [
     ("post /v1/session/challenge", OPEN),
     ("post /v1/session", OPEN),
     ("get /v1/session", OPEN),
@@ -78,9 +78,12 @@ const ROUTES: [(&str, &str); 36] = [
     ("get /v1/apps/{chain_id}/{app}", LOOK_AT_ONE),
     ("get /v1/apps/{chain_id}/{app}/allowlist", LOOK_AT_ONE),
     ("get /v1/apps/{chain_id}/{app}/ledger", LOOK_AT_ONE),
+    ("get /v1/apps/{chain_id}/{app}/allowlist/export", LOOK_AT_ONE),
+    ("get /v1/apps/{chain_id}/{app}/ledger/export", LOOK_AT_ONE),
     ("get /v1/apps/{chain_id}/{app}/drift", LOOK_AT_ONE),
     ("get /v1/chains", LOOK),
     ("get /v1/journal", AUDIT),
+    ("get /v1/journal/chain", AUDIT),
     ("get /v1/events", LOOK),
     ("get /healthz", OPEN),
     ("get /readyz", OPEN),
@@ -89,10 +92,17 @@ const ROUTES: [(&str, &str); 36] = [
     ("get /phala/api/v1/{path}", ELSEWHERE),
     // Pages, which the document does not name.
     ("get /requests/{id}", LOOK_AT_ONE),
+    ("get /apps/{chain_id}/{app}", LOOK_AT_ONE),
+    ("get /apps/{chain_id}/{app}/ledger", LOOK_AT_ONE),
     ("get /journal", AUDIT),
 ];
 /// Rows that are no part of the document.
-const PAGES: [&str; 2] = ["get /requests/{id}", "get /journal"];
+const PAGES: [&str; 4] = [
+    "get /requests/{id}",
+    "get /apps/{chain_id}/{app}",
+    "get /apps/{chain_id}/{app}/ledger",
+    "get /journal",
+];
 
 /// Wallets with a role by the settings; the owners of the Safe are others.
 fn wallet(index: usize) -> Wallet {

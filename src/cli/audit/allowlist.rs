@@ -3,12 +3,15 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::by;
-use crate::cli::{
-    client::{ClientError, Reply},
-    page::{Cell, Page, Tone},
-    print::Ending,
-    show::{text, time},
+use super::{by, cell};
+use crate::{
+    audit::sheet,
+    cli::{
+        client::{ClientError, Reply},
+        page::{Cell, Page, Tone},
+        print::Ending,
+        show::{text, time},
+    },
 };
 
 /// What the comparison of ledger and chain said.
@@ -197,8 +200,7 @@ fn differences(page: Page, drift: &Drift) -> Page {
 
 /// A line per entry, and after them a line per rule that is known.
 pub fn csv(list: &Value) -> Result<String> {
-    let mut csv = csv::Writer::from_writer(vec![]);
-    csv.write_record([
+    let columns = [
         "kind",
         "value",
         "since_block",
@@ -207,18 +209,16 @@ pub fn csv(list: &Value) -> Result<String> {
         "acted_by",
         "requests",
         "replicas",
-    ])?;
-    for entry in entries(list) {
+    ];
+    let entries = entries(list).iter().map(|entry| {
         let places = ["/kind", "/value", "/since/number", "/since_time", "/tx"];
         let mut record: Vec<String> = places.iter().map(|place| text(entry, place)).collect();
         record.extend([by(entry), names(entry, "requests"), names(entry, "replicas")]);
-        csv.write_record(record)?;
-    }
-    for (name, _) in RULES.iter().filter(|(name, _)| !list[*name].is_null()) {
-        let value = text(list, &format!("/{name}"));
-        csv.write_record([name, value.as_str(), "", "", "", "", "", ""])?;
-    }
-    Ok(String::from_utf8(csv.into_inner()?)?)
+        record.into_iter().map(cell).collect()
+    });
+    let rules = RULES.iter().filter(|(name, _)| !list[*name].is_null());
+    let rules = rules.map(|(name, _)| vec![(*name).to_owned(), text(list, &format!("/{name}"))]);
+    Ok(sheet(&columns, entries.chain(rules))?)
 }
 
 #[cfg(test)]
@@ -236,7 +236,7 @@ mod tests {
         });
         let list = json!({ "entries": [entry], "owner": "0x11", "allow_any_device": false, "implementation": null });
         let expected = "kind,value,since_block,since_time,transaction,acted_by,requests,replicas\n\
-                        device,0xbb,7,2026-11-21T09:30:00Z,\"0xcc, \"\"odd\"\"\",not known yet,r1 r2,-\n\
+                        device,0xbb,7,2026-11-21T09:30:00Z,\"0xcc, \"\"odd\"\"\",not known yet,r1 r2,\n\
                         owner,0x11,,,,,,\n\
                         allow_any_device,false,,,,,,\n";
         assert_eq!(csv(&list).unwrap(), expected);

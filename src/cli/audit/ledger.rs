@@ -3,10 +3,13 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::by;
-use crate::cli::{
-    page::{Cell, Page, Tone},
-    show::{text, time},
+use super::{by, cell};
+use crate::{
+    audit::sheet,
+    cli::{
+        page::{Cell, Page, Tone},
+        show::{text, time},
+    },
 };
 
 pub fn page(rows: &[Value]) -> Page {
@@ -42,8 +45,7 @@ fn changed(row: &Value) -> Cell {
 }
 
 pub fn csv(rows: &[Value]) -> Result<String> {
-    let mut csv = csv::Writer::from_writer(vec![]);
-    csv.write_record([
+    let columns = [
         "block",
         "time",
         "log_index",
@@ -54,15 +56,15 @@ pub fn csv(rows: &[Value]) -> Result<String> {
         "sender",
         "acted_by",
         "words",
-    ])?;
-    for row in rows {
+    ];
+    let rows = rows.iter().map(|row| {
         let places = ["/block/number", "/block_time", "/log_index", "/tx", "/kind", "/value"];
         let mut record: Vec<String> = places.iter().map(|place| text(row, place)).collect();
         record.extend(["/changed", "/sender"].map(|place| text(row, place)));
         record.extend([by(row), text(row, "/words")]);
-        csv.write_record(record)?;
-    }
-    Ok(String::from_utf8(csv.into_inner()?)?)
+        record.into_iter().map(cell).collect()
+    });
+    Ok(sheet(&columns, rows)?)
 }
 
 #[cfg(test)]
@@ -80,7 +82,7 @@ mod tests {
             "words": "Device 0xbb allowed",
         });
         let expected = "block,time,log_index,transaction,kind,value,changed,sender,acted_by,words\n\
-                        7,2026-11-21T09:30:00Z,3,0xcc,device_added,0xbb,-,0x11,deployment,Device 0xbb allowed\n";
+                        7,2026-11-21T09:30:00Z,3,0xcc,device_added,0xbb,,0x11,deployment,Device 0xbb allowed\n";
         assert_eq!(csv(&[entry]).unwrap(), expected);
     }
 }

@@ -8,7 +8,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    audit::{self, AllowedEntry, Allowlist, Arguments, Drift},
+    audit::{self, AllowedEntry, Allowlist, Arguments, AsOf, Drift, KINDS, Sought},
     chain::Chain,
     dstack::Generation,
     owner::{Account, ActedBy},
@@ -23,6 +23,8 @@ use crate::{
 /// Entries of a ledger on a page unless asked for otherwise, and at most.
 const LIMIT_DEFAULT: usize = 1_000;
 const LIMIT_MAX: usize = 10_000;
+/// Characters of a text that is looked for.
+const Q_MAX: usize = 200;
 /// How many entries a comparison left out.
 const UNCHECKED: HeaderName = HeaderName::from_static("countersign-unchecked");
 
@@ -94,7 +96,7 @@ pub struct AllowlistView {
 }
 
 impl AllowlistView {
-    pub fn new(history: &AppHistory, at: Option<u64>, list: Allowlist) -> Self {
+    pub fn new(history: &AppHistory, list: Allowlist) -> Self {
         let pending_owner = list.pending_owner();
         let policy = list.policy;
         Self {
@@ -103,8 +105,8 @@ impl AllowlistView {
             ledger_from: history.ledger_from,
             history_start: history.history_start,
             is_whole: history.is_whole(),
-            at,
-            head: list.head,
+            at: list.at,
+            head: list.head.map(|head| head.block),
             warning: list.warning,
             unreadable: list.unreadable,
             generation: list.generation,
@@ -137,20 +139,50 @@ pub struct LedgerView {
 }
 
 impl LedgerView {
-    fn new(recorded: Recorded, changed: Option<bool>) -> Self {
+    pub fn new(recorded: Recorded, changed: Option<bool>) -> Self {
         let Recorded { entry, sender, acted_by } = recorded;
         let (decoded, words) = (audit::decoded(&entry), audit::words(&entry));
         Self { entry, decoded, words, sender, acted_by, changed }
     }
 }
 
-/// Which block to look at.
+/// As of when.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AtQuery {
     /// The allowlist as of this block.
     pub at: Option<u64>,
+    /// Instead of a block, a moment: RFC 3339, or a day, which means its end in UTC.
+    pub time: Option<String>,
+}
+
+/// As of the block or the moment that was asked for.
+pub fn as_of(at: Option<u64>, time: Option<&str>) -> Result<AsOf, Problem> {
+    match (at, time.map(str::trim).filter(|time| !time.is_empty())) {
+        (None, None) => Ok(AsOf::Now),
+        (Some(block), None) => Ok(AsOf::Block(block)),
+        (None, Some(time)) => audit::moment(time).map(AsOf::Moment).ok_or_else(|| {
+            let text = "expected a day such as 2026-11-03, or a moment such as 2026-11-03 14:05";
+            Problem::of_field("time", text)
+        }),
+        (Some(_), Some(_)) => Err(Problem::of_field("time", "a block or a moment, not both")),
+    }
+}
+
+/// What is looked for, if it can be.
+pub fn sought(sought: Sought) -> Result<Sought, Problem> {
+    let trimmed = |text: Option<String>| {
+        text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let sought = Sought { kind: trimmed(sought.kind), q: trimmed(sought.q), ..sought };
+    if sought.kind.as_deref().is_some_and(|kind| !KINDS.contains(&kind)) {
+        return Err(Problem::of_field("kind", format!("expected one of {}", KINDS.join(", "))));
+    }
+    if sought.q.as_ref().is_some_and(|q| q.chars().count() > Q_MAX) {
+        return Err(Problem::of_field("q", format!("expected at most {Q_MAX} characters")));
+    }
+    Ok(sought)
 }
 
 /// Which page of a ledger.
@@ -162,6 +194,14 @@ pub struct LedgerQuery {
     pub limit: Option<usize>,
     /// From the `Link` of the page before.
     pub cursor: Option<String>,
+    /// Only events of this kind, such as `device_added`.
+    pub kind: Option<String>,
+    /// Only events with this in what happened, in the transaction, or in who acted.
+    pub q: Option<String>,
+    /// Only events in this block or later.
+    pub from: Option<u64>,
+    /// Only events in this block or earlier.
+    pub to: Option<u64>,
 }
 
 /// Every app that is watched.
@@ -203,7 +243,7 @@ pub async fn show(
     Ok(Json(AppView::new(&history, head)))
 }
 
-/// The compose hashes and devices that an app allows, and its other rules, now or as of a block.
+/// The compose hashes and devices that an app allows, and its other rules, now or as of a block or a moment.
 #[utoipa::path(
     get, path = "/v1/apps/{chain_id}/{app}/allowlist", operation_id = "show_allowlist", tag = "apps", params(("chain_id" = u64, Path), ("app" = AppId, Path), AtQuery),
     responses(
@@ -220,18 +260,18 @@ pub async fn allowlist(
     Query(query): Query<AtQuery>,
 ) -> Result<Json<AllowlistView>, Problem> {
     let history = find(&state, &chain, &app).await?;
-    let list = read(&state, &history, query.at).await?;
-    Ok(Json(AllowlistView::new(&history, query.at, list)))
+    let list = read(&state, &history, as_of(query.at, query.time.as_deref())?).await?;
+    Ok(Json(AllowlistView::new(&history, list)))
 }
 
-/// The allowlist as of a block, or now.
+/// The allowlist as of a block or a moment, or now.
 pub async fn read(
     state: &WebState,
     history: &AppHistory,
-    at: Option<u64>,
+    as_of: AsOf,
 ) -> Result<Allowlist, Problem> {
     let chain: Option<&Chain> = state.service.chains.get(history.chain).ok();
-    Ok(audit::allowlist_at(&state.service.store, chain, history, at).await?)
+    Ok(audit::allowlist_at(&state.service.store, chain, history, as_of).await?)
 }
 
 /// Every policy event of an app, oldest first, with who acted and whether it changed anything. A
@@ -256,6 +296,8 @@ pub async fn ledger(
         return Err(Problem::of_field("limit", format!("expected 1 to {LIMIT_MAX}")));
     }
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let LedgerQuery { kind, q, from, to, .. } = query;
+    let sought = sought(Sought { kind, q, from, to })?;
     let history = find(&state, &chain, &app).await?;
     let ledger = state.service.store.recorded(history.chain, history.app).await?;
     // Whether an event changed anything depends on all before it.
@@ -264,17 +306,30 @@ pub async fn ledger(
     let mut rest = ledger
         .into_iter()
         .zip(changes)
-        .filter(|(one, _)| after.is_none_or(|after| place(one) > after));
+        .filter(|(one, _)| after.is_none_or(|after| place(one) > after) && sought.finds(one));
     let page: Vec<LedgerView> =
         rest.by_ref().take(limit).map(|(one, changed)| LedgerView::new(one, changed)).collect();
     let mut headers = HeaderMap::new();
     if let (Some(last), Some(_)) = (page.last(), rest.next()) {
         let (block, index) = (last.entry.block.number, last.entry.log_index);
         let path = format!("/v1/apps/{}/{}/ledger", history.chain, history.app);
-        let link = format!("<{path}?limit={limit}&cursor={block}_{index}>; rel=\"next\"");
+        let more = asked_for(&sought);
+        let link = format!("<{path}?limit={limit}&cursor={block}_{index}{more}>; rel=\"next\"");
         headers.extend(HeaderValue::try_from(link).map(|link| (header::LINK, link)));
     }
     Ok((headers, Json(page)))
+}
+
+/// What is looked for, as it stands in an address after other things.
+pub fn asked_for(sought: &Sought) -> String {
+    let number = |number: Option<u64>| number.map(|number| number.to_string());
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    let Sought { kind, q, from, to } = sought.clone();
+    for (name, value) in [("kind", kind), ("q", q), ("from", number(from)), ("to", number(to))] {
+        query.extend_pairs(value.map(|value| (name, value)));
+    }
+    let query = query.finish();
+    if query.is_empty() { query } else { format!("&{query}") }
 }
 
 fn read_cursor(text: &str) -> Result<(u64, u64), Problem> {

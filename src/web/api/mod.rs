@@ -5,6 +5,7 @@ pub mod batch_files;
 pub mod chains;
 pub mod compose;
 pub mod devices;
+pub mod exports;
 pub mod journal;
 pub mod proposals;
 pub mod request_list;

@@ -1,38 +1,49 @@
 //! `/apps/{chain_id}/{app}`: what the app allows, since when, by which transaction, who decided it,
 //! for which request, and what uses it; and everything that happened to its rules.
 
+use std::fmt::Display;
+
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::{
+    extract::{Path, State},
+    http::HeaderMap,
+};
 use serde::Deserialize;
 use url::Url;
 
 use super::{
     Page,
+    chart::Chart,
+    drift::Panel,
+    ledger::{Past, by},
     parts::{self, Transaction, When, number},
     refusal::{Asked, Visitor},
     render,
 };
 use crate::{
-    audit::{self, AllowedEntry, Allowlist, EntryKind},
+    audit::{self, AllowedEntry, Allowlist, AsOf, EntryKind},
     chain::Chain,
     dstack::Generation,
-    owner::ActedBy,
-    request::ids::{ReplicaId, RequestId},
+    request::ids::{NodeId, ReplicaId, RequestId},
     store::{apps::AppHistory, chain::Head, paths::Recorded},
     web::{
         WebState,
-        api::apps::{AllowlistView, find, read},
+        api::apps::{AllowlistView, as_of, find, read},
+        statement::Statement,
     },
 };
 
-/// Newest entries of a history that are shown; the API has all.
-const HISTORY_MAX: usize = 500;
+/// Newest entries of a history that are shown; the page of the ledger has more.
+const HISTORY_MAX: usize = 100;
+/// Most ids that are shown in a cell; the files have all.
+const IDS_MAX: usize = 10;
 
-/// Which block the page looks at.
+/// As of when, as the form sends it: a block or a moment.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AtForm {
     at: Option<String>,
+    time: Option<String>,
 }
 
 /// An entry of the allowlist.
@@ -44,18 +55,16 @@ struct Row {
     tx: Transaction,
     by: String,
     requests: Vec<RequestId>,
-    replicas: Vec<ReplicaId>,
+    removal: Hits,
 }
 
-/// An entry of the history.
-struct Past {
-    block: u64,
-    time: When,
-    words: String,
-    /// When that is worth a word.
-    note: Option<&'static str>,
-    by: String,
-    tx: Transaction,
+/// What the removal of an entry would hit, as far as there is room.
+struct Hits {
+    instances: Vec<ReplicaId>,
+    requests: Vec<RequestId>,
+    nodes: Vec<NodeId>,
+    /// How many of each, with those that are not shown.
+    counts: [usize; 3],
 }
 
 #[derive(Template)]
@@ -68,22 +77,31 @@ struct App {
     rows: Vec<Row>,
     history: Vec<Past>,
     is_cut: bool,
+    chart: Chart,
+    /// None as of an earlier block, whose state nobody keeps.
+    drift: Option<Panel>,
+    /// The moment that was asked for, as it was written.
+    time: String,
+    statement: Statement,
 }
 
 impl App {
     fn new(
         history: &AppHistory,
-        at: Option<u64>,
-        head: Option<Head>,
         list: Allowlist,
+        drift: Option<Panel>,
+        time: String,
+        statement: Statement,
         explorer: Option<&Url>,
     ) -> Self {
+        let (at, head) = (list.at, list.head);
         let changes = audit::changes(&list.ledger, history.is_whole());
         let shown = |(one, _): &(&Recorded, _)| at.is_none_or(|at| one.entry.block.number <= at);
         let past = list.ledger.iter().zip(changes).rev().filter(shown);
         let is_cut = past.clone().count() > HISTORY_MAX;
         let past = past.take(HISTORY_MAX).map(|(one, changed)| Past::new(one, changed, explorer));
         let past = past.collect();
+        let until = head.filter(|_| at.is_none()).map(|head| head.block_time);
         let entries = list.policy.entries.iter();
         Self {
             chain: history.chain.label(),
@@ -94,13 +112,37 @@ impl App {
             rows: entries.map(|entry| Row::new(entry, explorer)).collect(),
             history: past,
             is_cut,
-            view: AllowlistView::new(history, at, list),
+            chart: Chart::new(&audit::lanes(&list.ledger, at), until, explorer),
+            drift,
+            time,
+            statement,
+            view: AllowlistView::new(history, list),
         }
     }
 
-    /// The form's field as it was filled in.
+    fn path(&self) -> String {
+        format!("/apps/{}/{}", self.view.chain_id, self.view.app)
+    }
+
+    /// Whether the block that answers comes before everything that is known.
+    fn is_before_history(&self) -> bool {
+        self.view.at.is_some_and(|at| self.view.ledger_from.is_none_or(|from| at < from))
+    }
+
+    /// Entries that nobody needs who is known here.
+    fn unused(&self) -> usize {
+        self.rows.iter().filter(|row| row.removal.is_nothing()).count()
+    }
+
+    /// As of when, as it stands in the address of a file.
+    fn asked_at(&self) -> String {
+        self.view.at.map(|at| format!("&at={at}")).unwrap_or_default()
+    }
+
+    /// The form's field for a block as it was filled in.
     fn asked(&self) -> String {
-        self.view.at.map(|at| at.to_string()).unwrap_or_default()
+        let block = self.view.at.filter(|_| self.time.is_empty());
+        block.map(|at| at.to_string()).unwrap_or_default()
     }
 
     /// What the app demands beside its lists, each with its answer.
@@ -151,31 +193,36 @@ impl Row {
             tx: Transaction::new(entry.tx, explorer),
             by: by(entry.acted_by.as_ref()),
             requests: entry.requests.clone(),
-            replicas: entry.replicas.clone(),
+            removal: Hits::new(&entry.removal),
         }
     }
 }
 
-impl Past {
-    fn new(one: &Recorded, changed: Option<bool>, explorer: Option<&Url>) -> Self {
+impl Hits {
+    fn new(removal: &audit::Removal) -> Self {
+        let audit::Removal { instances, requests, nodes } = removal;
         Self {
-            block: one.entry.block.number,
-            time: When(one.entry.block_time),
-            words: audit::words(&one.entry),
-            note: match changed {
-                Some(true) => None,
-                Some(false) if one.entry.kind == "policy_changed" => None,
-                Some(false) => Some("changed nothing"),
-                None => Some("whether this changed anything is not known"),
-            },
-            by: by(one.acted_by.as_ref()),
-            tx: Transaction::new(one.entry.tx, explorer),
+            instances: instances.iter().take(IDS_MAX).cloned().collect(),
+            requests: requests.iter().take(IDS_MAX).copied().collect(),
+            nodes: nodes.iter().take(IDS_MAX).cloned().collect(),
+            counts: [instances.len(), requests.len(), nodes.len()],
         }
     }
-}
 
-fn by(acted_by: Option<&ActedBy>) -> String {
-    acted_by.map_or_else(|| "not known yet".into(), ToString::to_string)
+    fn is_nothing(&self) -> bool {
+        self.instances.is_empty() && self.requests.is_empty()
+    }
+
+    /// How many things, and what they are.
+    fn count(&self, of: usize, name: &str) -> impl Display {
+        let count = self.counts[of];
+        format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+    }
+
+    /// How many are not shown.
+    fn more(&self, of: usize) -> Option<usize> {
+        self.counts[of].checked_sub(IDS_MAX).filter(|more| *more > 0)
+    }
 }
 
 /// Never 100 before it is done.
@@ -189,13 +236,18 @@ pub async fn page(
     State(state): State<WebState>,
     Path((chain, app)): Path<(String, String)>,
     Asked(form): Asked<AtForm>,
+    headers: HeaderMap,
 ) -> Page {
-    let at = number("at", form.at.as_deref())?;
+    let as_of = as_of(number("at", form.at.as_deref())?, form.time.as_deref())?;
     let history = find(&state, &chain, &app).await?;
-    let list = read(&state, &history, at).await?;
-    let head = state.service.store.head(history.chain).await?;
+    let drift =
+        async { if as_of == AsOf::Now { Some(Panel::of(&state, &history).await) } else { None } };
+    let (list, drift) = tokio::join!(read(&state, &history, as_of), drift);
+    let list = list?;
+    let statement = Statement::of(&state, &headers, &history, list.at, list.head.as_ref()).await?;
     let explorer = state.service.chains.get(history.chain).ok().and_then(Chain::explorer);
-    render(&App::new(&history, at, head, list, explorer))
+    let time = form.time.map(|time| time.trim().to_owned()).unwrap_or_default();
+    render(&App::new(&history, list, drift, time, statement, explorer))
 }
 
 #[cfg(test)]
@@ -204,12 +256,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        owner::Account,
+        audit::Removal,
+        owner::{Account, ActedBy},
         request::{
             facts::BlockRef,
             ids::{BlockHash, TxHash},
         },
-        store::ledger::LedgerEntry,
+        store::{journal::JournalHead, ledger::LedgerEntry},
         web::pages::samples,
     };
 
@@ -249,9 +302,14 @@ mod tests {
         let ledger = ledger();
         let mut policy = audit::policy(&ledger, history.is_whole(), at);
         policy.entries[0].requests = vec![request.id];
-        policy.entries[0].replicas = vec!["replica-9".parse().unwrap()];
+        policy.entries[0].removal = Removal {
+            instances: (0..12).map(|n| format!("replica-{n}").parse().unwrap()).collect(),
+            requests: vec![request.id],
+            nodes: vec!["node-5".parse().unwrap()],
+        };
         policy.owner = Some(Account(Address::ZERO));
         let list = Allowlist {
+            at,
             head: None,
             policy,
             generation: None,
@@ -259,7 +317,19 @@ mod tests {
             unreadable: None,
             ledger,
         };
-        App::new(&history, at, None, list, None).render().unwrap()
+        let statement = Statement {
+            service: "https://countersign.example/".into(),
+            version: "0.0.0",
+            made_at: request.created_at,
+            chain_id: history.chain,
+            app: history.app,
+            as_of_block: at,
+            as_of_block_hash: None,
+            ledger_from,
+            is_whole: history.is_whole(),
+            journal_head: Some(JournalHead { seq: 77, hash: "ab".repeat(32) }),
+        };
+        App::new(&history, list, None, String::new(), statement, None).render().unwrap()
     }
 
     #[test]
@@ -271,6 +341,23 @@ mod tests {
         assert!(now.contains("changed nothing") && now.contains("not known yet"), "{now}");
         assert!(now.contains("cannot be changed any more"), "{now}");
         assert!(page(None, None).contains("not been read yet"));
+    }
+
+    #[test]
+    fn a_removal_says_whom_it_would_hit_and_an_entry_whom_nobody_needs_that() {
+        let now = page(Some(5), None);
+        assert!(now.contains("12 instances") && now.contains("and 2 more"), "{now}");
+        assert!(now.contains("1 request on the way") && now.contains("1 node"), "{now}");
+        assert!(now.contains("1 of 2 entries is needed by nobody"), "{now}");
+    }
+
+    #[test]
+    fn a_page_says_where_it_comes_from() {
+        let then = page(Some(5), Some(15));
+        for part in [&"ab".repeat(32), "entry 77", "block 15", "https://countersign.example/"] {
+            assert!(then.contains(part), "{part}: {then}");
+        }
+        assert!(then.contains("allowlist/export?format=csv&#38;at=15"), "{then}");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 mod app;
 mod apps;
 mod assets;
+mod chart;
+mod drift;
 mod journal;
 mod ledger;
 mod list;
@@ -34,6 +36,7 @@ pub fn routes() -> Router<WebState> {
         .route("/requests/{id}", get(request::page))
         .route("/apps", get(apps::page))
         .route("/apps/{chain_id}/{app}", get(app::page))
+        .route("/apps/{chain_id}/{app}/ledger", get(ledger::page))
         .route("/journal", get(journal::page))
         .route("/sign-in", get(sign_in::page))
         .merge(assets::routes())

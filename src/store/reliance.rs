@@ -1,0 +1,110 @@
+//! Who relies on what an app allows: requests on their way, what they made, and what Phala Cloud listed.
+
+use alloy::primitives::B256;
+use uuid::Uuid;
+
+use super::{During, Store, StoreError, hash_of, inconsistent, signed};
+use crate::request::ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, RequestId};
+
+/// Most of each kind that are looked at, the newest.
+const ROWS_MAX: i64 = 1_000;
+
+/// Somebody who needs a compose hash and a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reliance {
+    /// None when a list did not say.
+    pub compose: Option<ComposeHash>,
+    pub device: DeviceId,
+    pub node: Option<NodeId>,
+    /// The request, while it is on its way.
+    pub request: Option<RequestId>,
+    /// The instance, when there is one.
+    pub instance: Option<ReplicaId>,
+}
+
+impl Store {
+    /// Who needs one of these compose hashes or devices at this app.
+    pub async fn relying(
+        &self,
+        chain: ChainId,
+        app: AppId,
+        values: &[B256],
+    ) -> Result<Vec<Reliance>, StoreError> {
+        let values: Vec<Vec<u8>> = values.iter().map(|value| value.to_vec()).collect();
+        let mut relying = self.relying_requests(chain, app, &values).await?;
+        relying.extend(self.relying_instances(app, &values).await?);
+        Ok(relying)
+    }
+
+    async fn relying_requests(
+        &self,
+        chain: ChainId,
+        app: AppId,
+        values: &[Vec<u8>],
+    ) -> Result<Vec<Reliance>, StoreError> {
+        let rows = sqlx::query!(
+            r#"select id, compose_hash, device_id, node_id,
+                status not in ('committed', 'running') as "is_open!",
+                case when status in ('committed', 'running') then replica_id end as replica
+             from requests
+             where chain_id = $1 and app = $2 and (compose_hash = any($3) or device_id = any($3))
+               and ended_as is null
+             order by created_at desc, id desc limit $4"#,
+            signed(chain.get()),
+            app.0.as_slice(),
+            values,
+            ROWS_MAX,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look whose requests need what an app allows")?;
+        let wrong = |column, id: Uuid| inconsistent("requests", column, id);
+        rows.into_iter()
+            .map(|row| {
+                let hash = |bytes: &[u8]| hash_of(bytes, "requests", row.id);
+                let node = row.node_id.map(|node| node.parse()).transpose();
+                let instance = row.replica.map(|id| id.parse()).transpose();
+                Ok(Reliance {
+                    compose: Some(ComposeHash(hash(&row.compose_hash)?)),
+                    device: DeviceId(hash(&row.device_id)?),
+                    node: node.map_err(|_| wrong("node_id", row.id))?,
+                    request: row.is_open.then_some(RequestId(row.id)),
+                    instance: instance.map_err(|_| wrong("replica_id", row.id))?,
+                })
+            })
+            .collect()
+    }
+
+    async fn relying_instances(
+        &self,
+        app: AppId,
+        values: &[Vec<u8>],
+    ) -> Result<Vec<Reliance>, StoreError> {
+        let rows = sqlx::query!(
+            "select instance_id, device_id, node_id, compose_hash from device_instances
+             where app = $1 and (compose_hash = any($2) or device_id = any($2))
+             order by seen_at desc, instance_id limit $3",
+            app.0.as_slice(),
+            values,
+            ROWS_MAX,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look which instances need what an app allows")?;
+        let table = "device_instances";
+        rows.into_iter()
+            .map(|row| {
+                let wrong = |column| inconsistent(table, column, &row.instance_id);
+                let hash = |bytes: &[u8]| hash_of(bytes, table, &row.instance_id);
+                let node = row.node_id.as_ref().map(|node| node.parse()).transpose();
+                Ok(Reliance {
+                    compose: row.compose_hash.as_deref().map(hash).transpose()?.map(ComposeHash),
+                    device: DeviceId(hash(&row.device_id)?),
+                    node: node.map_err(|_| wrong("node_id"))?,
+                    request: None,
+                    instance: Some(row.instance_id.parse().map_err(|_| wrong("instance_id"))?),
+                })
+            })
+            .collect()
+    }
+}
