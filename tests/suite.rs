@@ -16,6 +16,7 @@ mod ground {
 #[cfg(feature = "devnet")]
 mod stories {
     mod access;
+    mod acts;
     mod approval;
     mod at_once;
     mod audit;

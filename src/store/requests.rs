@@ -130,8 +130,8 @@ fn say(id: RequestId, actor: &Actor, event: &Event) {
 struct Work {
     /// Nobody works on it: it is due at once. A worker says at its release when to look again.
     wake: bool,
-    /// A signature was added to those it waits for, and that is all: nobody has to look then. A worker
-    /// who holds it may have looked before, and looks again.
+    /// A person said something, or a signature was added to those it waits for, and that is all: nobody
+    /// has to look then. A worker who holds it may have looked before the signature, and looks again.
     is_quiet: bool,
     /// What it waits for, where the event tells that.
     reason: Option<String>,
@@ -141,6 +141,10 @@ struct Work {
 
 impl Work {
     fn after(lease: Option<&Lease>, event: &Event, before: &Request) -> Self {
+        if let Event::Commented { .. } = event {
+            let reason = before.reason.clone();
+            return Self { wake: false, is_quiet: true, reason, same_try: true };
+        }
         let count = match event {
             Event::Confirmed { confirmations, threshold, .. } if confirmations < threshold => {
                 Some((*confirmations as usize, *threshold))
@@ -327,6 +331,15 @@ impl Store {
 mod tests {
     use super::*;
     use crate::request::samples::{now, request};
+
+    #[test]
+    fn nobody_looks_at_what_is_only_said() {
+        let mut before = request(Status::Proposed, None);
+        before.reason = Some("no endpoint answers".into());
+        let work = Work::after(None, &Event::Commented { text: "why?".into() }, &before);
+        let reason = before.reason.clone();
+        assert_eq!(work, Work { wake: false, is_quiet: true, reason, same_try: true });
+    }
 
     #[test]
     fn nobody_looks_at_a_signature_that_changes_nothing_but_the_count() {

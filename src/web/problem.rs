@@ -161,6 +161,10 @@ impl From<ReviewError> for Problem {
         match error {
             ReviewError::Store(error) => error.into(),
             error @ ReviewError::Reason => Self::of_field("reason", error.to_string()),
+            error @ ReviewError::Comment => Self::of_field("text", error.to_string()),
+            error @ ReviewError::TooManyComments => {
+                Self::new(StatusCode::CONFLICT, "too-many-comments", error.to_string())
+            }
             error @ (ReviewError::NothingToSettle(_) | ReviewError::NotAsked) => {
                 Self::new(StatusCode::CONFLICT, "not-in-this-status", error.to_string())
             }

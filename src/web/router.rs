@@ -87,6 +87,7 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(api::session::challenge))
         .routes(routes!(api::session::sign_in, api::session::show, api::session::sign_out))
         .routes(routes!(api::requests::show))
+        .routes(routes!(api::review::comment))
         .routes(routes!(api::review::withdraw))
         .routes(routes!(api::review::reject))
         .routes(routes!(api::review::retry))

@@ -52,7 +52,7 @@ const OPEN: &str = "yyyyyyy yyyyyy";
 const ELSEWHERE: &str = "";
 
 /// Every documented route. What is not here fails the story.
-const ROUTES: [(&str, &str); 36] = [
+const ROUTES: [(&str, &str); 37] = [
     ("post /v1/session/challenge", OPEN),
     ("post /v1/session", OPEN),
     ("get /v1/session", OPEN),
@@ -60,6 +60,7 @@ const ROUTES: [(&str, &str); 36] = [
     ("post /v1/requests", SUBMIT),
     ("get /v1/requests", LOOK),
     ("get /v1/requests/{id}", LOOK_AT_ONE),
+    ("post /v1/requests/{id}/comments", ACT),
     ("post /v1/requests/{id}/withdraw", ACT),
     ("post /v1/requests/{id}/reject", ACT),
     ("post /v1/requests/{id}/retry", ACT),
@@ -217,6 +218,7 @@ fn harmless(route: &str, id: &str, app: AppId) -> (Method, String, Option<Value>
     let method: Method = method.to_uppercase().parse().unwrap();
     let body = match route {
         "post /v1/proposals" => json!({ "requests": [id], "reason": " " }),
+        _ if route.ends_with("/comments") => json!({ "text": " " }),
         _ if route.ends_with("/settle") => json!({ "replica": null, "reason": " " }),
         _ => json!({ "reason": " " }),
     };

@@ -4,9 +4,11 @@
 //! shows it. Structs are built from what the store said and the present moment alone, so that a
 //! test can build them by hand.
 
+mod acts;
 mod app;
 mod apps;
 mod assets;
+mod checks;
 mod journal;
 mod ledger;
 mod list;
@@ -21,7 +23,11 @@ mod simulation;
 mod timeline;
 
 use askama::Template;
-use axum::{Router, response::Html, routing::get};
+use axum::{
+    Router,
+    response::Html,
+    routing::{get, post},
+};
 
 use super::{WebState, problem::Problem};
 use crate::compose::visible;
@@ -32,6 +38,7 @@ pub fn routes() -> Router<WebState> {
     Router::new()
         .route("/", get(list::page))
         .route("/requests/{id}", get(request::page))
+        .route("/requests/{id}/{act}", post(acts::act))
         .route("/apps", get(apps::page))
         .route("/apps/{chain_id}/{app}", get(app::page))
         .route("/journal", get(journal::page))
