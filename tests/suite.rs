@@ -86,6 +86,7 @@ mod stories {
     mod secrets;
     mod sign_in;
     mod signature_kinds;
+    mod signers;
     mod simulate;
     mod stalls;
     mod start;

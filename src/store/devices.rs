@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, hash_of, inconsistent, unsigned};
+use super::{During, Store, StoreError, apps::columns, hash_of, inconsistent, unsigned};
 use crate::{
     clock::Time,
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, RequestId},
@@ -197,8 +197,12 @@ impl Store {
         rows.iter().map(|app| app_of(app, "requests")).collect()
     }
 
-    /// What is known of a device.
-    pub async fn device(&self, device: DeviceId) -> Result<KnownDevice, StoreError> {
+    /// What is known of a device; who uses it, of all apps or of these.
+    pub async fn device(
+        &self,
+        device: DeviceId,
+        apps: Option<&[(ChainId, AppId)]>,
+    ) -> Result<KnownDevice, StoreError> {
         let sightings = self.sightings(device).await?;
         let ids: Vec<String> = sightings.iter().map(|one| one.node.to_string()).collect();
         let nodes = self.nodes(&ids).await?;
@@ -210,9 +214,9 @@ impl Store {
             nodes,
             sightings,
             is_list_known,
-            requests: self.requests_on(device).await?,
-            instances: self.instances_on(device).await?,
-            apps: self.apps_naming(device).await?,
+            requests: self.requests_on(device, apps).await?,
+            instances: self.instances_on(device, apps).await?,
+            apps: self.apps_naming(device, apps).await?,
         })
     }
 
@@ -270,12 +274,22 @@ impl Store {
             .collect()
     }
 
-    async fn requests_on(&self, device: DeviceId) -> Result<Vec<UsedBy>, StoreError> {
+    async fn requests_on(
+        &self,
+        device: DeviceId,
+        apps: Option<&[(ChainId, AppId)]>,
+    ) -> Result<Vec<UsedBy>, StoreError> {
+        let (chains, apps) = columns(apps);
         let rows = sqlx::query!(
             r#"select id, chain_id, app, status as "status!", replica_id from requests
-             where device_id = $1 order by created_at desc limit $2"#,
+             where device_id = $1
+               and ($3::bigint[] is null
+                    or (chain_id, app) in (select * from unnest($3::bigint[], $4::bytea[])))
+             order by created_at desc limit $2"#,
             device.0.as_slice(),
             ROWS_MAX,
+            chains.as_deref(),
+            apps.as_deref(),
         )
         .fetch_all(&self.pool)
         .await
@@ -293,12 +307,21 @@ impl Store {
             .collect()
     }
 
-    async fn instances_on(&self, device: DeviceId) -> Result<Vec<ListedInstance>, StoreError> {
+    async fn instances_on(
+        &self,
+        device: DeviceId,
+        apps: Option<&[(ChainId, AppId)]>,
+    ) -> Result<Vec<ListedInstance>, StoreError> {
+        let (chains, apps) = columns(apps);
         let rows = sqlx::query!(
             "select instance_id, app, node_id, compose_hash, status, seen_at from device_instances
-             where device_id = $1 order by instance_id limit $2",
+             where device_id = $1
+               and ($3::bigint[] is null or app in (select unnest($4::bytea[])))
+             order by instance_id limit $2",
             device.0.as_slice(),
             ROWS_MAX,
+            chains.as_deref(),
+            apps.as_deref(),
         )
         .fetch_all(&self.pool)
         .await
@@ -321,11 +344,21 @@ impl Store {
             .collect()
     }
 
-    async fn apps_naming(&self, device: DeviceId) -> Result<Vec<(ChainId, AppId)>, StoreError> {
+    async fn apps_naming(
+        &self,
+        device: DeviceId,
+        apps: Option<&[(ChainId, AppId)]>,
+    ) -> Result<Vec<(ChainId, AppId)>, StoreError> {
+        let (chains, apps) = columns(apps);
         let rows = sqlx::query!(
-            "select distinct chain_id, app from ledger where value = $1 limit $2",
+            "select distinct chain_id, app from ledger where value = $1
+               and ($3::bigint[] is null
+                    or (chain_id, app) in (select * from unnest($3::bigint[], $4::bytea[])))
+             limit $2",
             device.0.as_slice(),
             ROWS_MAX,
+            chains.as_deref(),
+            apps.as_deref(),
         )
         .fetch_all(&self.pool)
         .await

@@ -7,6 +7,7 @@ use countersign::{
 use reqwest::{Method, RequestBuilder, header};
 use serde_json::{Value, json};
 
+use super::browser::{hold_the_law_as, page};
 use crate::world::{Answer, Api, DEPTH, Running, Visitor, World, browser::Browser, process::cli};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -253,7 +254,6 @@ async fn a_browser_without_script_settles_comments_and_rejects() {
     let world = World::new().await;
     let running = world.start().await;
     let api = &running.api;
-    let signer = Visitor::signed_in(api, &wallet(0)).await;
     let submission = world.submission(&world.prepare().await);
     world.switch(json!({ "swallow_next_commit": 1 }));
     world.switch(json!({ "add_with_commit": [{ "node": 6 }] }));
@@ -262,6 +262,14 @@ async fn a_browser_without_script_settles_comments_and_rejects() {
     let made = world.town.cloud.commit_log()[0].created.expect("it had its effect").to_string();
     let proposed = super::browser::submit_on(&world, api, 24, "Closer to readers").await;
     api.wait_for(&proposed, "proposed").await;
+    let signer = Visitor::signed_in(api, &wallet(0)).await;
+    hold_the_law_as(
+        &browser,
+        api,
+        &signer.cookie,
+        &[page("acts on a proposal", &format!("/requests/{proposed}"))],
+    )
+    .await;
     let scene = json!({
         "base": api.base(), "token": "", "cookie": signer.cookie,
         "asking": asking, "proposed": proposed, "made": made, "harm": HARM,

@@ -11,9 +11,15 @@ const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screensho
 
 /// Looks at pages with a name, a path and the answer they come with.
 pub async fn hold_the_law(browser: &Browser, api: &Api, pages: &[Value]) {
+    hold_the_law_as(browser, api, "", pages).await;
+}
+
+/// The same with the cookie of somebody who signed in.
+pub async fn hold_the_law_as(browser: &Browser, api: &Api, cookie: &str, pages: &[Value]) {
     fs::create_dir_all(SCREENSHOTS).expect("a folder for pictures");
     let scene = json!({
-        "base": api.base(), "token": api.token(), "pages": pages, "screenshots": SCREENSHOTS,
+        "base": api.base(), "token": api.token(), "cookie": cookie, "pages": pages,
+        "screenshots": SCREENSHOTS,
     });
     browser.run("law.mjs", &scene).await;
 }

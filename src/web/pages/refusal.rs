@@ -14,6 +14,7 @@ use crate::web::{
     WebState,
     gate::{Auditor, Reader},
     problem::Problem,
+    sight::Sight,
 };
 
 /// A problem to be shown as a page.
@@ -80,6 +81,17 @@ impl FromRequestParts<WebState> for Visitor {
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
         Reader::from_request_parts(parts, state).await?;
         Ok(Self)
+    }
+}
+
+/// What the caller may see, refused with a page.
+#[derive(Debug)]
+pub struct Seen(pub Sight);
+
+impl FromRequestParts<WebState> for Seen {
+    type Rejection = PageProblem;
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
+        Ok(Self(Sight::from_request_parts(parts, state).await?))
     }
 }
 
