@@ -10,6 +10,7 @@ pub mod compose_documents;
 pub mod confirmations;
 mod copies;
 mod dependents;
+pub mod device_uses;
 pub mod devices;
 pub mod elsewhere;
 pub mod foreign_queue;

@@ -38,7 +38,8 @@ struct OwningSafe {
 
 type Known = HashMap<(ChainId, AppId), (Time, Option<Arc<OwningSafe>>)>;
 /// The apps of a chain by their owner, and when that was read. Whoever comes while it is read waits.
-type Holders = Arc<tokio::sync::Mutex<Option<(Time, Arc<BTreeMap<Address, Vec<AppId>>>)>>>;
+type Holders = Arc<tokio::sync::Mutex<Option<(Time, Arc<ByOwner>)>>>;
+type ByOwner = BTreeMap<Address, Vec<AppId>>;
 type Lists = HashMap<(ChainId, Address), (Time, Arc<Vec<OwnedSafe>>)>;
 
 /// What was read lately; an app without a Safe is remembered too.
@@ -170,10 +171,7 @@ async fn owned_on(
 }
 
 /// The governed apps of a chain by their owner. An app whose owner does not read has no signer.
-async fn holders(
-    state: &WebState,
-    chain: &Chain,
-) -> Result<(Time, Arc<BTreeMap<Address, Vec<AppId>>>), Unread> {
+async fn holders(state: &WebState, chain: &Chain) -> Result<(Time, Arc<ByOwner>), Unread> {
     let lately = locked(&state.owners.holders).entry(chain.id()).or_default().clone();
     let mut lately = lately.lock().await;
     let now = state.service.clock.now();
@@ -181,7 +179,7 @@ async fn holders(
         return Ok((*at, holders.clone()));
     }
     let apps = state.service.store.governed_apps(chain.id(), APPS_MAX).await?;
-    let mut holders = BTreeMap::<Address, Vec<AppId>>::new();
+    let mut holders = ByOwner::new();
     if !apps.is_empty() {
         let owners = chain.owner_each(&apps, chain.head().await?.block).await?;
         for (app, owner) in apps.into_iter().zip(owners) {

@@ -37,10 +37,7 @@ pub enum Sight {
 
 impl Sight {
     async fn of(caller: &Caller, state: &WebState) -> Result<Self, Problem> {
-        let forbidden = match caller.may(Action::Look) {
-            Ok(_) => return Ok(Self::All),
-            Err(forbidden) => forbidden,
-        };
+        let Err(forbidden) = caller.may(Action::Look) else { return Ok(Self::All) };
         let Some(session) = caller.session else { return Err(forbidden) };
         match Self::of_wallet(session.address, state).await? {
             Self::Of { apps, unread, .. } if apps.is_empty() && !unread.is_empty() => {

@@ -167,13 +167,11 @@ pub fn check_change(
 /// yet to see that it is a form that the session was shown.
 pub fn check_form(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
     check_whence(settings, headers)?;
-    match kind_of(headers) {
-        Some("application/x-www-form-urlencoded") => Ok(()),
-        _ => {
-            let title = "a form is sent as application/x-www-form-urlencoded";
-            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", title))
-        }
+    if kind_of(headers) == Some("application/x-www-form-urlencoded") {
+        return Ok(());
     }
+    let title = "a form is sent as application/x-www-form-urlencoded";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", title))
 }
 
 fn check_whence(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {

@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::roles::{Caller, OTHER_SIGNER, Scene, submission};
-use crate::world::{Visitor, World, eventually, node::Node};
+use crate::world::{
+    Visitor, World, eventually,
+    node::{Manner, Node},
+};
 
 /// The same for an app, on a node of its own and with a compose hash of its own.
 async fn submit(scene: &Scene, app: AppId, number: u8, compose: &[u8]) -> String {
@@ -222,6 +225,12 @@ async fn an_owner_of_a_thousand_apps_costs_a_few_reads() {
     assert_eq!(others.status, 200, "{}", others.text);
     let second = reads(&node);
     assert!(second < 10, "{second} reads for a page soon after");
+    // What does not read is no empty list.
+    node.set(Manner::Refuses("eth_call", -32_000, "no state"));
+    world.clock.pass(TimeDelta::seconds(16));
+    let unread = signer.get("/v1/requests").await;
+    let told = (unread.status, unread.body["code"].as_str());
+    assert_eq!(told, (503, Some("chain-unreadable")), "{}", unread.text);
     running.stop().await;
 }
 

@@ -12,7 +12,7 @@ use axum::{
 use super::{PageProblem, timeline};
 use crate::{
     request::{Request, ids::ReplicaId},
-    review::{self, COMMENT_CHARS_MAX, REASON_CHARS_MAX},
+    review,
     roles::Action,
     web::{WebState, api::requests::request_id, gate::Caller, problem::Problem},
 };
@@ -121,14 +121,6 @@ impl Acts {
     /// Those that need a reason and nothing else.
     pub fn with_a_reason(&self) -> impl Iterator<Item = Act> {
         self.may.iter().copied().filter(|act| !matches!(act, Act::Comment | Act::Settle))
-    }
-
-    pub fn reason_max(&self) -> usize {
-        REASON_CHARS_MAX
-    }
-
-    pub fn comment_max(&self) -> usize {
-        COMMENT_CHARS_MAX
     }
 }
 

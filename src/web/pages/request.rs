@@ -31,6 +31,7 @@ use crate::{
         kind::Kind,
         status::Status,
     },
+    review::{COMMENT_CHARS_MAX, REASON_CHARS_MAX},
     store::{journal::Entry, ledger::LedgerEntry},
     web::{
         WebState,
