@@ -48,12 +48,21 @@ fn refused(title: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", title)
 }
 
-fn forbidden(roles: &[Role]) -> Problem {
-    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-    let title = match names.as_slice() {
-        [] => "you have no role here that allows this".to_owned(),
-        _ => format!("your role here ({}) does not allow this", names.join(", ")),
+/// Names what the caller is, and whoever may do it. `of_app`: to what belongs to an app.
+fn forbidden(roles: &[Role], action: Action, of_app: bool) -> Problem {
+    let names = |roles: &[Role], or: &str| {
+        roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(or)
     };
+    // A reviewer is what tokens of old are: nobody is made one any more.
+    let mut able = Role::ALL.to_vec();
+    able.retain(|role| *role != Role::Reviewer && may(&[*role], action, false, false));
+    let is = match roles {
+        [] => "you have no role here that allows this".to_owned(),
+        _ => format!("your role here ({}) does not allow this", names(roles, ", ")),
+    };
+    let of_owner = of_app && may(&[], action, false, true);
+    let owner = if of_owner { ", or to own the Safe of the app" } else { "" };
+    let title = format!("{is}: it takes the role {}{owner}", names(&able, " or "));
     Problem::new(StatusCode::FORBIDDEN, "forbidden", title)
 }
 
@@ -156,7 +165,7 @@ impl Caller {
         if may(&self.roles, action, false, false) {
             Ok(self.actor.clone())
         } else {
-            Err(forbidden(&self.roles))
+            Err(forbidden(&self.roles, action, false))
         }
     }
 
@@ -211,12 +220,12 @@ impl Caller {
         let wallet: Option<Address> = self.session.map(|session| session.address);
         // Only of what an owner may do is the chain asked.
         let Some(wallet) = wallet.filter(|_| may(&self.roles, action, false, true)) else {
-            return Err(forbidden(&self.roles));
+            return Err(forbidden(&self.roles, action, true));
         };
         if owners::owns(state, chain, app, wallet).await? {
             Ok(self.actor.clone())
         } else {
-            Err(forbidden(&self.roles))
+            Err(forbidden(&self.roles, action, true))
         }
     }
 
@@ -233,7 +242,7 @@ impl Caller {
             return self.may_to(state, Action::Look, id).await.map(drop);
         }
         let (Some(chain), Some(app)) = (named("chain_id"), named("app")) else {
-            return Err(forbidden(&self.roles));
+            return Err(forbidden(&self.roles, Action::Look, false));
         };
         let app = apps::find(state, chain, app).await?;
         self.may_of_app(state, Action::Look, app.chain, app.app).await.map(drop)

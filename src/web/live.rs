@@ -125,9 +125,11 @@ fn told(change: &str) -> Event {
     security(("token" = []), ("session" = []))
 )]
 pub async fn events(
-    sight: Sight,
+    sight: Result<Sight, Problem>,
     State(state): State<WebState>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    // A page that is open must not have the browser ask for a password when its session ends.
+    let sight = sight.map_err(Problem::quiet)?;
     let changes = BroadcastStream::new(state.live.changes.subscribe());
     let over = is_over(state.clone(), state.service.clock.now() + STREAM_LIFE);
     let changes = changes.take_until(over).filter_map(move |change| {

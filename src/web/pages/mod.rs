@@ -21,6 +21,7 @@ mod samples;
 mod sign_in;
 mod simulation;
 mod timeline;
+mod token;
 
 use askama::Template;
 use axum::{
@@ -43,6 +44,7 @@ pub fn routes() -> Router<WebState> {
         .route("/apps/{chain_id}/{app}", get(app::page))
         .route("/journal", get(journal::page))
         .route("/sign-in", get(sign_in::page))
+        .route("/token", get(token::page))
         .merge(assets::routes())
 }
 
