@@ -73,6 +73,7 @@ mod stories {
     mod nested_safes;
     mod nonces;
     mod operator;
+    mod operator_page;
     mod phala_cli;
     mod prepare_people;
     mod relayer;

@@ -27,6 +27,7 @@ pub mod outbox;
 pub mod paths;
 mod prepare_body;
 pub mod proposals;
+pub mod queues;
 pub mod relays;
 mod request_rows;
 pub mod requests;

@@ -107,6 +107,7 @@ fn documented() -> OpenApiRouter<WebState> {
         .routes(routes!(api::apps::drift))
         .routes(routes!(api::chains::list))
         .routes(routes!(api::journal::page))
+        .routes(routes!(api::operator::show))
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::readyz))
         .routes(routes!(probes::metrics))

@@ -103,6 +103,7 @@ async fn every_page_keeps_the_law() {
         page("list without a match", "/?q=no%20such%20thing"),
         page("apps", "/apps"),
         page("sign-in", "/sign-in"),
+        page("operator", "/operator"),
         page("app", &app),
         page("app as of a block", &format!("{app}?at=3")),
         page("journal", "/journal"),

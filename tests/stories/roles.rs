@@ -54,7 +54,7 @@ const OPEN: &str = "yyyyyyy yyyyyy";
 const ELSEWHERE: &str = "";
 
 /// Every documented route. What is not here fails the story.
-const ROUTES: [(&str, &str); 39] = [
+const ROUTES: [(&str, &str); 41] = [
     ("post /v1/session/challenge", OPEN),
     ("post /v1/session", OPEN),
     ("get /v1/session", OPEN),
@@ -84,6 +84,7 @@ const ROUTES: [(&str, &str); 39] = [
     ("get /v1/apps/{chain_id}/{app}/drift", LOOK_AT_ONE),
     ("get /v1/chains", LOOK),
     ("get /v1/journal", AUDIT),
+    ("get /v1/operator", AUDIT),
     ("get /v1/events", LOOK_AT_OWN),
     ("get /healthz", OPEN),
     ("get /readyz", OPEN),
@@ -95,9 +96,11 @@ const ROUTES: [(&str, &str); 39] = [
     ("get /apps", LOOK_AT_OWN),
     ("get /requests/{id}", LOOK_AT_ONE),
     ("get /journal", AUDIT),
+    ("get /operator", AUDIT),
 ];
 /// Rows that are no part of the document.
-const PAGES: [&str; 4] = ["get /", "get /apps", "get /requests/{id}", "get /journal"];
+const PAGES: [&str; 5] =
+    ["get /", "get /apps", "get /requests/{id}", "get /journal", "get /operator"];
 
 /// Wallets with a role by the settings; the owners of the Safe are others.
 pub fn wallet(index: usize) -> Wallet {

@@ -6,6 +6,7 @@ pub mod chains;
 pub mod compose;
 pub mod devices;
 pub mod journal;
+pub mod operator;
 pub mod proposals;
 pub mod request_list;
 pub mod requests;

@@ -12,6 +12,7 @@ mod checks;
 mod journal;
 mod ledger;
 mod list;
+mod operator;
 mod parts;
 mod refusal;
 mod request;
@@ -43,6 +44,7 @@ pub fn routes() -> Router<WebState> {
         .route("/apps", get(apps::page))
         .route("/apps/{chain_id}/{app}", get(app::page))
         .route("/journal", get(journal::page))
+        .route("/operator", get(operator::page))
         .route("/sign-in", get(sign_in::page))
         .route("/token", get(token::page))
         .merge(assets::routes())
