@@ -7,6 +7,7 @@ use std::{fmt, str::FromStr};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 const PREFIX: &str = "countersign_";
 const SECRET_HEX: usize = 64;
@@ -115,6 +116,20 @@ impl SessionId {
     }
 }
 
+impl SessionId {
+    /// What stands in the forms that a session is shown, so that no page that has not read one can send
+    /// it. It tells nothing about the id, and is another thing than what the database keeps.
+    pub fn form_token(&self) -> String {
+        let digest = Sha256::digest(format!("countersign form {}", self.expose()).as_bytes());
+        alloy::hex::encode(digest)
+    }
+
+    /// Whether a form was shown to this session.
+    pub fn has_form_token(&self, given: &str) -> bool {
+        self.form_token().as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
 /// What a message that is to be signed carries, so that it signs in once: 128 random bits.
 pub fn nonce() -> Result<String, TokenError> {
     random_hex::<16>()
@@ -139,7 +154,11 @@ mod tests {
     fn an_id_of_a_session_reads_back_and_nothing_else_is_one() {
         let id = SessionId::generate().unwrap();
         assert_eq!(SessionId::parse(id.expose()).unwrap().hash(), id.hash());
-        assert_ne!(SessionId::generate().unwrap().hash(), id.hash());
+        let other = SessionId::generate().unwrap();
+        assert_ne!(other.hash(), id.hash());
+        assert!(id.has_form_token(&id.form_token()) && !id.has_form_token(&other.form_token()));
+        assert!(!id.has_form_token("") && !id.has_form_token(&id.form_token()[1..]));
+        assert_ne!(id.form_token(), alloy::hex::encode(id.hash()), "a database gives no form away");
         for text in ["", "0", &id.expose()[1..], &id.expose().replace(char::is_numeric, "g")] {
             assert!(SessionId::parse(text).is_none(), "{text:?}");
         }

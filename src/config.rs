@@ -4,6 +4,7 @@
 mod access;
 mod gateway;
 mod relayer;
+mod told;
 
 use std::{
     collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration,
@@ -16,6 +17,7 @@ use crate::request::ids::{AppId, ChainId};
 pub use access::{AccessLists, AccessSettings};
 pub use gateway::{Capture, GatewaySettings};
 pub use relayer::RelayerCaps;
+pub use told::{Source, Sources, Told};
 
 /// How deep an execution must lie before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +132,8 @@ pub struct Settings {
     pub public_url: Option<Url>,
     pub gateway: GatewaySettings,
     pub access: AccessSettings,
+    /// Which of them somebody gave.
+    pub sources: Sources,
 }
 
 /// One sentence about the setting that is wrong.
@@ -220,6 +224,7 @@ fn wrong(setting: impl Into<String>, problem: impl fmt::Display) -> ConfigError 
 impl Settings {
     /// Reads the file's text (empty when there is none), lets flags and environment win, checks.
     pub fn read(file: &str, overrides: Overrides) -> Result<Self, ConfigError> {
+        let sources = Sources::of(file, &overrides);
         let mut file: File =
             toml::from_str(file).map_err(|error| ConfigError::File(error.to_string()))?;
         for text in &overrides.chains {
@@ -268,6 +273,7 @@ impl Settings {
             public_url: public_url.map(|url| access::site_url("public_url", &url)).transpose()?,
             gateway: GatewaySettings::read(gateway.as_deref(), capture.as_deref())?,
             access: AccessSettings::read(file.access, overrides.access)?,
+            sources,
         })
     }
 }

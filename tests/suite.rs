@@ -16,6 +16,7 @@ mod ground {
 #[cfg(feature = "devnet")]
 mod stories {
     mod access;
+    mod acts;
     mod approval;
     mod at_once;
     mod audit;
@@ -74,6 +75,7 @@ mod stories {
     mod nested_safes;
     mod nonces;
     mod operator;
+    mod operator_page;
     mod phala_cli;
     mod prepare_people;
     mod relayer;
@@ -87,6 +89,7 @@ mod stories {
     mod secrets;
     mod sign_in;
     mod signature_kinds;
+    mod signers;
     mod simulate;
     mod stalls;
     mod start;

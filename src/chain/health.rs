@@ -30,6 +30,17 @@ pub enum State {
     Fails,
 }
 
+impl State {
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Unknown => "not asked yet",
+            Self::Answers => "answers",
+            Self::Fails => "fails",
+        }
+    }
+}
+
 /// What is known of an endpoint, for people and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {

@@ -181,6 +181,35 @@ impl Chain {
         decode_address(&answer).map_err(|problem| unreadable(&what, problem))
     }
 
+    /// The same for many; none where it does not read.
+    pub async fn owner_each(
+        &self,
+        apps: &[AppId],
+        at: BlockRef,
+    ) -> Result<Vec<Option<Address>>, ChainError> {
+        let ask = |app: &AppId| Question::of_app(*app, Read::Owner);
+        let answers = self.words(&apps.iter().map(ask).collect::<Vec<_>>(), at).await?;
+        let read = |answer: CallAnswer| match answer {
+            CallAnswer::Returned(bytes) => decode_address(&bytes).ok(),
+            CallAnswer::Reverted => None,
+        };
+        Ok(answers.into_iter().map(read).collect())
+    }
+
+    /// Which of some accounts say, as Safes do, that this is an owner of theirs.
+    pub async fn name_as_owner(
+        &self,
+        accounts: &[Address],
+        owner: Address,
+        at: BlockRef,
+    ) -> Result<Vec<bool>, ChainError> {
+        let calldata: Bytes = Safe::isOwnerCall { owner }.abi_encode().into();
+        let ask = |to: &Address| Question { to: *to, calldata: calldata.clone() };
+        let answers = self.words(&accounts.iter().map(ask).collect::<Vec<_>>(), at).await?;
+        let read = |answer| matches!(answer, CallAnswer::Returned(bytes) if decode_bool(&bytes) == Ok(true));
+        Ok(answers.into_iter().map(read).collect())
+    }
+
     /// Which interface the app answers to.
     pub async fn generation(&self, app: AppId, at: BlockRef) -> Result<Generation, ChainError> {
         let version = self.probe(app.0, Read::Version.calldata(), at).await?;

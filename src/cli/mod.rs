@@ -6,6 +6,7 @@ mod apps;
 mod audit;
 mod chain;
 mod client;
+mod comment;
 mod compose;
 mod confirm;
 pub mod database;
@@ -101,6 +102,7 @@ enum Command {
     Propose(propose::ProposeArgs),
     Confirm(confirm::ConfirmArgs),
     Delegate(Box<delegate::DelegateArgs>),
+    Comment(comment::CommentArgs),
     Withdraw(end::EndArgs),
     /// Refuse a request in review; possible until its commit has begun.
     #[command(after_help = "Example:
@@ -149,6 +151,7 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
         Command::Propose(args) => propose::run(&args, globals).await,
         Command::Confirm(args) => confirm::run(&args, globals).await,
         Command::Delegate(args) => delegate::run(*args).await,
+        Command::Comment(args) => comment::run(&args, globals).await,
         Command::Withdraw(args) => end::run("withdraw", &args, globals).await,
         Command::Reject(args) => end::run("reject", &args, globals).await,
         Command::Retry(args) => retry::run(&args, globals).await,

@@ -300,6 +300,7 @@ pub fn details(body: &Value) -> String {
         "/expires_at",
         "/evidence",
         "/compose_hash",
+        "/text",
     ];
     let with = body["with"].as_array().filter(|with| !with.is_empty());
     if let Some(with) = with {

@@ -56,6 +56,11 @@ impl AccessSettings {
         Ok(Self { given, proxies })
     }
 
+    /// Who was given a role.
+    pub(super) fn wallets_with(&self, role: Role) -> Vec<Address> {
+        self.given.iter().filter(|(_, given)| *given == role).map(|(who, _)| *who).collect()
+    }
+
     /// What a wallet is here.
     #[must_use]
     pub fn roles_of(&self, wallet: Address) -> Vec<Role> {

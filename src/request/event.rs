@@ -131,6 +131,10 @@ pub enum Event {
     Retried {
         reason: String,
     },
+    /// A person says something about it, which changes nothing.
+    Commented {
+        text: String,
+    },
     Rejected {
         reason: String,
     },
@@ -177,6 +181,7 @@ impl Event {
             Self::AttentionNeeded { .. } => "attention_needed",
             Self::Settled { .. } => "settled",
             Self::Retried { .. } => "retried",
+            Self::Commented { .. } => "commented",
             Self::Rejected { .. } => "rejected",
             Self::Withdrawn { .. } => "withdrawn",
             Self::Expired { .. } => "expired",
@@ -195,8 +200,8 @@ impl Event {
             // A token works once: who was answered with success had the effect, and whoever else
             // used it has none.
             | Self::CommittedElsewhere { .. } => from.is_before_commit() || from == Committing,
-            // What a hash stands for is worth knowing afterwards too.
-            Self::DocumentAttached { .. } => true,
+            // What a hash stands for, and what people say, is worth knowing afterwards too.
+            Self::DocumentAttached { .. } | Self::Commented { .. } => true,
             Self::Arranged { .. } | Self::Proposed { .. } => from == Prepared,
             Self::ProposalReplaced { .. } | Self::Confirmed { .. } => {
                 matches!(from, Proposed | Approved)
@@ -262,6 +267,7 @@ impl Facts {
             Event::Opened { .. }
             | Event::Renewed { .. }
             | Event::TokenSuperseded { .. }
+            | Event::Commented { .. }
             | Event::DocumentAttached { .. } => {}
             Event::Proposed { proposal, .. } => next.proposal = Some(*proposal),
             Event::ProposalReplaced { .. } => {
@@ -307,10 +313,11 @@ impl Facts {
         next.attention = match event {
             Event::AttentionNeeded { reason, .. }
             | Event::CommitRefused { reason, asks: true, .. } => Some(reason.clone()),
-            // A signature, a new token or a document does not answer what a person was asked.
+            // A signature, a new token, a comment or a document does not answer what a person was asked.
             Event::Confirmed { .. }
             | Event::Renewed { .. }
             | Event::TokenSuperseded { .. }
+            | Event::Commented { .. }
             | Event::DocumentAttached { .. } => next.attention,
             _ => None,
         };

@@ -1,5 +1,5 @@
-//! What people say about a request: refuse it, take it back, have it tried now, have it proposed in
-//! another way, or tell how an unclear commit ended. And what they look at before they sign: what would
+//! What people say about a request: comment on it, refuse it, take it back, have it tried now, have it
+//! proposed in another way, or tell how an unclear commit ended. And what they look at before they sign: what would
 //! come of it.
 
 mod arrange;
@@ -29,6 +29,10 @@ use crate::{
 
 /// Longest reason that is kept, in characters.
 pub const REASON_CHARS_MAX: usize = 1_000;
+/// Longest comment, in characters.
+pub const COMMENT_CHARS_MAX: usize = 2_000;
+/// Comments that a request takes: a timeline must have room for what happened.
+pub const COMMENTS_MAX: u32 = 200;
 
 /// Why a person's word was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,10 @@ pub enum ReviewError {
     Store(#[from] StoreError),
     #[error("give a reason of 1 to {REASON_CHARS_MAX} characters")]
     Reason,
+    #[error("write a comment of 1 to {COMMENT_CHARS_MAX} characters")]
+    Comment,
+    #[error("the request has {COMMENTS_MAX} comments, and takes no more")]
+    TooManyComments,
     #[error("cannot look at the app's instances, and nothing is settled unseen")]
     Cloud(#[from] PhalaError),
     #[error("the request is {0}: there is no commit to settle")]
@@ -77,6 +85,21 @@ pub async fn reject(
 ) -> Result<Request, ReviewError> {
     let event = Event::Rejected { reason: checked(reason)? };
     Ok(store.record(id, None, actor, &event, now).await?)
+}
+
+/// Says something about a request. Nothing else changes, and nothing comes of it.
+pub async fn comment(
+    store: &Store,
+    id: RequestId,
+    text: &str,
+    actor: &Actor,
+    now: Time,
+) -> Result<Request, ReviewError> {
+    let text = bounded(text, COMMENT_CHARS_MAX).ok_or(ReviewError::Comment)?;
+    if store.comment_count(id, COMMENTS_MAX).await? >= COMMENTS_MAX {
+        return Err(ReviewError::TooManyComments);
+    }
+    Ok(store.record(id, None, actor, &Event::Commented { text }, now).await?)
 }
 
 /// Has a request tried now, whatever it waits for. Clears what a person was asked.
@@ -212,9 +235,12 @@ impl Known {
 }
 
 fn checked(reason: &str) -> Result<String, ReviewError> {
-    let reason = reason.trim();
-    if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX || reason.contains('\0') {
-        return Err(ReviewError::Reason);
-    }
-    Ok(reason.to_owned())
+    bounded(reason, REASON_CHARS_MAX).ok_or(ReviewError::Reason)
+}
+
+/// What somebody wrote, if it is something and not too long.
+fn bounded(text: &str, chars_max: usize) -> Option<String> {
+    let text = text.trim();
+    let fits = !text.is_empty() && text.chars().count() <= chars_max && !text.contains('\0');
+    fits.then(|| text.to_owned())
 }

@@ -15,6 +15,7 @@ alloy::sol! {
         function getTransactionHash(address to, uint256 value, bytes data, uint8 operation, uint256 safeTxGas, uint256 baseGas, uint256 gasPrice, address gasToken, address refundReceiver, uint256 nonce) external view returns (bytes32);
         function domainSeparator() external view returns (bytes32);
         function getOwners() external view returns (address[]);
+        function isOwner(address owner) external view returns (bool);
         function getThreshold() external view returns (uint256);
         function nonce() external view returns (uint256);
         function VERSION() external view returns (string);

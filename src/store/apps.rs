@@ -12,6 +12,15 @@ use crate::{
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, ReplicaId, RequestId, TxHash},
 };
 
+/// Apps as two columns for a query; null when it is about all of them.
+pub(super) fn columns(
+    apps: Option<&[(ChainId, AppId)]>,
+) -> (Option<Vec<i64>>, Option<Vec<Vec<u8>>>) {
+    let both = apps
+        .map(|apps| apps.iter().map(|(chain, app)| (signed(chain.get()), app.0.to_vec())).unzip());
+    both.unzip()
+}
+
 /// How far back the ledger of an app reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppHistory {
@@ -148,6 +157,28 @@ impl Store {
             app.map(AppId).map_err(|_| inconsistent("apps", "app", chain))
         };
         rows.into_iter().map(read).collect()
+    }
+
+    /// Whether a request of one of these apps is about this compose hash or device id. What stands on
+    /// an allowlist does not count: its owner can write there whatever is somebody else's.
+    pub async fn is_asked_for(
+        &self,
+        value: B256,
+        apps: &[(ChainId, AppId)],
+    ) -> Result<bool, StoreError> {
+        let (chains, apps) = columns(Some(apps));
+        sqlx::query_scalar!(
+            r#"select exists (
+                select 1 from requests where (compose_hash = $1 or device_id = $1)
+                 and (chain_id, app) in (select * from unnest($2::bigint[], $3::bytea[]))
+             ) as "is!""#,
+            value.as_slice(),
+            chains.as_deref(),
+            apps.as_deref(),
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look whose compose hash or device it is")
     }
 
     /// One watched app.

@@ -1,16 +1,19 @@
 //! Which node has which device id, as Phala Cloud's answers showed it, and who uses a device.
 
 use sqlx::PgConnection;
-use uuid::Uuid;
 
-use super::{During, Store, StoreError, hash_of, inconsistent, unsigned};
+use super::{
+    During, Store, StoreError,
+    device_uses::{UsedBy, app_of},
+    hash_of, inconsistent,
+};
 use crate::{
     clock::Time,
-    request::ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, RequestId},
+    request::ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId},
 };
 
 /// Rows of each kind that are read for one device: what people can look through.
-const ROWS_MAX: i64 = 100;
+pub(super) const ROWS_MAX: i64 = 100;
 const TEXT_MAX: usize = 200;
 
 /// A node as the list of nodes shows it.
@@ -70,16 +73,6 @@ pub struct ListedInstance {
     pub compose: Option<ComposeHash>,
     pub status: String,
     pub seen_at: Time,
-}
-
-/// A request for a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsedBy {
-    pub request: RequestId,
-    pub chain: ChainId,
-    pub app: AppId,
-    pub status: String,
-    pub replica: Option<String>,
 }
 
 /// What is known of some device.
@@ -197,8 +190,12 @@ impl Store {
         rows.iter().map(|app| app_of(app, "requests")).collect()
     }
 
-    /// What is known of a device.
-    pub async fn device(&self, device: DeviceId) -> Result<KnownDevice, StoreError> {
+    /// What is known of a device; who uses it, of all apps or of these.
+    pub async fn device(
+        &self,
+        device: DeviceId,
+        apps: Option<&[(ChainId, AppId)]>,
+    ) -> Result<KnownDevice, StoreError> {
         let sightings = self.sightings(device).await?;
         let ids: Vec<String> = sightings.iter().map(|one| one.node.to_string()).collect();
         let nodes = self.nodes(&ids).await?;
@@ -210,9 +207,9 @@ impl Store {
             nodes,
             sightings,
             is_list_known,
-            requests: self.requests_on(device).await?,
-            instances: self.instances_on(device).await?,
-            apps: self.apps_naming(device).await?,
+            requests: self.requests_on(device, apps).await?,
+            instances: self.instances_on(device, apps).await?,
+            apps: self.apps_naming(device, apps).await?,
         })
     }
 
@@ -269,71 +266,6 @@ impl Store {
             })
             .collect()
     }
-
-    async fn requests_on(&self, device: DeviceId) -> Result<Vec<UsedBy>, StoreError> {
-        let rows = sqlx::query!(
-            r#"select id, chain_id, app, status as "status!", replica_id from requests
-             where device_id = $1 order by created_at desc limit $2"#,
-            device.0.as_slice(),
-            ROWS_MAX,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .during("read the requests for a device")?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(UsedBy {
-                    request: RequestId(row.id),
-                    chain: chain_of(row.chain_id, row.id)?,
-                    app: app_of(&row.app, "requests")?,
-                    status: row.status,
-                    replica: row.replica_id,
-                })
-            })
-            .collect()
-    }
-
-    async fn instances_on(&self, device: DeviceId) -> Result<Vec<ListedInstance>, StoreError> {
-        let rows = sqlx::query!(
-            "select instance_id, app, node_id, compose_hash, status, seen_at from device_instances
-             where device_id = $1 order by instance_id limit $2",
-            device.0.as_slice(),
-            ROWS_MAX,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .during("read the instances on a device")?;
-        rows.into_iter()
-            .map(|row| {
-                let table = "device_instances";
-                let compose = row.compose_hash.map(|hash| hash_of(&hash, table, &row.instance_id));
-                Ok(ListedInstance {
-                    id: (row.instance_id.parse())
-                        .map_err(|_| inconsistent(table, "instance_id", &row.instance_id))?,
-                    app: app_of(&row.app, table)?,
-                    device,
-                    node: row.node_id.map(|node| node_of(&node, table)).transpose()?,
-                    compose: compose.transpose()?.map(ComposeHash),
-                    status: row.status,
-                    seen_at: row.seen_at,
-                })
-            })
-            .collect()
-    }
-
-    async fn apps_naming(&self, device: DeviceId) -> Result<Vec<(ChainId, AppId)>, StoreError> {
-        let rows = sqlx::query!(
-            "select distinct chain_id, app from ledger where value = $1 limit $2",
-            device.0.as_slice(),
-            ROWS_MAX,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .during("look for apps that name a device")?;
-        rows.iter()
-            .map(|row| Ok((chain_of(row.chain_id, Uuid::nil())?, app_of(&row.app, "ledger")?)))
-            .collect()
-    }
 }
 
 async fn note(
@@ -363,15 +295,6 @@ async fn note(
     .map(|_| ())
 }
 
-fn node_of(text: &str, table: &'static str) -> Result<NodeId, StoreError> {
+pub(super) fn node_of(text: &str, table: &'static str) -> Result<NodeId, StoreError> {
     text.parse().map_err(|_| inconsistent(table, "node_id", text))
-}
-
-fn app_of(bytes: &[u8], table: &'static str) -> Result<AppId, StoreError> {
-    bytes.try_into().map(AppId).map_err(|_| inconsistent(table, "app", "?"))
-}
-
-fn chain_of(id: i64, row: Uuid) -> Result<ChainId, StoreError> {
-    ChainId::new(unsigned("requests", "chain_id", row, id)?)
-        .map_err(|_| inconsistent("requests", "chain_id", row))
 }

@@ -211,6 +211,21 @@ pub enum Verdict {
 }
 
 impl Store {
+    /// How many comments a request has, up to `most`.
+    pub async fn comment_count(&self, request: RequestId, most: u32) -> Result<u32, StoreError> {
+        let count = sqlx::query_scalar!(
+            r#"select count(*) as "count!" from (
+                select 1 from journal where request_id = $1 and kind = 'commented' limit $2
+             ) c"#,
+            request.0,
+            i64::from(most),
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("count the comments on a request")?;
+        Ok(u32::try_from(count).unwrap_or(most))
+    }
+
     /// One page of the journal, newest first, below `before`.
     pub async fn journal_page(
         &self,

@@ -6,7 +6,9 @@ use std::{collections::HashMap, fmt, str::FromStr};
 use alloy::primitives::Address;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, request_rows::load, requests::Filter, unsigned};
+use super::{
+    During, Store, StoreError, apps::columns, request_rows::load, requests::Filter, unsigned,
+};
 use crate::request::{
     Request,
     ids::{NodeId, RequestId},
@@ -79,6 +81,7 @@ impl Store {
         after: Option<Place>,
         limit: u32,
     ) -> Result<Queue, StoreError> {
+        let (chains, apps) = columns(filter.apps.as_deref());
         let mut tx = self.begin().await?;
         // Which index serves depends on what is asked for: one plan for all would walk everything.
         sqlx::query!("set local plan_cache_mode = force_custom_plan")
@@ -93,6 +96,8 @@ impl Store {
                     id::text, source_cvm, node_id, note, encode(compose_hash, 'hex'),
                     encode(device_id, 'hex'), replica_id), '-', '')) > 0)
                and ($4::smallint is null or (queue_rank, queue_at, id) > ($4, $5::bigint, $6::uuid))
+               and ($8::bigint[] is null
+                    or (chain_id, app) in (select * from unnest($8::bigint[], $9::bytea[])))
              order by queue_rank, queue_at, id limit $7"#,
             filter.status.map(Status::as_str),
             filter.app.map(|app| app.0.to_vec()),
@@ -102,6 +107,8 @@ impl Store {
             after.map(|place| place.id),
             // One more tells whether there is a next page.
             i64::from(limit) + 1,
+            chains.as_deref(),
+            apps.as_deref(),
         )
         .fetch_all(&mut *tx)
         .await

@@ -5,9 +5,11 @@ use uuid::Uuid;
 
 use super::{
     CHANGES, During, QUIET_CHANGES, Store, StoreError,
+    apps::columns,
     attempts::may_have_acted,
     batches::lock_with_siblings,
     dependents::{follow_event, wake_batch},
+    inconsistent,
     journal::{self, Actor},
     lease::{Lease, hold_lease},
     one_row, outbox,
@@ -21,7 +23,7 @@ use crate::{
         Request,
         event::{Event, recounted, waits_for_signatures},
         facts::Facts,
-        ids::{AppId, RequestId},
+        ids::{AppId, ChainId, RequestId},
         status::{Status, status},
     },
 };
@@ -31,6 +33,8 @@ use crate::{
 pub struct Filter {
     pub status: Option<Status>,
     pub app: Option<AppId>,
+    /// Of these apps only: all that whoever asks may see.
+    pub apps: Option<Vec<(ChainId, AppId)>>,
     /// A part of the id, the source CVM, the note or a hash.
     pub text: Option<String>,
     /// Only requests older than this one: the end of the page before.
@@ -130,8 +134,8 @@ fn say(id: RequestId, actor: &Actor, event: &Event) {
 struct Work {
     /// Nobody works on it: it is due at once. A worker says at its release when to look again.
     wake: bool,
-    /// A signature was added to those it waits for, and that is all: nobody has to look then. A worker
-    /// who holds it may have looked before, and looks again.
+    /// A person said something, or a signature was added to those it waits for, and that is all: nobody
+    /// has to look then. A worker who holds it may have looked before the signature, and looks again.
     is_quiet: bool,
     /// What it waits for, where the event tells that.
     reason: Option<String>,
@@ -141,6 +145,10 @@ struct Work {
 
 impl Work {
     fn after(lease: Option<&Lease>, event: &Event, before: &Request) -> Self {
+        if let Event::Commented { .. } = event {
+            let reason = before.reason.clone();
+            return Self { wake: false, is_quiet: true, reason, same_try: true };
+        }
         let count = match event {
             Event::Confirmed { confirmations, threshold, .. } if confirmations < threshold => {
                 Some((*confirmations as usize, *threshold))
@@ -270,6 +278,7 @@ impl Store {
     /// Newest first.
     pub async fn requests(&self, filter: &Filter, limit: u32) -> Result<Vec<Request>, StoreError> {
         let mut connection = self.pool.acquire().await.during("connect")?;
+        let (chains, apps) = columns(filter.apps.as_deref());
         let ids: Vec<Uuid> = sqlx::query_scalar!(
             "select id from requests
              where ($1::text is null or status = $1)
@@ -278,6 +287,8 @@ impl Store {
                     id::text, source_cvm, note, encode(compose_hash, 'hex'),
                     encode(device_id, 'hex'), replica_id), '-', '')) > 0)
                and ($4::timestamptz is null or (created_at, id) < ($4, $5::uuid))
+               and ($7::bigint[] is null
+                    or (chain_id, app) in (select * from unnest($7::bigint[], $8::bytea[])))
              order by created_at desc, id desc limit $6",
             filter.status.map(Status::as_str),
             filter.app.map(|app| app.0.to_vec()),
@@ -285,6 +296,8 @@ impl Store {
             filter.after.map(|(at, _)| at),
             filter.after.map(|(_, id)| id.0),
             i64::from(limit),
+            chains.as_deref(),
+            apps.as_deref(),
         )
         .fetch_all(&mut *connection)
         .await
@@ -292,6 +305,20 @@ impl Store {
         let mut requests = load(&mut connection, &ids).await?;
         requests.sort_by_key(|request| std::cmp::Reverse((request.created_at, request.id)));
         Ok(requests)
+    }
+
+    /// The app that a request is about, which never changes.
+    pub async fn app_of(&self, id: RequestId) -> Result<Option<(ChainId, AppId)>, StoreError> {
+        let row = sqlx::query!("select chain_id, app from requests where id = $1", id.0)
+            .fetch_optional(&self.pool)
+            .await
+            .during("read the app of a request")?;
+        let Some(row) = row else { return Ok(None) };
+        let chain = unsigned("requests", "chain_id", id, row.chain_id)?;
+        let chain = ChainId::new(chain).map_err(|_| inconsistent("requests", "chain_id", id))?;
+        let app = row.app.as_slice().try_into();
+        let app = app.map_err(|_| inconsistent("requests", "app", id))?;
+        Ok(Some((chain, AppId(app))))
     }
 
     /// How many requests stand in each status.
@@ -327,6 +354,15 @@ impl Store {
 mod tests {
     use super::*;
     use crate::request::samples::{now, request};
+
+    #[test]
+    fn nobody_looks_at_what_is_only_said() {
+        let mut before = request(Status::Proposed, None);
+        before.reason = Some("no endpoint answers".into());
+        let work = Work::after(None, &Event::Commented { text: "why?".into() }, &before);
+        let reason = before.reason.clone();
+        assert_eq!(work, Work { wake: false, is_quiet: true, reason, same_try: true });
+    }
 
     #[test]
     fn nobody_looks_at_a_signature_that_changes_nothing_but_the_count() {

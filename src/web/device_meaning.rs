@@ -120,9 +120,13 @@ pub struct DeviceMeaning {
     pub warnings: Vec<DeviceWarning>,
 }
 
-/// Everything that is known of a device.
-pub async fn device(service: &Service, device: DeviceId) -> Result<DeviceView, StoreError> {
-    let known = service.store.device(device).await?;
+/// Everything that is known of a device; who uses it, of all apps or of these.
+pub async fn device(
+    service: &Service,
+    device: DeviceId,
+    of: Option<&[(ChainId, AppId)]>,
+) -> Result<DeviceView, StoreError> {
+    let known = service.store.device(device, of).await?;
     let mut apps = vec![];
     for (chain, app) in &known.apps {
         let ledger = service.store.ledger(*chain, *app).await?;
@@ -136,7 +140,7 @@ pub async fn device(service: &Service, device: DeviceId) -> Result<DeviceView, S
 
 /// The same in short.
 pub async fn meaning(service: &Service, id: DeviceId) -> Result<DeviceMeaning, StoreError> {
-    let DeviceView { words, warnings, .. } = view(id, service.store.device(id).await?);
+    let DeviceView { words, warnings, .. } = view(id, service.store.device(id, None).await?);
     Ok(DeviceMeaning { words, warnings })
 }
 

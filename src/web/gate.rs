@@ -48,12 +48,21 @@ fn refused(title: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", title)
 }
 
-fn forbidden(roles: &[Role]) -> Problem {
-    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-    let title = match names.as_slice() {
-        [] => "you have no role here that allows this".to_owned(),
-        _ => format!("your role here ({}) does not allow this", names.join(", ")),
+/// Names what the caller is, and whoever may do it. `of_app`: to what belongs to an app.
+fn forbidden(roles: &[Role], action: Action, of_app: bool) -> Problem {
+    let names = |roles: &[Role], or: &str| {
+        roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(or)
     };
+    // A reviewer is what tokens of old are: nobody is made one any more.
+    let mut able = Role::ALL.to_vec();
+    able.retain(|role| *role != Role::Reviewer && may(&[*role], action, false, false));
+    let is = match roles {
+        [] => "you have no role here that allows this".to_owned(),
+        _ => format!("your role here ({}) does not allow this", names(roles, ", ")),
+    };
+    let of_owner = of_app && may(&[], action, false, true);
+    let owner = if of_owner { ", or to own the Safe of the app" } else { "" };
+    let title = format!("{is}: it takes the role {}{owner}", names(&able, " or "));
     Problem::new(StatusCode::FORBIDDEN, "forbidden", title)
 }
 
@@ -85,9 +94,7 @@ impl Caller {
         }
         if let Some(session) = session(headers, state).await? {
             site::check_change(&state.service.settings, &parts.method, headers)?;
-            let roles = state.service.settings.access.roles_of(session.address);
-            let actor = Actor::wallet(session.address);
-            return Ok(Self { actor, roles, session: Some(session) });
+            return Ok(Self::by_session(session, state));
         }
         match basic(headers).filter(|_| parts.method.is_safe()) {
             Some(text) => Self::by_token(&text, parts, state).await,
@@ -95,6 +102,44 @@ impl Caller {
                 "sign in, or send an API token: `Authorization: Bearer …` (make one with `countersign token create`)",
             )),
         }
+    }
+
+    fn by_session(session: Session, state: &WebState) -> Self {
+        let roles = state.service.settings.access.roles_of(session.address);
+        Self { actor: Actor::wallet(session.address), roles, session: Some(session) }
+    }
+
+    /// Whoever is signed in and sends a form of ours: from a page of this site, and with the token that
+    /// stands in the forms of this very session. Nothing else that shows who somebody is counts.
+    pub async fn of_form(
+        headers: &HeaderMap,
+        token: &str,
+        state: &WebState,
+    ) -> Result<Self, Problem> {
+        let settings = &state.service.settings;
+        site::check_form(settings, headers)?;
+        let id = site::session_id(settings, headers);
+        let signed_in = session(headers, state).await?;
+        let (Some(id), Some(session)) = (id, signed_in) else {
+            return Err(refused("sign in first: the session has ended, or there was none"));
+        };
+        if !id.has_form_token(token) {
+            let title =
+                "this form was shown to another session: go back to the page, and reload it";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "form-of-another-session", title));
+        }
+        Ok(Self::by_session(session, state))
+    }
+
+    /// Whoever is signed in and looks at a page, with what is to stand in the forms there.
+    pub async fn at_page(
+        headers: &HeaderMap,
+        state: &WebState,
+    ) -> Result<Option<(Self, String)>, Problem> {
+        let id = site::session_id(&state.service.settings, headers);
+        let signed_in = session(headers, state).await?;
+        let both = id.zip(signed_in);
+        Ok(both.map(|(id, session)| (Self::by_session(session, state), id.form_token())))
     }
 
     async fn by_token(text: &str, parts: &Parts, state: &WebState) -> Result<Self, Problem> {
@@ -120,7 +165,7 @@ impl Caller {
         if may(&self.roles, action, false, false) {
             Ok(self.actor.clone())
         } else {
-            Err(forbidden(&self.roles))
+            Err(forbidden(&self.roles, action, false))
         }
     }
 
@@ -134,12 +179,35 @@ impl Caller {
         if let Ok(actor) = self.may(action) {
             return Ok(actor);
         }
-        let Request { chain, app, created_by, .. } = state.service.store.request(id).await?;
-        let is_own = created_by == self.actor.as_str();
-        if may(&self.roles, action, is_own, false) {
+        let request = state.service.store.request(id).await?;
+        if may(&self.roles, action, self.has_made(&request), false) {
             return Ok(self.actor.clone());
         }
-        self.may_of_app(state, action, chain, app).await
+        self.may_of_app(state, action, request.chain, request.app).await
+    }
+
+    fn has_made(&self, request: &Request) -> bool {
+        request.created_by == self.actor.as_str()
+    }
+
+    /// Which of these they may do to a request. A chain that does not read makes nobody an owner.
+    pub async fn may_of(
+        &self,
+        state: &WebState,
+        actions: &[Action],
+        request: &Request,
+    ) -> Vec<Action> {
+        let is_own = self.has_made(request);
+        let by_role = |action: &&Action| may(&self.roles, **action, is_own, false);
+        let (mut may_do, rest): (Vec<&Action>, Vec<&Action>) = actions.iter().partition(by_role);
+        // Only of what an owner may do is the chain asked, and once.
+        let of_owner = rest.into_iter().filter(|action| may(&self.roles, **action, is_own, true));
+        let of_owner: Vec<&Action> = of_owner.collect();
+        if let Some(session) = self.session.filter(|_| !of_owner.is_empty()) {
+            let owns = owners::owns(state, request.chain, request.app, session.address).await;
+            may_do.extend(of_owner.into_iter().filter(|_| matches!(owns, Ok(true))));
+        }
+        may_do.into_iter().copied().collect()
     }
 
     async fn may_of_app(
@@ -152,12 +220,12 @@ impl Caller {
         let wallet: Option<Address> = self.session.map(|session| session.address);
         // Only of what an owner may do is the chain asked.
         let Some(wallet) = wallet.filter(|_| may(&self.roles, action, false, true)) else {
-            return Err(forbidden(&self.roles));
+            return Err(forbidden(&self.roles, action, true));
         };
         if owners::owns(state, chain, app, wallet).await? {
             Ok(self.actor.clone())
         } else {
-            Err(forbidden(&self.roles))
+            Err(forbidden(&self.roles, action, true))
         }
     }
 
@@ -174,7 +242,7 @@ impl Caller {
             return self.may_to(state, Action::Look, id).await.map(drop);
         }
         let (Some(chain), Some(app)) = (named("chain_id"), named("app")) else {
-            return Err(forbidden(&self.roles));
+            return Err(forbidden(&self.roles, Action::Look, false));
         };
         let app = apps::find(state, chain, app).await?;
         self.may_of_app(state, Action::Look, app.chain, app.app).await.map(drop)

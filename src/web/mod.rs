@@ -18,6 +18,7 @@ pub mod problem;
 pub mod queue;
 pub mod relayer;
 mod router;
+pub mod sight;
 pub mod simulations;
 pub mod site;
 pub mod standing;

@@ -60,17 +60,23 @@ pub async fn healthz() -> &'static str {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
 )]
 pub async fn readyz(State(state): State<WebState>) -> Response {
-    let mut checks = vec![database(&state).await];
+    let readiness = readiness(&state).await;
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
+}
+
+/// The same, for whoever tells it elsewhere.
+pub async fn readiness(state: &WebState) -> Readiness {
+    let mut checks = vec![database(state).await];
     if checks[0].ok {
-        checks.extend(chains(&state).await);
+        checks.extend(chains(state).await);
     }
-    checks.push(cloud(&state).await);
+    checks.push(cloud(state).await);
     let ready = checks.iter().all(|check| check.ok);
     // Without a relayer everything goes on: anyone may execute.
-    checks.extend(relayers(&state).await);
-    checks.extend(exposed_secrets(&state));
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, checks })).into_response()
+    checks.extend(relayers(state).await);
+    checks.extend(exposed_secrets(state));
+    Readiness { ready, checks }
 }
 
 async fn database(state: &WebState) -> Check {

@@ -21,9 +21,12 @@ use crate::{
     web::simulations::NoneNow,
 };
 
-/// What a caller without a token may send one with.
-const CHALLENGES: [&str; 2] =
-    ["Bearer", "Basic realm=\"Countersign: the API token is the password\", charset=\"UTF-8\""];
+/// What a caller without a token may send one with. At the second one a browser asks for a password by
+/// itself, before anybody has read anything, so it is sent where programs call, and where it is asked for.
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
+pub const BASIC: HeaderValue = HeaderValue::from_static(
+    "Basic realm=\"Countersign: the API token is the password\", charset=\"UTF-8\"",
+);
 
 /// An error as callers see it.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
@@ -40,11 +43,21 @@ pub struct Problem {
     /// After how many seconds it is worth another try; told in a header.
     #[serde(skip)]
     pub retry_after: Option<u64>,
+    /// Whether a browser is not to ask for a password because of it.
+    #[serde(skip)]
+    pub is_quiet: bool,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
-        Self { status: status.as_u16(), code, title: title.into(), field: None, retry_after: None }
+        let (status, title) = (status.as_u16(), title.into());
+        Self { status, code, title, field: None, retry_after: None, is_quiet: false }
+    }
+
+    /// The same, where a browser must not ask for a password.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { is_quiet: true, ..self }
     }
 
     pub fn of_field(field: impl Into<String>, title: impl Into<String>) -> Self {
@@ -83,11 +96,10 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if status == StatusCode::UNAUTHORIZED {
-            // Basic lets a browser ask for the token, which is given as the password. Each challenge
-            // is a header of its own: browsers do not find the second one in a list.
-            for challenge in CHALLENGES {
-                let challenge = HeaderValue::from_static(challenge);
-                response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+            // Each challenge is a header of its own: browsers do not find the second one in a list.
+            response.headers_mut().append(header::WWW_AUTHENTICATE, BEARER);
+            if !self.is_quiet {
+                response.headers_mut().append(header::WWW_AUTHENTICATE, BASIC);
             }
         }
         response
@@ -164,6 +176,10 @@ impl From<ReviewError> for Problem {
         match error {
             ReviewError::Store(error) => error.into(),
             error @ ReviewError::Reason => Self::of_field("reason", error.to_string()),
+            error @ ReviewError::Comment => Self::of_field("text", error.to_string()),
+            error @ ReviewError::TooManyComments => {
+                Self::new(StatusCode::CONFLICT, "too-many-comments", error.to_string())
+            }
             error @ (ReviewError::NothingToSettle(_) | ReviewError::NotAsked) => {
                 Self::new(StatusCode::CONFLICT, "not-in-this-status", error.to_string())
             }

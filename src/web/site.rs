@@ -152,10 +152,7 @@ pub fn check_change(
     if method.is_safe() {
         return Ok(());
     }
-    if whence(&Site::of(settings, headers)?, headers) != Whence::Here {
-        let title = "a change by a session must come from a page of this site";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "cross-site", title));
-    }
+    check_whence(settings, headers)?;
     match kind_of(headers) {
         None if method == Method::DELETE => Ok(()),
         Some("application/json" | "application/octet-stream") => Ok(()),
@@ -164,6 +161,25 @@ pub fn check_change(
             Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", title))
         }
     }
+}
+
+/// The same for a form that is sent without script. Every page can send one, so whoever calls this has
+/// yet to see that it is a form that the session was shown.
+pub fn check_form(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
+    check_whence(settings, headers)?;
+    if kind_of(headers) == Some("application/x-www-form-urlencoded") {
+        return Ok(());
+    }
+    let title = "a form is sent as application/x-www-form-urlencoded";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", title))
+}
+
+fn check_whence(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
+    if whence(&Site::of(settings, headers)?, headers) == Whence::Here {
+        return Ok(());
+    }
+    let title = "a change by a session must come from a page of this site";
+    Err(Problem::new(StatusCode::FORBIDDEN, "cross-site", title))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ export async function run(look) {
   process.exit(1)
 }
 
-/** Pages of a visitor with a token, and what they did that they must not. */
+/** Pages of a visitor with a token, signed in where the scene has a cookie, and what they did that they must not. */
 export async function visitor(browser, options = {}) {
   const basic = Buffer.from(`tests:${scene.token}`).toString('base64')
   const context = await browser.newContext({
@@ -36,6 +36,10 @@ export async function visitor(browser, options = {}) {
     ...options,
   })
   context.setDefaultTimeout(20_000)
+  if (scene.cookie) {
+    const [name, value] = scene.cookie.split('=')
+    await context.addCookies([{ name, value, url: scene.base, httpOnly: true, sameSite: 'Strict' }])
+  }
   await context.addInitScript(() =>
     document.addEventListener('securitypolicyviolation', (event) =>
       console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`)))

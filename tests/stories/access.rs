@@ -4,7 +4,7 @@ use countersign::store::{Store, journal::Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Api, Running, World, api::make_token};
+use crate::world::{Answer, Api, Running, World, api::make_token, browser::Browser};
 
 /// Everything that changes something, and everything that can be read.
 const WRITES: [&str; 5] = [
@@ -118,6 +118,53 @@ async fn who_may_read_may_not_write() {
     let writer = scene.token(&["write"]).await;
     assert_eq!(scene.status(&writer, "/v1/requests").await, 200, "who may write may look");
     scene.running.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_a_password_before_the_sign_in_was_offered() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let stranger = running.api.with_token("");
+    let asks = |answer: &Answer| {
+        let all = answer.headers.get_all("www-authenticate");
+        all.iter().any(|one| one.to_str().unwrap().starts_with("Basic "))
+    };
+    for path in ["/", "/apps", "/journal", "/requests/00000000-0000-0000-0000-000000000000"] {
+        let answer = stranger.get(path).await;
+        assert_eq!((answer.status, asks(&answer)), (401, false), "{path}");
+        for way in ["href=\"/sign-in\"", "href=\"/token\""] {
+            assert!(answer.text.contains(way), "{path}: {}", answer.text);
+        }
+    }
+    // An open page listens by itself.
+    assert!(!asks(&stranger.get("/v1/events").await));
+    let answer = stranger.get("/token").await;
+    assert_eq!((answer.status, asks(&answer)), (401, true));
+    assert!(asks(&stranger.get("/v1/requests").await), "programs are told both ways");
+    let Some(browser) = Browser::start().await else { return };
+    let scene = json!({ "base": running.api.base(), "token": "", "password": running.api.token() });
+    browser.run("password.mjs", &scene).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_which_roles_it_takes() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let service = &running.service;
+    let token = make_token(&service.store, &["viewer"], service.clock.now()).await;
+    let viewer = running.api.with_token(&token);
+    let id = running.api.submit(&world.submission(&world.prepare().await)).await;
+    let told = viewer.get("/v1/journal").await.body["title"].clone();
+    let title = "your role here (viewer) does not allow this: it takes the role auditor or admin";
+    assert_eq!(told, title);
+    let reject = format!("/v1/requests/{id}/reject");
+    let told = viewer.post(&reject, &json!({ "reason": "no" })).await.body["title"].clone();
+    let title = "your role here (viewer) does not allow this: it takes the role admin, or to own the Safe of the app";
+    assert_eq!(told, title);
+    let page = viewer.get("/journal").await.text;
+    assert!(page.contains("auditor or admin") && page.contains("href=\"/sign-in\""), "{page}");
+    running.stop().await;
 }
 
 #[tokio::test]

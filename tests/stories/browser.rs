@@ -11,9 +11,15 @@ const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screensho
 
 /// Looks at pages with a name, a path and the answer they come with.
 pub async fn hold_the_law(browser: &Browser, api: &Api, pages: &[Value]) {
+    hold_the_law_as(browser, api, "", pages).await;
+}
+
+/// The same with the cookie of somebody who signed in.
+pub async fn hold_the_law_as(browser: &Browser, api: &Api, cookie: &str, pages: &[Value]) {
     fs::create_dir_all(SCREENSHOTS).expect("a folder for pictures");
     let scene = json!({
-        "base": api.base(), "token": api.token(), "pages": pages, "screenshots": SCREENSHOTS,
+        "base": api.base(), "token": api.token(), "cookie": cookie, "pages": pages,
+        "screenshots": SCREENSHOTS,
     });
     browser.run("law.mjs", &scene).await;
 }
@@ -97,6 +103,7 @@ async fn every_page_keeps_the_law() {
         page("list without a match", "/?q=no%20such%20thing"),
         page("apps", "/apps"),
         page("sign-in", "/sign-in"),
+        page("operator", "/operator"),
         page("app", &app),
         page("app as of a block", &format!("{app}?at=3")),
         page("app as of a moment", &format!("{app}?time=2001-01-01")),

@@ -17,7 +17,7 @@ use countersign::{
 use reqwest::{Method, RequestBuilder, header};
 use serde_json::{Value, json};
 
-use crate::world::{Running, Visitor, World};
+use crate::world::{Answer, Running, Visitor, World};
 
 sol! {
     function removeOwner(address prevOwner, address owner, uint256 _threshold) external;
@@ -44,6 +44,8 @@ const CALLERS: [&str; 13] = [
 /// that the requester has not made.
 const LOOK: &str = "--yyy-y yyyyyy";
 const LOOK_AT_ONE: &str = "--yyyyy yyyyyy";
+/// Of what is looked at, a signer sees what belongs to their apps.
+const LOOK_AT_OWN: &str = "--yyy yy yyyyyy";
 const AUDIT: &str = "---y--y yy--yy";
 const SUBMIT: &str = "----y-y -y-y-y";
 const ACT: &str = "-----yy -y---y";
@@ -52,14 +54,15 @@ const OPEN: &str = "yyyyyyy yyyyyy";
 const ELSEWHERE: &str = "";
 
 /// Every documented route. What is not here fails the story.
-const ROUTES: [(&str, &str); 41] = [
+const ROUTES: [(&str, &str); 46] = [
     ("post /v1/session/challenge", OPEN),
     ("post /v1/session", OPEN),
     ("get /v1/session", OPEN),
     ("delete /v1/session", OPEN),
     ("post /v1/requests", SUBMIT),
-    ("get /v1/requests", LOOK),
+    ("get /v1/requests", LOOK_AT_OWN),
     ("get /v1/requests/{id}", LOOK_AT_ONE),
+    ("post /v1/requests/{id}/comments", ACT),
     ("post /v1/requests/{id}/withdraw", ACT),
     ("post /v1/requests/{id}/reject", ACT),
     ("post /v1/requests/{id}/retry", ACT),
@@ -72,9 +75,9 @@ const ROUTES: [(&str, &str); 41] = [
     ("get /v1/requests/{id}/simulation", LOOK_AT_ONE),
     ("get /v1/requests/{id}/compose", LOOK_AT_ONE),
     ("post /v1/requests/{id}/compose", ACT),
-    ("get /v1/compose/{hash}", LOOK),
-    ("get /v1/devices/{device_id}", LOOK),
-    ("get /v1/apps", LOOK),
+    ("get /v1/compose/{hash}", LOOK_AT_OWN),
+    ("get /v1/devices/{device_id}", LOOK_AT_OWN),
+    ("get /v1/apps", LOOK_AT_OWN),
     ("get /v1/apps/{chain_id}/{app}", LOOK_AT_ONE),
     ("get /v1/apps/{chain_id}/{app}/allowlist", LOOK_AT_ONE),
     ("get /v1/apps/{chain_id}/{app}/ledger", LOOK_AT_ONE),
@@ -84,17 +87,21 @@ const ROUTES: [(&str, &str); 41] = [
     ("get /v1/chains", LOOK),
     ("get /v1/journal", AUDIT),
     ("get /v1/journal/chain", AUDIT),
-    ("get /v1/events", LOOK),
+    ("get /v1/operator", AUDIT),
+    ("get /v1/events", LOOK_AT_OWN),
     ("get /healthz", OPEN),
     ("get /readyz", OPEN),
     ("get /metrics", OPEN),
     ("post /phala/webhook", OPEN),
     ("get /phala/api/v1/{path}", ELSEWHERE),
     // Pages, which the document does not name.
+    ("get /", LOOK_AT_OWN),
+    ("get /apps", LOOK_AT_OWN),
     ("get /requests/{id}", LOOK_AT_ONE),
     ("get /apps/{chain_id}/{app}", LOOK_AT_ONE),
     ("get /apps/{chain_id}/{app}/ledger", LOOK_AT_ONE),
     ("get /journal", AUDIT),
+    ("get /operator", AUDIT),
 ];
 /// Rows that are no part of the document.
 const PAGES: [&str; 4] = [
@@ -103,9 +110,11 @@ const PAGES: [&str; 4] = [
     "get /apps/{chain_id}/{app}/ledger",
     "get /journal",
 ];
+const PAGES: [&str; 5] =
+    ["get /", "get /apps", "get /requests/{id}", "get /journal", "get /operator"];
 
 /// Wallets with a role by the settings; the owners of the Safe are others.
-fn wallet(index: usize) -> Wallet {
+pub fn wallet(index: usize) -> Wallet {
     Wallet::funded(index).expect("there are ten")
 }
 const STRANGER: usize = 3;
@@ -114,16 +123,16 @@ const AUDITOR: usize = 5;
 const REQUESTER: usize = 6;
 const ADMIN: usize = 7;
 /// Owns the other Safe.
-const OTHER_SIGNER: usize = 8;
+pub const OTHER_SIGNER: usize = 8;
 
 /// Somebody, with whatever shows who they are.
-struct Caller {
-    visitor: Visitor,
+pub struct Caller {
+    pub visitor: Visitor,
     token: String,
 }
 
 impl Caller {
-    fn call(&self, method: Method, path: &str) -> RequestBuilder {
+    pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
         let call = self.visitor.call(method, path);
         if self.token.is_empty() { call } else { call.bearer_auth(&self.token) }
     }
@@ -133,22 +142,26 @@ impl Caller {
         call.send().await.expect("the service answers").status().as_u16()
     }
 
-    async fn post(&self, path: &str, body: &Value) -> u16 {
+    pub async fn get(&self, path: &str) -> Answer {
+        self.visitor.send(self.call(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> u16 {
         self.status(self.call(Method::POST, path).json(body)).await
     }
 }
 
-struct Scene {
-    world: World,
-    running: Running,
+pub struct Scene {
+    pub world: World,
+    pub running: Running,
     /// Of the app of the town's Safe, and of the app of another one.
-    ours: String,
-    theirs: String,
-    other_app: AppId,
+    pub ours: String,
+    pub theirs: String,
+    pub other_app: AppId,
 }
 
 impl Scene {
-    async fn set() -> Self {
+    pub async fn set() -> Self {
         let mut world = World::new().await;
         let one = |index| vec![wallet(index).address().to_string()];
         world.set_access(|lists| {
@@ -174,12 +187,12 @@ impl Scene {
         Self { world, running, ours, theirs, other_app }
     }
 
-    async fn wallet(&self, index: usize) -> Caller {
+    pub async fn wallet(&self, index: usize) -> Caller {
         let visitor = Visitor::signed_in(&self.running.api, &wallet(index)).await;
         Caller { visitor, token: String::new() }
     }
 
-    async fn token(&self, scope: &str) -> Caller {
+    pub async fn token(&self, scope: &str) -> Caller {
         let service = &self.running.service;
         let (token, scopes) = (OpenToken::generate().unwrap(), [scope.to_owned()]);
         // By a name of its own: what another token made is not its own.
@@ -202,7 +215,7 @@ impl Scene {
     }
 }
 
-fn submission(app: AppId, token: &str) -> Value {
+pub fn submission(app: AppId, token: &str) -> Value {
     json!({
         "chain_id": 8453, "app": app, "source_cvm": "4f4c932f-f33e-4014-8a9e-31f70c02c67c",
         "node_id": "77", "compose_hash": B256::repeat_byte(3), "device_id": B256::repeat_byte(4),
@@ -227,6 +240,7 @@ fn harmless(route: &str, id: &str, app: AppId) -> (Method, String, Option<Value>
     let method: Method = method.to_uppercase().parse().unwrap();
     let body = match route {
         "post /v1/proposals" => json!({ "requests": [id], "reason": " " }),
+        _ if route.ends_with("/comments") => json!({ "text": " " }),
         _ if route.ends_with("/settle") => json!({ "replica": null, "reason": " " }),
         _ => json!({ "reason": " " }),
     };

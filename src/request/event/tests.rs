@@ -62,6 +62,7 @@ fn all_events() -> Vec<Event> {
             how: "somebody else".into(),
             operation: None,
         },
+        Event::Commented { text: "looks right to me".into() },
     ]
 }
 
@@ -197,6 +198,15 @@ fn a_refusal_may_ask_a_person_until_it_is_tried_again() {
 }
 
 #[test]
+fn a_comment_is_legal_always_and_changes_nothing() {
+    let asked = run(&[named("registered"), named("commit_started"), named("attention_needed")]);
+    let ended = run(&[named("proposed"), named("withdrawn")]);
+    for facts in [Facts::default(), asked.unwrap(), ended.unwrap()] {
+        assert_eq!(facts.apply(&named("commented"), at()), Ok(facts));
+    }
+}
+
+#[test]
 fn entries_of_older_journals_still_read() {
     let text = r#"{"event":"commit_refused","attempt":"00000000-0000-0000-0000-000000000000","code":"503","reason":"because"}"#;
     assert_eq!(serde_json::from_str::<Event>(text).unwrap(), refused(false));
@@ -214,13 +224,13 @@ fn events_survive_the_journal() {
 proptest! {
     /// Whatever happens in whatever order: ends are final, and a replica, once known, stays.
     #[test]
-    fn ends_are_final_and_replicas_stay(order in prop::collection::vec(0..23_usize, 0..60)) {
+    fn ends_are_final_and_replicas_stay(order in prop::collection::vec(0..24_usize, 0..60)) {
         let events = all_events();
         let mut facts = Facts::default();
         for index in order {
             let before = status(&facts);
             if let Ok(next) = facts.apply(&events[index], at()) {
-                let is_word = events[index].kind() == "document_attached";
+                let is_word = ["document_attached", "commented"].contains(&events[index].kind());
                 prop_assert!(!before.is_end() || is_word, "{before} took {}", events[index].kind());
                 prop_assert!(!before.is_end() || next == facts, "{before} changed");
                 prop_assert!(facts.replica.is_none() || next.replica == facts.replica);

@@ -4,6 +4,7 @@ use axum::{
     Json,
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::{AppendHeaders, IntoResponse},
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ use crate::{
         ids::{AppId, ChainId},
     },
     store::{apps::AppHistory, ledger::LedgerEntry, paths::Recorded},
-    web::{WebState, gate::Reader, problem::Problem},
+    web::{WebState, gate::Reader, problem::Problem, sight::Sight},
 };
 
 /// Entries of a ledger on a page unless asked for otherwise, and at most.
@@ -204,20 +205,24 @@ pub struct LedgerQuery {
     pub to: Option<u64>,
 }
 
-/// Every app that is watched.
+/// Every app that is watched; to a signer those of their Safes.
 #[utoipa::path(
     get, path = "/v1/apps", operation_id = "list_apps", tag = "apps",
     responses((status = 200, body = Vec<AppView>)), security(("token" = []), ("session" = []))
 )]
-pub async fn list(_: Reader, State(state): State<WebState>) -> Result<Json<Vec<AppView>>, Problem> {
+pub async fn list(
+    sight: Sight,
+    State(state): State<WebState>,
+) -> Result<impl IntoResponse, Problem> {
     let store = &state.service.store;
     let mut apps = vec![];
     for chain in state.service.chains.iter() {
         let head = store.head(chain.id()).await?.map(|head| head.block.number);
         let histories = store.app_histories(chain.id()).await?;
-        apps.extend(histories.iter().map(|history| AppView::new(history, head)));
+        let seen = histories.iter().filter(|history| sight.has(history.chain, history.app));
+        apps.extend(seen.map(|history| AppView::new(history, head)));
     }
-    Ok(Json(apps))
+    Ok((AppendHeaders(sight.header()), Json(apps)))
 }
 
 /// Finds a watched app by what stands in the path.

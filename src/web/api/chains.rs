@@ -73,6 +73,15 @@ async fn view(state: &WebState, chain: &Chain) -> Result<ChainView, Problem> {
 }
 
 /// Every chain that is followed.
+pub async fn views(state: &WebState) -> Result<Vec<ChainView>, Problem> {
+    let mut chains = vec![];
+    for chain in state.service.chains.iter() {
+        chains.push(view(state, chain).await?);
+    }
+    Ok(chains)
+}
+
+/// Every chain that is followed.
 #[utoipa::path(
     get, path = "/v1/chains", operation_id = "list_chains", tag = "chains",
     responses((status = 200, body = Vec<ChainView>)), security(("token" = []), ("session" = []))
@@ -81,9 +90,5 @@ pub async fn list(
     _: Reader,
     State(state): State<WebState>,
 ) -> Result<Json<Vec<ChainView>>, Problem> {
-    let mut chains = vec![];
-    for chain in state.service.chains.iter() {
-        chains.push(view(&state, chain).await?);
-    }
-    Ok(Json(chains))
+    Ok(Json(views(&state).await?))
 }

@@ -18,6 +18,7 @@ use crate::{
         compose_proof::{ComposeView, compose},
         gate::{Caller, Reader},
         problem::Problem,
+        sight::Sight,
     },
 };
 
@@ -78,18 +79,24 @@ pub async fn attach(
     Ok(Json(compose(service, &request).await?))
 }
 
-/// A document, in the bytes that its hash is of. It may hold secrets that somebody put there.
+/// A document, in the bytes that its hash is of. It may hold secrets that somebody put there. To a signer
+/// there are the documents that a request of their apps is for.
 #[utoipa::path(
     get, path = "/v1/compose/{hash}", operation_id = "download_compose", tag = "compose", params(("hash" = ComposeHash, Path)),
     responses((status = 200, description = "The document", content_type = "text/plain"), (status = 404, body = Problem)),
     security(("token" = []), ("session" = []))
 )]
 pub async fn document(
-    _: Reader,
+    sight: Sight,
     State(state): State<WebState>,
     Path(hash): Path<String>,
 ) -> Result<Response, Problem> {
     let hash: ComposeHash = hash.parse().map_err(|_| Problem::not_found("compose document"))?;
+    if let Some(apps) = sight.apps()
+        && !state.service.store.is_asked_for(hash.0, apps).await?
+    {
+        return Err(Problem::not_found("compose document"));
+    }
     let document = state.service.store.document(hash).await?;
     let document = document.ok_or_else(|| Problem::not_found("compose document"))?;
     let disposition = format!("attachment; filename=\"app-compose-{hash}.json\"");

@@ -7,6 +7,7 @@ pub mod compose;
 pub mod devices;
 pub mod exports;
 pub mod journal;
+pub mod operator;
 pub mod proposals;
 pub mod request_list;
 pub mod requests;

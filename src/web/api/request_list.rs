@@ -3,6 +3,7 @@
 use axum::{
     Json,
     extract::{Query, State},
+    response::{AppendHeaders, IntoResponse},
 };
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use crate::{
     clock::Time,
     request::{Request, ids::RequestId},
     store::requests::Filter,
-    web::{WebState, compose_proof::proofs, gate::Reader, problem::Problem, standing::Standings},
+    web::{WebState, compose_proof::proofs, problem::Problem, sight::Sight, standing::Standings},
 };
 
 /// Requests on a page unless asked for otherwise, and at most.
@@ -68,6 +69,7 @@ impl ListQuery {
         let filter = Filter {
             status: parse("status", self.status.as_ref())?,
             app: parse("app", self.app.as_ref())?,
+            apps: None,
             text: text.filter(|text| !text.is_empty()),
             after: self
                 .cursor
@@ -96,18 +98,20 @@ pub fn next_cursor(requests: &[Request], limit: u32) -> Option<String> {
     Some(format!("{}_{}", last.created_at.timestamp_micros(), last.id))
 }
 
-/// Lists requests, newest first.
+/// Lists requests, newest first; to a signer those of their apps. `Countersign-Unread-Chains` names chains
+/// of which it cannot be read now what is theirs.
 #[utoipa::path(
     get, path = "/v1/requests", operation_id = "list_requests", tag = "requests", params(ListQuery),
     responses((status = 200, body = RequestPage), (status = 422, body = Problem)),
     security(("token" = []), ("session" = []))
 )]
 pub async fn list(
-    _: Reader,
+    sight: Sight,
     State(state): State<WebState>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<RequestPage>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let (filter, limit) = query.read()?;
+    let filter = Filter { apps: sight.apps().map(<[_]>::to_vec), ..filter };
     let requests = state.service.store.requests(&filter, limit).await?;
     let next_cursor = next_cursor(&requests, limit);
     let standings = Standings::of(&state.service, &requests).await?;
@@ -121,5 +125,6 @@ pub async fn list(
         RequestView { compose_proof, together_with, depth, ..request.into() }
     };
     let requests = requests.into_iter().map(view).collect();
-    Ok(Json(RequestPage { requests, next_cursor }))
+    let unread = AppendHeaders(sight.header());
+    Ok((unread, Json(RequestPage { requests, next_cursor })))
 }

@@ -1,5 +1,5 @@
-//! `/v1/requests/{id}/…` and `/v1/proposals`: what people say about requests. Take one back, refuse it,
-//! have it tried now, tell how its commit ended, or have several proposed together.
+//! `/v1/requests/{id}/…` and `/v1/proposals`: what people say about requests. Comment on one, take it
+//! back, refuse it, have it tried now, tell how its commit ended, or have several proposed together.
 
 use axum::{
     Json,
@@ -22,6 +22,14 @@ use crate::{
 #[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
 pub struct Reason {
     reason: String,
+}
+
+/// What a person says; kept in the journal beside the name of the API token or the wallet.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
+pub struct Comment {
+    #[schema(min_length = 1, max_length = 2_000)]
+    text: String,
 }
 
 /// How a commit ended, as a person found out.
@@ -119,6 +127,30 @@ fn replica_in(body: &Value) -> Result<Option<ReplicaId>, Problem> {
         }
         Some(_) => Err(Problem::of_field("replica", "expected the id of an instance, or null")),
     }
+}
+
+/// Says something about a request, for whoever reads its timeline. It changes nothing, and is possible
+/// whatever became of the request.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/comments", operation_id = "comment_on_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Comment,
+    responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, description = "It has too many", body = Problem), (status = 422, body = Problem)),
+    security(("token" = []), ("session" = []))
+)]
+pub async fn comment(
+    caller: Caller,
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<RequestView>, Problem> {
+    let id = request_id(&id)?;
+    let actor = caller.may_to(&state, Action::Comment, id).await?;
+    let body = parse_body(&body)?;
+    let text = body.get("text").and_then(Value::as_str);
+    let text = text.ok_or_else(|| Problem::of_field("text", "missing"))?;
+    let service = &state.service;
+    let now = service.clock.now();
+    let request = review::comment(&service.store, id, text, &actor, now).await?;
+    Ok(Json(changed(service, request)))
 }
 
 /// Takes a request back; possible until its commit has begun.

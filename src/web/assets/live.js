@@ -24,6 +24,7 @@ async function refresh() {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.querySelector("[data-live]");
   if (!answer.ok || !fresh) return;
+  renewForms(page.getElementById("acts"));
   for (const { id } of part().querySelectorAll("details[open][id]"))
     fresh.querySelector(`[id="${CSS.escape(id)}"]`)?.setAttribute("open", "");
   if (fresh.isEqualNode(part())) return;
@@ -40,6 +41,16 @@ async function refresh() {
   document.title = page.title;
   document.dispatchEvent(new Event("live"));
   document.getElementById("live-note").textContent = `Updated at ${new Date().toLocaleTimeString()}.`;
+}
+
+// What can be done changes as well, but nobody's writing is taken away.
+function renewForms(fresh) {
+  const old = document.getElementById("acts");
+  const written = [...old?.querySelectorAll("textarea, input:checked") ?? []].some(({ value, checked }) => checked || value);
+  if (!fresh || !old || written || old.contains(document.activeElement)) return;
+  for (const { id } of old.querySelectorAll("details[open][id]"))
+    fresh.querySelector(`[id="${CSS.escape(id)}"]`)?.setAttribute("open", "");
+  if (!fresh.isEqualNode(old)) old.replaceWith(document.adoptNode(fresh));
 }
 
 function follow() {

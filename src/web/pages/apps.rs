@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 
-use super::{Page, refusal::Visitor, render};
+use super::{Page, refusal::Seen, render};
 use crate::{store::apps::AppHistory, web::WebState};
 
 #[derive(Template)]
@@ -21,14 +21,16 @@ struct Watched {
     head: Option<u64>,
 }
 
-pub async fn page(_: Visitor, State(state): State<WebState>) -> Page {
+pub async fn page(Seen(sight): Seen, State(state): State<WebState>) -> Page {
     let store = &state.service.store;
     let mut chains = vec![];
     for chain in state.service.chains.iter() {
+        let mut apps = store.app_histories(chain.id()).await?;
+        apps.retain(|app| sight.has(app.chain, app.app));
         chains.push(Watched {
             id: chain.id().get(),
             name: chain.id().label(),
-            apps: store.app_histories(chain.id()).await?,
+            apps,
             head: store.head(chain.id()).await?.map(|head| head.block.number),
         });
     }

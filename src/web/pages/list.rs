@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use super::{
     Page,
     parts::{When, cut, short},
-    refusal::{Asked as Query, Visitor},
+    refusal::{Asked as Query, Seen},
     render,
 };
 use crate::{
@@ -22,7 +22,10 @@ use crate::{
         kind::Kind,
         status::Status,
     },
-    store::lists::{Asked, Place, Queue, Signatures},
+    store::{
+        lists::{Asked, Place, Queue, Signatures},
+        requests::Filter,
+    },
     web::{
         WebState,
         api::{request_list::ListQuery, requests::RequestView},
@@ -98,6 +101,8 @@ struct List {
     rows: Vec<Row>,
     query: ListQuery,
     next: Option<Place>,
+    /// Chains of which it is not known what the visitor may see there.
+    unread: Vec<String>,
 }
 
 /// What is known beside the requests themselves.
@@ -113,7 +118,7 @@ struct Beside {
 impl List {
     fn new(queue: Queue, beside: &Beside, query: ListQuery, now: Time) -> Self {
         let rows = queue.requests.into_iter().map(|request| Row::new(request, beside, now));
-        Self { rows: rows.collect(), next: queue.next, query }
+        Self { rows: rows.collect(), next: queue.next, query, unread: vec![] }
     }
 
     fn statuses(&self) -> [(Status, bool); 12] {
@@ -213,7 +218,7 @@ impl Row {
 }
 
 pub async fn page(
-    _: Visitor,
+    Seen(sight): Seen,
     State(state): State<WebState>,
     Query(query): Query<ListQuery>,
 ) -> Page {
@@ -222,6 +227,7 @@ pub async fn page(
     let place = place.map_err(|error| Problem::of_field("cursor", error.to_string()))?;
     // The cursor is one of this page, not of the API's list, which has another order.
     let (filter, limit) = ListQuery { cursor: None, ..query.clone() }.read()?;
+    let filter = Filter { apps: sight.apps().map(<[_]>::to_vec), ..filter };
     let service = &state.service;
     let mut queue = service.store.queue(&filter, place, limit).await?;
     let standings = Standings::of(service, &queue.requests).await?;
@@ -237,7 +243,8 @@ pub async fn page(
         together: service.store.together_with(&ids).await?,
         can_prepare: service.can_prepare,
     };
-    render(&List::new(queue, &beside, query, service.clock.now()))
+    let list = List::new(queue, &beside, query, service.clock.now());
+    render(&List { unread: sight.unread().iter().map(|chain| chain.label()).collect(), ..list })
 }
 
 #[cfg(test)]

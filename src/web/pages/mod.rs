@@ -4,14 +4,17 @@
 //! shows it. Structs are built from what the store said and the present moment alone, so that a
 //! test can build them by hand.
 
+mod acts;
 mod app;
 mod apps;
 mod assets;
 mod chart;
+mod checks;
 mod drift;
 mod journal;
 mod ledger;
 mod list;
+mod operator;
 mod parts;
 mod refusal;
 mod request;
@@ -21,9 +24,14 @@ mod samples;
 mod sign_in;
 mod simulation;
 mod timeline;
+mod token;
 
 use askama::Template;
-use axum::{Router, response::Html, routing::get};
+use axum::{
+    Router,
+    response::Html,
+    routing::{get, post},
+};
 
 use super::{WebState, problem::Problem};
 use crate::compose::visible;
@@ -34,11 +42,14 @@ pub fn routes() -> Router<WebState> {
     Router::new()
         .route("/", get(list::page))
         .route("/requests/{id}", get(request::page))
+        .route("/requests/{id}/{act}", post(acts::act))
         .route("/apps", get(apps::page))
         .route("/apps/{chain_id}/{app}", get(app::page))
         .route("/apps/{chain_id}/{app}/ledger", get(ledger::page))
         .route("/journal", get(journal::page))
+        .route("/operator", get(operator::page))
         .route("/sign-in", get(sign_in::page))
+        .route("/token", get(token::page))
         .merge(assets::routes())
 }
 

@@ -1,5 +1,5 @@
-//! Errors as a browser shows them: the same problem as the API's, as a small page. The answer to
-//! a missing token keeps its challenge, so that the browser asks for one.
+//! Errors as a browser shows them: the same problem as the API's, as a small page that says what to do.
+//! No page has the browser ask for a password by itself, but the one that is there for that.
 
 use askama::Template;
 use axum::{
@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 use super::written;
 use crate::web::{
     WebState,
-    gate::{Auditor, Reader},
-    problem::Problem,
+    gate::{Auditor, Caller, Reader},
+    problem::{BASIC, Problem},
+    sight::Sight,
 };
 
 /// A problem to be shown as a page.
@@ -44,11 +45,20 @@ impl<E: Into<Problem>> From<E> for PageProblem {
     }
 }
 
+impl PageProblem {
+    /// The same, with which a browser asks for a password.
+    pub fn asking(self) -> Response {
+        let mut response = self.into_response();
+        response.headers_mut().append(header::WWW_AUTHENTICATE, BASIC);
+        response
+    }
+}
+
 impl IntoResponse for PageProblem {
     fn into_response(self) -> Response {
         let page = written(&Refusal { problem: &self.0, heading: heading(self.0.status) });
-        // Status and challenge are those of the API; only the body is for people.
-        let mut response = self.0.into_response();
+        // The status is that of the API; only the body is for people.
+        let mut response = self.0.quiet().into_response();
         if let Ok(page) = page {
             let html = HeaderValue::from_static("text/html; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, html);
@@ -80,6 +90,28 @@ impl FromRequestParts<WebState> for Visitor {
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
         Reader::from_request_parts(parts, state).await?;
         Ok(Self)
+    }
+}
+
+/// What the caller may see, refused with a page.
+#[derive(Debug)]
+pub struct Seen(pub Sight);
+
+impl FromRequestParts<WebState> for Seen {
+    type Rejection = PageProblem;
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
+        Ok(Self(Sight::from_request_parts(parts, state).await?))
+    }
+}
+
+/// Whoever is known here, refused with a page.
+#[derive(Debug)]
+pub struct Known(pub Caller);
+
+impl FromRequestParts<WebState> for Known {
+    type Rejection = PageProblem;
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
+        Ok(Self(Caller::from_request_parts(parts, state).await?))
     }
 }
 
@@ -115,14 +147,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_asks_for_the_token_and_is_html() {
+    fn a_refusal_leads_to_the_sign_in_before_a_browser_asks_for_anything() {
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "no <b>token</b>");
+        let asks = |response: &Response| {
+            let challenges = response.headers().get_all(header::WWW_AUTHENTICATE);
+            challenges.iter().any(|one| one.as_bytes().starts_with(b"Basic "))
+        };
+        assert!(asks(&problem.clone().into_response()), "programs are told both ways");
+        assert!(asks(&PageProblem(problem.clone()).asking()));
         let response = PageProblem(problem.clone()).into_response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-        let challenges = response.headers().get_all(header::WWW_AUTHENTICATE);
-        assert!(challenges.iter().any(|one| one.as_bytes().starts_with(b"Basic ")));
+        assert!(!asks(&response));
+        assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
         assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         let page = Refusal { problem: &problem, heading: heading(401) }.render().unwrap();
         assert!(page.contains("no &#60;b&#62;token"), "{page}");
+        assert!(page.contains("href=\"/sign-in\"") && page.contains("href=\"/token\""), "{page}");
     }
 }

@@ -103,6 +103,7 @@ fn words(event: &Event) -> String {
             format!("Settled by a person: the commit made no replica: {reason}")
         }
         E::Retried { reason } => format!("To be tried now: {reason}"),
+        E::Commented { text } => format!("Comment: {text}"),
         E::Committed { replica, how, .. } => {
             format!("Committed: the replica is {replica} (known from {how})")
         }

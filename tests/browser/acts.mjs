@@ -1,0 +1,42 @@
+// An owner without script: says which instance a commit made, comments, and rejects.
+
+import { axe, hold, run, scene, visitor } from './kit.mjs'
+
+await run(async (browser) => {
+  const context = await visitor(browser, { javaScriptEnabled: false, extraHTTPHeaders: {} })
+  const page = await context.newPage()
+
+  await page.goto(`/requests/${scene.asking}`)
+  await page.getByRole('radio', { name: scene.made }).check()
+  await page.getByLabel('How do you know?').fill('looked at both')
+  await page.getByRole('button', { name: 'Settle' }).click()
+  await page.locator('.timeline', { hasText: 'Settled by a person: the replica is' }).waitFor()
+  hold('settle', page.url().endsWith(`/requests/${scene.asking}#timeline`), 'led to', page.url())
+  hold('settle', await page.getByRole('button', { name: 'Settle' }).count() === 0, 'is offered again')
+
+  await page.goto(`/requests/${scene.proposed}`)
+  await page.getByLabel('Comment, for whoever').fill(scene.harm)
+  await page.getByRole('button', { name: 'Comment' }).click()
+  await page.locator('.timeline', { hasText: 'Comment: <script>pwned=1</script>' }).waitFor()
+
+  await page.locator('#act-reject > summary').click()
+  const reject = page.locator('#act-reject')
+  await reject.getByRole('button', { name: 'Reject' }).click()
+  hold('reject', page.url().includes('#timeline') && await reject.isVisible(), 'went without a reason')
+  await reject.getByLabel('Why?').fill('not ours')
+  await reject.getByRole('button', { name: 'Reject' }).click()
+  await page.locator('.headline .badge.rejected').waitFor()
+  hold('reject', await page.locator('#act-reject').count() === 0, 'is offered again')
+  await context.close()
+
+  // With script, what is written stays while the page keeps up, and nothing in it runs.
+  const scripted = await visitor(browser, { extraHTTPHeaders: {} })
+  const other = await scripted.newPage()
+  await other.goto(`/requests/${scene.asking}`)
+  hold('comment', await other.evaluate(() => window.pwned === undefined), 'ran what it was only to show')
+  await other.evaluate(axe)
+  const { violations } = await other.evaluate(() => axe.run(document))
+  const bad = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact))
+  hold('acts', bad.length === 0, bad.map(({ id }) => id).join(' '))
+  await scripted.close()
+})
