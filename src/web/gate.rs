@@ -107,7 +107,7 @@ impl Caller {
         let known = service.store.token_by_hash(&token.hash(), service.clock.now()).await?;
         let known = known.ok_or_else(|| refuse("this API token is not known, or was revoked"))?;
         let roles = Role::of_token(&known.scopes);
-        Ok(Self { actor: Actor::token(&known.name), roles, session: None })
+        Ok(Self { actor: Actor::token(&known.name, known.id), roles, session: None })
     }
 
     /// Who it is, for people.
@@ -134,9 +134,9 @@ impl Caller {
         if let Ok(actor) = self.may(action) {
             return Ok(actor);
         }
-        let Request { chain, app, created_by, .. } = state.service.store.request(id).await?;
-        let is_own = created_by == self.actor.as_str();
-        if may(&self.roles, action, is_own, false) {
+        let store = &state.service.store;
+        let Request { chain, app, .. } = store.request(id).await?;
+        if may(&self.roles, action, store.is_made_by(id, &self.actor).await?, false) {
             return Ok(self.actor.clone());
         }
         self.may_of_app(state, action, chain, app).await
