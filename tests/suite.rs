@@ -88,6 +88,7 @@ mod stories {
     mod simulate;
     mod stalls;
     mod start;
+    mod test_wallets;
     mod twice;
     mod unclear;
     mod updates;
