@@ -25,6 +25,7 @@ mod stories {
     mod browser_hostile;
     mod browser_live;
     mod browser_queue;
+    mod browser_try;
     mod browser_wallet;
     mod chain_faults;
     mod cloud_client;
