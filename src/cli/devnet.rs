@@ -38,7 +38,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(after_help = "Examples:
   countersign devnet                 start everything and keep it running
-  countersign devnet --prepared      the same, with a request to sign in the browser
+  countersign devnet --prepared      the same, with a request to sign
   countersign devnet --run           drive a replica until it runs, then exit
   countersign devnet --safe-version 1.5.0 --threshold 3 --owners 5 --run
   countersign devnet --owner eoa     let the app belong to an account

@@ -195,6 +195,9 @@ async fn in_our_words(response: Response) -> Response {
     if !refused || !plain {
         return response;
     }
+    if status == StatusCode::GATEWAY_TIMEOUT {
+        tracing::warn!("a request took longer than {} s", TIMEOUT.as_secs());
+    }
     let (code, title) = match status {
         StatusCode::PAYLOAD_TOO_LARGE => ("body-too-large", "the body is too long"),
         StatusCode::METHOD_NOT_ALLOWED => ("method-not-allowed", "not with this method"),
