@@ -27,13 +27,21 @@ FUZZ := target/fuzz
 FUZZ_TARGETS := reads multisend signature batch_file mailbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-contracts lint fmt bench fuzz sim tools peers browser sqlx fixtures clean prerequisites
+.PHONY: help demo screenshots test test-rust test-contracts lint fmt bench fuzz sim tools peers browser sqlx fixtures clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 demo: tools ## Start a local chain, a Safe, an app, an emulated Phala Cloud and the service (RUN=1: drive the flow and exit)
-	$(CARGO) run --locked -- devnet $(if $(RUN),--run)
+	$(CARGO) run --locked -- devnet $(if $(RUN),--run,--prepared)
+
+# What of the story the README shows.
+PICTURES := 02-request 03-wallet 07-approved 10-running
+screenshots: tools browser ## Renew the pictures of the README: a browser goes through a devnet
+	BROWSER=required $(CARGO) test --locked --test suite stories::browser_try
+	mkdir -p docs/images
+	set -e; for it in $(PICTURES); do cp target/screenshots/try-$$it.png docs/images/; \
+	  test "$$(wc -c < docs/images/try-$$it.png)" -lt 153600 || { echo "try-$$it.png is too large"; exit 1; }; done
 
 test: test-contracts test-rust ## Run every test
 

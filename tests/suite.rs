@@ -28,6 +28,7 @@ mod stories {
     mod browser_hostile;
     mod browser_live;
     mod browser_queue;
+    mod browser_try;
     mod browser_wallet;
     mod chain_faults;
     mod cloud_client;
@@ -93,6 +94,7 @@ mod stories {
     mod simulate;
     mod stalls;
     mod start;
+    mod test_wallets;
     mod twice;
     mod unclear;
     mod updates;

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{client::ServiceArgs, devnet_act, devnet_run, logging, serve};
+use super::{client::ServiceArgs, devnet_act, devnet_run, devnet_welcome, logging, serve};
 use crate::{
     access::OpenToken,
     clock::{Clock, SystemClock},
-    config::{DepthPolicy, Overrides, Settings},
-    devnet::{Town, TownOptions},
+    config::{AccessLists, DepthPolicy, Overrides, Settings},
+    devnet::{Town, TownOptions, test_wallets},
     dstack::Generation,
     flow::Service,
     safe::SafeVersion,
@@ -27,10 +27,6 @@ use crate::{
 };
 
 const DATABASE: &str = "countersign";
-/// How the owner acts, by kind.
-const BY_SAFE: &str = "  countersign devnet sign ID            # two owners sign
-  countersign devnet execute ID         # anyone executes";
-const BY_ACCOUNT: &str = "  countersign devnet execute ID         # the account makes the calls";
 const POLL: Duration = Duration::from_millis(100);
 const BOOT_POLL: Duration = Duration::from_millis(300);
 const SETTLE: Duration = Duration::from_secs(3);
@@ -39,8 +35,10 @@ const SETTLE: Duration = Duration::from_secs(3);
 ///
 /// Nothing leaves this machine, no port is fixed unless you fix it, and nothing stays behind.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(after_help = "Examples:
   countersign devnet                 start everything and keep it running
+  countersign devnet --prepared      the same, with a request to sign
   countersign devnet --run           drive a replica until it runs, then exit
   countersign devnet --safe-version 1.5.0 --threshold 3 --owners 5 --run
   countersign devnet --owner eoa     let the app belong to an account
@@ -52,6 +50,9 @@ pub struct DevnetArgs {
     /// Drive the whole flow unattended; exit 0 when the replica runs.
     #[arg(long)]
     run: bool,
+    /// Start with a replica prepared, so that there is something to sign.
+    #[arg(long, conflicts_with = "run")]
+    prepared: bool,
     /// Address and port of the service; a free port unless given.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -103,8 +104,8 @@ pub struct Devnet {
     pub address: SocketAddr,
     pub api_token: String,
     pub log_file: PathBuf,
-    webhook_secret: String,
-    database_url: String,
+    pub webhook_secret: String,
+    pub database_url: String,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     // The last to go: everything above uses it.
@@ -131,9 +132,24 @@ pub async fn run(args: DevnetArgs, service: &ServiceArgs, json: bool) -> Result<
             () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the replica ran")),
         }
     } else {
-        print_welcome(&devnet, json);
-        stop.cancelled().await;
-        Ok(())
+        let welcome = async {
+            let prepared = if args.prepared {
+                let prepared = devnet_act::prepare(&devnet).await;
+                Some(prepared.context("cannot prepare a replica")?)
+            } else {
+                None
+            };
+            devnet_welcome::print(&devnet, prepared.as_deref(), json);
+            anyhow::Ok(())
+        };
+        let result = tokio::select! {
+            result = welcome => result,
+            () = stop.cancelled() => Ok(()),
+        };
+        if result.is_ok() {
+            stop.cancelled().await;
+        }
+        result
     };
     devnet.shut_down().await?;
     result
@@ -163,7 +179,8 @@ async fn start(args: &DevnetArgs, stop: CancellationToken) -> Result<Devnet> {
     let token = OpenToken::generate()?;
     let scopes = ["read".to_owned(), "write".to_owned()];
     service.store.insert_token("devnet", &token.hash(), &scopes, clock.now()).await?;
-    let serving = tokio::spawn(web::serve(listener, service.clone(), stop.clone()));
+    let wallets = test_wallets::beside(&town.chain);
+    let serving = tokio::spawn(web::serve_with(listener, service.clone(), stop.clone(), wallets));
     Ok(Devnet {
         town,
         service,
@@ -202,7 +219,10 @@ fn town_options(args: &DevnetArgs, clock: Arc<dyn Clock>) -> Result<TownOptions>
 }
 
 fn settings(args: &DevnetArgs, town: &Town) -> Result<Settings> {
-    let mut settings = Settings::read("", Overrides::default())?;
+    // Owners have their role from the chain; somebody must be able to do the rest.
+    let admins = vec![town.chain.executor.address().to_string()];
+    let access = AccessLists { admins, ..AccessLists::default() };
+    let mut settings = Settings::read("", Overrides { access, ..Overrides::default() })?;
     settings.listen = args.listen;
     settings.phala_api_prefix = town.cloud.api_prefix().parse()?;
     settings.chains = vec![town.chain_settings(DepthPolicy::Blocks(args.depth), POLL)];
@@ -220,21 +240,21 @@ impl Devnet {
     }
 
     /// Where the gateway is, to be given as the API of Phala Cloud.
-    fn gateway(&self) -> String {
+    pub fn gateway(&self) -> String {
         format!("{}{}", self.url(), web::gateway::PREFIX)
     }
 
-    fn webhook(&self) -> String {
+    pub fn webhook(&self) -> String {
         format!("{}/phala/webhook", self.url())
     }
 
     /// Whether the Safe owns the app, and not an account.
-    fn is_of_safe(&self) -> bool {
+    pub fn is_of_safe(&self) -> bool {
         self.town.chain.owner == self.town.chain.safe
     }
 
     /// Everything a script needs to use this devnet.
-    fn description(&self) -> Value {
+    pub fn description(&self) -> Value {
         let chain = &self.town.chain;
         let nodes =
             self.town.nodes.iter().map(
@@ -269,62 +289,4 @@ impl Devnet {
         self.service.store.close().await;
         Ok(())
     }
-}
-
-fn print_welcome(devnet: &Devnet, json: bool) {
-    if json {
-        println!("{}", devnet.description());
-        return;
-    }
-    let (chain, cloud) = (&devnet.town.chain, &devnet.town.cloud);
-    let url = devnet.url();
-    println!(
-        "Countersign devnet is running. Ctrl-C ends it and leaves nothing behind.
-
-  pages         {url}/
-  chain         {rpc}  (chain {chain_id}, a block every second or as you chose)
-  Safe          {safe}  ({version}, {threshold} of {owners} owners)
-  app           {app}  (owned by {owner})
-  Phala Cloud   {phala}  (emulated)
-  gateway       {gateway}  (the same, and what is prepared there becomes a request)
-  webhooks      {webhook}  (secret {secret})
-  log           {log}
-
-Try it in another terminal:
-
-  export COUNTERSIGN_URL={url} COUNTERSIGN_TOKEN={token}
-  export PHALA_CLOUD_API_PREFIX={phala} PHALA_CLOUD_API_KEY={key}
-  export COUNTERSIGN_DEVNET_RPC={rpc} DATABASE_URL='{database}'
-
-  countersign prepare {source} --node {node}     # or pipe what the phala CLI prints:
-  phala cvms replicate {source} --node-id {node} --prepare-only | \\
-    countersign import --source-cvm {source} --node {node}
-  countersign list
-  countersign payload ID                # what the owners are asked to approve
-{act}
-  countersign show ID                   # registered, committed, running",
-        rpc = chain.rpc_url(),
-        chain_id = chain.chain_id,
-        safe = chain.safe,
-        version = chain.safe_version,
-        threshold = chain.threshold,
-        owners = chain.owners.len(),
-        app = chain.app,
-        owner = if devnet.is_of_safe() {
-            "the Safe".into()
-        } else {
-            format!("account {}", chain.owner)
-        },
-        gateway = devnet.gateway(),
-        webhook = devnet.webhook(),
-        secret = devnet.webhook_secret,
-        act = if devnet.is_of_safe() { BY_SAFE } else { BY_ACCOUNT },
-        phala = cloud.api_prefix(),
-        key = cloud.api_key(),
-        log = devnet.log_file.display(),
-        token = devnet.api_token,
-        database = devnet.database_url,
-        source = devnet.town.source,
-        node = devnet.town.replica_node(),
-    );
 }

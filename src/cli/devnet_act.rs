@@ -1,13 +1,15 @@
 //! `countersign devnet sign` and `execute`: what owners and an executor do, with the well-known
 //! test accounts. They own nothing anywhere but on a devnet.
 
+use std::time::Duration;
+
 use alloy::primitives::Address;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::client::ServiceArgs;
+use super::{client::ServiceArgs, devnet::Devnet};
 use crate::{
     devnet::{LocalRpcError, Rpc, Wallet},
     flow::chain_of,
@@ -30,9 +32,53 @@ pub struct SignArgs {
 pub struct ExecuteArgs {
     /// The request.
     id: String,
-    /// RPC endpoint of the devnet's chain.
+    /// RPC endpoint of the devnet's chain; the devnet at --url tells its own.
     #[arg(long, env = "COUNTERSIGN_DEVNET_RPC", value_name = "URL")]
-    rpc: Url,
+    rpc: Option<Url>,
+}
+
+/// Has Phala Cloud prepare a replica, through the gateway, and returns the request that it becomes once
+/// it can be signed.
+pub async fn prepare(devnet: &Devnet) -> Result<String> {
+    const PATIENCE: Duration = Duration::from_mins(1);
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    let (town, url) = (&devnet.town, devnet.url());
+    let node: u64 = town.replica_node().as_str().parse()?;
+    let answer = http
+        .post(format!("{}/cvms/{}/replicas", devnet.gateway(), town.source))
+        .header("X-API-Key", town.cloud.api_key())
+        .header("X-Prepare-Only", "true")
+        .json(&json!({ "node_id": node }))
+        .send()
+        .await?;
+    ensure!(answer.status().as_u16() == 465, "Phala Cloud answered {}", answer.status());
+    let ready = async {
+        loop {
+            let list: Value = http.get(format!("{url}/v1/requests")).send().await?.json().await?;
+            let request = &list["requests"][0];
+            if let (Some(id), Some("proposed")) =
+                (request["id"].as_str(), request["status"].as_str())
+            {
+                break anyhow::Ok(id.to_owned());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ready).await.context("nothing was proposed")?
+}
+
+/// Where the chain of a running devnet is.
+async fn rpc_of(http: &reqwest::Client, url: &str) -> Result<Url> {
+    let told = async {
+        let answer = http.get(format!("{url}/devnet/wallets")).send().await?.error_for_status()?;
+        answer.json::<Value>().await
+    };
+    let told = told.await.ok();
+    let rpc = told.as_ref().and_then(|told| told["rpc"].as_str()?.parse().ok());
+    rpc.with_context(|| {
+        format!("no devnet answers at {url}: set COUNTERSIGN_URL to what `countersign devnet` printed, or give --rpc")
+    })
 }
 
 /// Reads the proposal of a request; reads are open on a devnet.
@@ -117,9 +163,13 @@ fn in_words(error: LocalRpcError) -> anyhow::Error {
 
 pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Result<()> {
     let (http, url) = (service.http()?, service.base());
+    let rpc = match args.rpc {
+        Some(rpc) => rpc,
+        None => rpc_of(&http, url).await?,
+    };
     let proposal = proposal(&http, url, &args.id).await?;
     if !proposal["safe_tx"].is_object() {
-        return make_calls(&proposal, args.rpc, json).await;
+        return make_calls(&proposal, rpc, json).await;
     }
     let call = &proposal["execution"];
     let (Some(to), Some(data)) = (call["to"].as_str(), call["data"].as_str()) else {
@@ -132,7 +182,7 @@ pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Re
     };
     let executor = Wallet::funded(Wallet::FUNDED - 1).context("a devnet funds an executor")?;
     let gas = call["gas_limit"].as_u64();
-    let sent = Rpc::new(args.rpc).send_with(&executor, to.parse()?, data.parse()?, gas).await;
+    let sent = Rpc::new(rpc).send_with(&executor, to.parse()?, data.parse()?, gas).await;
     let receipt = sent.map_err(in_words)?;
     let (tx, block) = (receipt.transaction_hash, receipt.block_number.unwrap_or_default());
     if json {

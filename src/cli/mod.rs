@@ -18,6 +18,8 @@ pub mod devnet;
 mod devnet_act;
 #[cfg(feature = "devnet")]
 mod devnet_run;
+#[cfg(feature = "devnet")]
+mod devnet_welcome;
 mod doctor;
 mod end;
 mod env_file;

@@ -39,10 +39,12 @@ enum TokenCommand {
         /// What the journal calls whoever uses it.
         #[arg(value_parser = name)]
         name: String,
-        /// What it may be used for; both, unless a scope or a role is given. May be given twice.
-        #[arg(long, value_enum, value_name = "SCOPE")]
+        /// What it may be used for; both, unless a scope or a role is given. `read` is the roles viewer
+        /// and auditor, `write` these, requester and reviewer. May be given twice.
+        #[arg(long, value_enum, value_name = "SCOPE", conflicts_with = "role")]
         scope: Vec<Scope>,
-        /// What it is here, as wallets are by the settings. May be given more than once.
+        /// What it is here, as wallets are by the settings; not together with a scope. May be given
+        /// more than once.
         #[arg(long, value_enum, value_name = "ROLE")]
         role: Vec<Role>,
     },
@@ -160,7 +162,7 @@ mod tests {
         assert_eq!(scopes(&[], &[]), ["read", "write"]);
         assert_eq!(scopes(&[Scope::Read, Scope::Read], &[]), ["read"]);
         assert_eq!(scopes(&[], &[Role::Auditor]), ["auditor"]);
-        assert_eq!(scopes(&[Scope::Read], &[Role::Requester]), ["read", "requester"]);
+        assert_eq!(scopes(&[], &[Role::Viewer, Role::Requester]), ["requester", "viewer"]);
     }
 
     #[test]

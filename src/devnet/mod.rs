@@ -10,6 +10,7 @@
 //! - [`mod@execute`]: what an executor of the Safe does;
 //! - [`cloud`]: the emulated Phala Cloud;
 //! - [`safe_service`]: the emulated Safe Transaction Service;
+//! - [`test_wallets`]: wallets for the pages, as a browser's extensions would be;
 //! - [`town`]: chain and cloud together, with an instance that already runs.
 
 pub mod anvil;
@@ -21,6 +22,7 @@ pub mod execute;
 pub mod rpc;
 pub mod safe_release;
 pub mod safe_service;
+pub mod test_wallets;
 pub mod town;
 pub mod wallets;
 

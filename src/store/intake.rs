@@ -307,8 +307,8 @@ async fn insert_request(
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into requests (id, kind, chain_id, app, source_cvm, node_id, compose_hash,
-            device_id, note, created_at, created_by, next_try_at, deadline)
-         values ($1, $12, $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, $11)",
+            device_id, note, created_at, created_by, next_try_at, deadline, created_by_token)
+         values ($1, $12, $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, $11, $13)",
         new.request.0,
         signed(new.chain.get()),
         new.app.0.as_slice(),
@@ -321,6 +321,7 @@ async fn insert_request(
         actor.as_str(),
         new.expires_at,
         new.kind.as_str(),
+        actor.token_id(),
     )
     .execute(tx)
     .await

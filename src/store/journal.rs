@@ -24,29 +24,38 @@ const GENESIS: [u8; 32] = [0; 32];
 /// Who changed something: a worker of the service, an API token, a wallet that signed in, an owner's
 /// signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Actor(String);
+pub struct Actor {
+    name: String,
+    /// Of an API token: its name may have been another one's before, and may be again.
+    token: Option<Uuid>,
+}
 
 impl Actor {
     /// The service itself, in the room named.
     pub fn service(room: &str) -> Self {
-        Self(format!("service:{room}"))
+        Self { name: format!("service:{room}"), token: None }
     }
 
-    pub fn token(name: &str) -> Self {
-        Self(format!("token:{name}"))
+    pub fn token(name: &str, id: Uuid) -> Self {
+        Self { name: format!("token:{name}"), token: Some(id) }
     }
 
     pub fn owner(address: impl std::fmt::Display) -> Self {
-        Self(format!("owner:{address}"))
+        Self { name: format!("owner:{address}"), token: None }
     }
 
     /// Somebody who signed in.
     pub fn wallet(address: impl std::fmt::Display) -> Self {
-        Self(format!("wallet:{address}"))
+        Self { name: format!("wallet:{address}"), token: None }
     }
 
+    /// As the journal writes it.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    pub fn token_id(&self) -> Option<Uuid> {
+        self.token
     }
 }
 

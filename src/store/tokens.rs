@@ -3,8 +3,8 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError};
-use crate::clock::Time;
+use super::{During, Store, StoreError, journal::Actor};
+use crate::{clock::Time, request::ids::RequestId};
 
 /// An API token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -100,5 +100,25 @@ impl Store {
         .await
         .during("revoke an API token")?;
         Ok(result.rows_affected())
+    }
+
+    /// Whether somebody made a request. A token is told by its id. Where none was noted, by its name, if
+    /// it was there by then: one that was made later is somebody else's.
+    pub async fn is_made_by(&self, id: RequestId, actor: &Actor) -> Result<bool, StoreError> {
+        let is_own = sqlx::query_scalar!(
+            r#"select case
+                when $3::uuid is null then created_by = $2
+                when created_by_token is not null then created_by_token = $3
+                else created_by = $2 and exists (
+                    select from api_tokens t where t.id = $3 and t.created_at <= requests.created_at)
+             end as "is_own!" from requests where id = $1"#,
+            id.0,
+            actor.as_str(),
+            actor.token_id(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("look who made a request")?;
+        is_own.ok_or(StoreError::NotFound("request"))
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         ids::{AppId, ChainId, RequestId},
     },
     roles::{Action, Role, may},
-    store::{journal::Actor, sessions::Session},
+    store::{StoreError, journal::Actor, sessions::Session},
 };
 
 /// How long a session lasts, however much it is used, and how long it lasts unused.
@@ -152,7 +152,7 @@ impl Caller {
         let known = service.store.token_by_hash(&token.hash(), service.clock.now()).await?;
         let known = known.ok_or_else(|| refuse("this API token is not known, or was revoked"))?;
         let roles = Role::of_token(&known.scopes);
-        Ok(Self { actor: Actor::token(&known.name), roles, session: None })
+        Ok(Self { actor: Actor::token(&known.name, known.id), roles, session: None })
     }
 
     /// Who it is, for people.
@@ -179,15 +179,12 @@ impl Caller {
         if let Ok(actor) = self.may(action) {
             return Ok(actor);
         }
-        let request = state.service.store.request(id).await?;
-        if may(&self.roles, action, self.has_made(&request), false) {
+        let store = &state.service.store;
+        let request = store.request(id).await?;
+        if may(&self.roles, action, store.is_made_by(id, &self.actor).await?, false) {
             return Ok(self.actor.clone());
         }
         self.may_of_app(state, action, request.chain, request.app).await
-    }
-
-    fn has_made(&self, request: &Request) -> bool {
-        request.created_by == self.actor.as_str()
     }
 
     /// Which of these they may do to a request. A chain that does not read makes nobody an owner.
@@ -196,8 +193,8 @@ impl Caller {
         state: &WebState,
         actions: &[Action],
         request: &Request,
-    ) -> Vec<Action> {
-        let is_own = self.has_made(request);
+    ) -> Result<Vec<Action>, StoreError> {
+        let is_own = state.service.store.is_made_by(request.id, &self.actor).await?;
         let by_role = |action: &&Action| may(&self.roles, **action, is_own, false);
         let (mut may_do, rest): (Vec<&Action>, Vec<&Action>) = actions.iter().partition(by_role);
         // Only of what an owner may do is the chain asked, and once.
@@ -207,7 +204,7 @@ impl Caller {
             let owns = owners::owns(state, request.chain, request.app, session.address).await;
             may_do.extend(of_owner.into_iter().filter(|_| matches!(owns, Ok(true))));
         }
-        may_do.into_iter().copied().collect()
+        Ok(may_do.into_iter().copied().collect())
     }
 
     async fn may_of_app(

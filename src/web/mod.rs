@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::ListenerExt;
+use axum::{Router, serve::ListenerExt};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +79,16 @@ pub async fn serve(
     service: Arc<Service>,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    serve_with(listener, service, stop, |site| site).await
+}
+
+/// The same with something beside the site, which is in code alone: a devnet's test wallets.
+pub async fn serve_with(
+    listener: TcpListener,
+    service: Arc<Service>,
+    stop: CancellationToken,
+    beside: impl FnOnce(Router) -> Router,
+) -> io::Result<()> {
     let live = live::Live::new(stop.clone());
     let gateway = gateway::Gateway::new(&service).map_err(io::Error::other)?;
     let state = WebState {
@@ -96,7 +106,7 @@ pub async fn serve(
     };
     // Answers that come in parts go out in parts.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    let router = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let router = beside(router(state)).into_make_service_with_connect_info::<SocketAddr>();
     let answering = axum::serve(listener, router)
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .into_future();

@@ -84,6 +84,13 @@ impl Problem {
         tracing::warn!(error = chain_of(error), "a dependency is unavailable");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "chain-unreadable", chain_of(error))
     }
+
+    /// The same where anybody may ask: they learn of no endpoint, and the log is not theirs to fill.
+    pub(super) fn unread_for_anybody(error: &ChainError) -> Self {
+        tracing::debug!(error = chain_of(error), "the chain did not read for somebody unknown");
+        let title = "the chain cannot be read now, so a contract cannot be asked what it signed: try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "chain-unreadable", title)
+    }
 }
 
 impl IntoResponse for Problem {
@@ -224,7 +231,7 @@ impl From<ConfirmError> for Problem {
         match error {
             ConfirmError::InPart { source, .. } => Self { title: text, ..Self::from(*source) },
             ConfirmError::Store(error) => error.into(),
-            ConfirmError::Chain(error) => error.into(),
+            ConfirmError::Chain(error) => Self::unread_for_anybody(&error),
             ConfirmError::Signature(_) | ConfirmError::EthSign(_) | ConfirmError::Duplicate(_) => {
                 Self::of_field("signature", text)
             }

@@ -16,8 +16,9 @@ use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
     timeout::TimeoutLayer,
-    trace::TraceLayer,
+    trace::{DefaultOnFailure, TraceLayer},
 };
+use tracing::Level;
 use utoipa::{
     OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -139,6 +140,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The whole site.
 pub fn router(state: WebState) -> Router {
     let is_https = site::is_https(&state.service.settings);
+    // What went wrong inside is an error where it went wrong. That a chain does not read is none, and
+    // strangers can ask for that as often as they like.
+    let failure = DefaultOnFailure::new().level(Level::DEBUG);
     let (api, _) = documented().split_for_parts();
     let document = openapi();
     let bounded = api
@@ -171,7 +175,7 @@ pub fn router(state: WebState) -> Router {
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(failure))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid));
     let site = if is_https {
         site.layer(fixed(header::STRICT_TRANSPORT_SECURITY, TLS_ONLY))
@@ -195,6 +199,9 @@ async fn in_our_words(response: Response) -> Response {
     let plain = content_type.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if !refused || !plain {
         return response;
+    }
+    if status == StatusCode::GATEWAY_TIMEOUT {
+        tracing::warn!("a request took longer than {} s", TIMEOUT.as_secs());
     }
     let (code, title) = match status {
         StatusCode::PAYLOAD_TOO_LARGE => ("body-too-large", "the body is too long"),

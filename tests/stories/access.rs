@@ -1,6 +1,10 @@
 //! Who may do what, and in what words everybody else is turned away.
 
-use countersign::store::{Store, journal::Verdict};
+use chrono::TimeDelta;
+use countersign::{
+    access::OpenToken,
+    store::{Store, journal::Verdict},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -276,4 +280,47 @@ async fn no_input_breaks_the_server() {
     store.close().await;
     assert_eq!(api.get("/healthz").await.status, 200);
     scene.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_is_its_tokens_own_and_not_that_of_a_later_one_of_the_same_name() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let (store, clock) = (&running.service.store, &running.service.clock);
+    let mut made = vec![];
+    for _ in 0..2 {
+        let token = OpenToken::generate().unwrap();
+        let scopes = ["requester".to_owned()];
+        store.insert_token("ci", &token.hash(), &scopes, clock.now()).await.unwrap();
+        made.push(running.api.with_token(token.expose()));
+    }
+    let [first, second] = &made[..] else { unreachable!() };
+    let no = json!({ "reason": "not wanted" });
+    let id = first.submit(&world.submission(&world.prepare().await)).await;
+    assert_eq!(first.request(&id).await["created_by"], "token:ci", "as people read it");
+    let withdraw = format!("/v1/requests/{id}/withdraw");
+    assert_problem(&second.post(&withdraw, &no).await, 403, "forbidden");
+    let told = first.post(&withdraw, &no).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+
+    // Of a request from before ids were noted the name tells, for whoever had it by then.
+    let before = second.submit(&world.submission(&world.prepare().await)).await;
+    world.database.execute("update requests set created_by_token = null").await;
+    let late = OpenToken::generate().unwrap();
+    world.clock.pass(TimeDelta::minutes(1));
+    store.insert_token("ci", &late.hash(), &["requester".to_owned()], clock.now()).await.unwrap();
+    let late = running.api.with_token(late.expose());
+    let withdraw = format!("/v1/requests/{before}/withdraw");
+    assert_problem(&late.post(&withdraw, &no).await, 403, "forbidden");
+    assert_eq!(first.post(&withdraw, &no).await.status, 200);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_has_scopes_or_roles_and_whoever_asks_for_both_is_told() {
+    let world = World::new().await;
+    let both = ["token", "create", "x", "--role", "viewer", "--scope", "read"];
+    let (code, told, said) = world.cli(&Api::new("http://127.0.0.1:1", ""), &both).await;
+    assert_eq!((code, told.as_str()), (2, ""), "{said}");
+    assert!(said.contains("--scope") && said.contains("--role"), "{said}");
 }

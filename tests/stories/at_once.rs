@@ -226,7 +226,7 @@ async fn replaced_while_it_is_open(at_once: bool) {
         let (now, chain) = (service.clock.now(), world.town.chain.chain_id);
         let newer = world.submission(&world.prepare().await);
         let newer = intake::read(&newer, &[chain], now).unwrap();
-        let (other, actor) = (RequestId(Uuid::now_v7()), Actor::token("person"));
+        let (other, actor) = (RequestId(Uuid::now_v7()), Actor::token("person", Uuid::nil()));
         let (store, vault) = (&service.store, &service.vault);
         let stored = intake::accept(store, vault, other, &newer, &actor, now).await.unwrap();
         assert!(matches!(stored, Stored::Renewed(request) if request.id == *id));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::world::{Api, World, browser::Browser, eventually};
 
 /// Where pictures of the pages go, for people to look at.
-const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screenshots");
+pub const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screenshots");
 
 /// Looks at pages with a name, a path and the answer they come with.
 pub async fn hold_the_law(browser: &Browser, api: &Api, pages: &[Value]) {

@@ -14,13 +14,13 @@ use tokio::{
 use crate::world::{Api, process::cli};
 
 /// A devnet, and what it said of itself. Dropping it ends it.
-struct Devnet {
+pub struct Devnet {
     child: Child,
-    said: Value,
+    pub said: Value,
 }
 
 impl Devnet {
-    async fn start(arguments: &[&str]) -> Self {
+    pub async fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.arg("devnet").args(arguments).args(["--json", "--block-time", "0.2"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
@@ -30,15 +30,15 @@ impl Devnet {
         Self { child, said: serde_json::from_str(&line).expect("it is JSON") }
     }
 
-    fn said(&self, name: &str) -> &str {
+    pub fn said(&self, name: &str) -> &str {
         self.said[name].as_str().unwrap_or_else(|| panic!("no {name} in {:#}", self.said))
     }
 
-    fn api(&self) -> Api {
+    pub fn api(&self) -> Api {
         Api::new(self.said("service"), self.said("api_token"))
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         let pid = self.child.id().expect("it runs").to_string();
         let asked = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await;
         assert!(asked.expect("there is a shell").success());
@@ -67,8 +67,7 @@ async fn an_account_that_owns_the_app_makes_its_calls_and_the_replica_runs() {
     let id = request["id"].as_str().unwrap();
     let (code, _, said) = cli(&api, &["devnet", "sign", id]).await;
     assert!(code == 1 && said.contains("nothing is signed"), "{said}");
-    let (code, told, said) =
-        cli(&api, &["devnet", "execute", id, "--rpc", devnet.said("rpc")]).await;
+    let (code, told, said) = cli(&api, &["devnet", "execute", id]).await;
     assert!(code == 0 && told.matches("made by").count() == 2, "{told}\n{said}");
     api.wait_for(id, "running").await;
     devnet.end().await;

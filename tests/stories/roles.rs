@@ -104,14 +104,15 @@ const ROUTES: [(&str, &str); 46] = [
     ("get /operator", AUDIT),
 ];
 /// Rows that are no part of the document.
-const PAGES: [&str; 4] = [
+const PAGES: [&str; 7] = [
+    "get /",
+    "get /apps",
     "get /requests/{id}",
     "get /apps/{chain_id}/{app}",
     "get /apps/{chain_id}/{app}/ledger",
     "get /journal",
+    "get /operator",
 ];
-const PAGES: [&str; 5] =
-    ["get /", "get /apps", "get /requests/{id}", "get /journal", "get /operator"];
 
 /// Wallets with a role by the settings; the owners of the Safe are others.
 pub fn wallet(index: usize) -> Wallet {

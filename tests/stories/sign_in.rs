@@ -2,7 +2,7 @@
 //! is nobody else's.
 
 use alloy::primitives::{Address, Bytes, U256, eip191_hash_message};
-use chrono::TimeDelta;
+use chrono::{DateTime, SecondsFormat, TimeDelta};
 use countersign::{
     devnet::Wallet,
     request::ids::SafeTxHash,
@@ -65,6 +65,14 @@ async fn a_wallet_signs_in_by_a_message_once_and_out_again() {
     running.stop().await;
 }
 
+/// A line of a message, and the same with another time, by so many seconds.
+fn moved(line: String, seconds: i64) -> (String, String) {
+    let (name, time) = line.split_once(": ").unwrap();
+    let time = DateTime::parse_from_rfc3339(time).unwrap() + TimeDelta::seconds(seconds);
+    let other = format!("{name}: {}", time.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true));
+    (line, other)
+}
+
 /// `s` in the upper half, with the other parity: it recovers to the same key.
 fn mirrored(signature: [u8; 65]) -> [u8; 65] {
     const ORDER: U256 =
@@ -94,6 +102,9 @@ async fn a_message_that_is_not_for_here_and_now_signs_nobody_in() {
         ("expired", "message-expired"),
         ("nonce", "nonce-unknown"),
         ("request", "nonce-of-another"),
+        ("earlier", "message-changed"),
+        ("longer", "message-changed"),
+        ("shorter", "message-changed"),
     ] {
         let message = visitor.challenge(&anna()).await;
         let (from, to) = match what {
@@ -104,6 +115,9 @@ async fn a_message_that_is_not_for_here_and_now_signs_nobody_in() {
             "expired" => {
                 (line(&message, "Expir"), "Expiration Time: 2020-01-01T00:00:00Z".to_owned())
             }
+            "earlier" => moved(line(&message, "Issued At"), -1),
+            "longer" => moved(line(&message, "Expir"), 1),
+            "shorter" => moved(line(&message, "Expir"), -1),
             "nonce" => (line(&message, "Nonce"), format!("Nonce: {}", "0".repeat(32))),
             _ => (line(&message, "Request"), format!("Request ID: {}", uuid::Uuid::nil())),
         };
@@ -411,6 +425,7 @@ async fn a_contract_that_cannot_be_asked_is_not_signed_in() {
     let message = message.body["message"].as_str().unwrap().to_owned();
     let answer = visitor.hand_in(&message, &signed(&anna(), &message)).await;
     assert_refused(&answer, 503, "chain-unreadable");
+    assert!(!answer.text.contains("127.0.0.1"), "it names the endpoint: {}", answer.text);
     let (service, chain) = (&running.service, &world.town.chain);
     let (apps, now) = ([chain.app], service.clock.now());
     let watched = service.store.watch(chain.chain_id, &apps, &[], now).await;
@@ -419,4 +434,27 @@ async fn a_contract_that_cannot_be_asked_is_not_signed_in() {
     assert_eq!(answer.status, 201, "a key needs no chain: {}", answer.text);
     assert_eq!(answer.body["unread_chains"], json!([8453]), "{}", answer.text);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_fill_no_log_with_errors_of_a_chain_that_does_not_read() {
+    let world = World::new().await;
+    let serve = world.spawn_with(|command| {
+        command.env("COUNTERSIGN_CHAIN", "8453=http://127.0.0.1:1").env("RUST_LOG", "info");
+    });
+    let serve = serve.await;
+    let visitor = Visitor::new(&serve.api);
+    for _ in 0..3 {
+        let message = visitor.ask_challenge(&Address::repeat_byte(0x5a).to_string(), 8453).await;
+        let message = message.body["message"].as_str().unwrap().to_owned();
+        let answer = visitor.clone().hand_in(&message, &signed(&anna(), &message)).await;
+        assert_refused(&answer, 503, "chain-unreadable");
+    }
+    let log = serve.terminate().await;
+    assert!(log.contains("\"level\":\"INFO\""), "levels are written so: {log}");
+    for level in ["ERROR", "WARN"] {
+        let told = log.lines().filter(|line| line.contains(&format!("\"level\":\"{level}\"")));
+        let told: Vec<_> = told.filter(|line| line.contains("http.route")).collect();
+        assert!(told.is_empty(), "{told:#?}");
+    }
 }

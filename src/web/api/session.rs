@@ -181,18 +181,7 @@ pub async fn challenge(
         let title = "too many messages were given out to this address and not signed";
         return Err(Problem::too_many(title, CHALLENGE_LIFE.to_std().unwrap_or_default()));
     }
-    let Site { domain, uri, .. } = site;
-    let message = Message {
-        domain,
-        address,
-        uri,
-        chain,
-        nonce: nonce.clone(),
-        issued_at,
-        expires_at,
-        request,
-    };
-    let challenge = Challenge { message: message.to_string(), nonce, expires_at };
+    let challenge = Challenge { message: issued(&given, site).to_string(), nonce, expires_at };
     Ok((StatusCode::CREATED, Json(challenge)))
 }
 
@@ -231,7 +220,7 @@ pub async fn sign_in(
     let given = given.ok_or_else(|| {
         refused("nonce-unknown", "this message was used, or has expired: ask for a new one")
     })?;
-    check_given(&message, &given)?;
+    check_given(&message, &given, site)?;
     check_signature(&state, &message, text, signature).await?;
     let session = Session {
         address: message.address,
@@ -248,13 +237,32 @@ pub async fn sign_in(
     Ok((StatusCode::CREATED, [(header::SET_COOKIE, cookie)], Json(view)).into_response())
 }
 
-/// A nonce signs in whom it was given to, and nobody else.
-fn check_given(message: &Message, given: &Nonce) -> Result<(), Problem> {
+/// The message that a nonce was given out in.
+fn issued(given: &Nonce, site: Site) -> Message {
+    Message {
+        domain: site.domain,
+        address: given.address,
+        uri: site.uri,
+        chain: given.chain,
+        nonce: given.nonce.clone(),
+        issued_at: given.expires_at - CHALLENGE_LIFE,
+        expires_at: given.expires_at,
+        request: given.request,
+    }
+}
+
+/// A nonce signs in whom it was given to, by the message that it was given out in, and nobody else.
+fn check_given(message: &Message, given: &Nonce, site: Site) -> Result<(), Problem> {
     if message.address != given.address || message.request != given.request {
         return Err(refused("nonce-of-another", "this message was given to another account"));
     }
     if message.chain != given.chain {
         return Err(refused("wrong-chain", "the message names another chain than was asked for"));
+    }
+    // A message is its text: what reads otherwise was refused before.
+    if *message != issued(given, site) {
+        let title = "this is not the message that was given out: have it signed as it is";
+        return Err(refused("message-changed", title));
     }
     Ok(())
 }
@@ -270,9 +278,12 @@ async fn check_signature(
     };
     // It may be a contract, which has no key.
     let chain = state.service.chains.get(message.chain)?;
-    let at = chain.head().await?.block;
     let hash = eip191_hash_message(text);
-    if chain.contract_signed_hash(message.address, hash, signature, at).await? {
+    let asked = async {
+        let at = chain.head().await?.block;
+        chain.contract_signed_hash(message.address, hash, signature, at).await
+    };
+    if asked.await.map_err(|error| Problem::unread_for_anybody(&error))? {
         return Ok(());
     }
     let code = if not_of_key == NotSigned::HighS { "high-s" } else { "not-signed" };

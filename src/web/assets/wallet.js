@@ -5,6 +5,7 @@
 import { safeTransaction, withUsualV } from "./safe.js";
 
 const SLOW_MS = 20_000;
+const SENT_MS = 30_000; // by then the chain shows what was sent, or it was lost
 const FIELDS = ["to", "value", "data", "operation", "safeTxGas", "baseGas", "gasPrice", "gasToken", "refundReceiver", "nonce"];
 const NOBODY = "0x" + "0".repeat(40);
 const REJECTED = 4001;
@@ -84,11 +85,12 @@ const owners = () => Array.from(document.querySelectorAll("[data-owner]"), (one)
 
 const deeds = {
   async sign(wallet) {
-    const { chainId, document } = onPage();
+    const { chainId, document: typed } = onPage();
     const signer = await account(wallet, owners());
     await toChain(wallet, chainId);
+    document.getElementById("hashes")?.scrollIntoView({ block: "center" });
     say(`Compare the hashes in ${wallet.info.name} with those on this page, then sign there.`);
-    const signature = await ask(wallet, "eth_signTypedData_v4", [signer, JSON.stringify(document)]);
+    const signature = await ask(wallet, "eth_signTypedData_v4", [signer, JSON.stringify(typed)]);
     await post(`/v1/requests/${panel.dataset.request}/confirmations`, { signature: withUsualV(signature) });
     return `Signed by ${signer}.`;
   },
@@ -99,7 +101,7 @@ const deeds = {
     await toChain(wallet, chainId);
     const limit = gas && { gas: "0x" + BigInt(gas).toString(16) };
     const hash = await ask(wallet, "eth_sendTransaction", [{ from, to: safe, data, value: "0x0", ...limit }]);
-    return `Sent: transaction ${hash}. The rest goes by itself.`;
+    return `Sent: transaction ${hash}. Nothing else is to be done: this page follows until the end.`;
   },
   async "sign-in"(wallet) {
     const address = await account(wallet);
@@ -113,16 +115,25 @@ const deeds = {
 };
 
 const words = { sign: "Sign", execute: "Execute", "sign-in": "Sign in" };
+const hints = {
+  sign: () => `${document.getElementById("signatures")?.textContent}. Owners sign here, each with the wallet that holds their key.`,
+  execute: () => "Enough owners signed. Anyone may execute it now, and pays for the gas.",
+  "sign-in": () => "Choose the wallet that you are known by here.",
+};
 
 async function act(deed, wallet) {
+  const focused = document.activeElement;
   for (const button of panel.querySelectorAll("button")) button.disabled = true;
   try {
     say(`Asking ${wallet.info.name} …`);
     say(await deeds[deed](wallet), "good");
+    if (deed === "execute") await new Promise((go) => setTimeout(go, SENT_MS)); // once is enough
   } catch (error) {
     say(error instanceof Refused ? error.message : `${wallet.info.name}: ${error?.message ?? error}`, "urgent");
   }
   for (const button of panel.querySelectorAll("button")) button.disabled = false;
+  // A button that is disabled loses the focus; whoever has no mouse goes on from where they were.
+  if (document.activeElement === document.body) (focused?.isConnected ? focused : panel.querySelector("button"))?.focus();
 }
 
 /** What can be done here now. */
@@ -139,6 +150,9 @@ function offer() {
   panel.hidden = !deed || wallets.size === 0;
   if (panel.hidden) return;
   const buttons = panel.querySelector("[data-buttons]");
+  const hint = panel.querySelector(".hint") ?? Object.assign(document.createElement("p"), { className: "hint" });
+  if (hint.textContent !== hints[deed]()) hint.textContent = hints[deed]();
+  if (!hint.isConnected) panel.prepend(hint);
   const fresh = Array.from(wallets.values(), (wallet) => {
     const button = document.createElement("button");
     button.type = "button";

@@ -105,7 +105,7 @@ impl Acts {
         };
         let fitting: Vec<Act> = Act::ALL.into_iter().filter(|act| act.fits(request)).collect();
         let actions: Vec<Action> = fitting.iter().map(|act| act.action()).collect();
-        let may_do = caller.may_of(state, &actions, request).await;
+        let may_do = caller.may_of(state, &actions, request).await?;
         let may = fitting.into_iter().filter(|act| may_do.contains(&act.action())).collect();
         Ok(Self { who: Some(timeline::actor(caller.name())), token, may })
     }

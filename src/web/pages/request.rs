@@ -81,6 +81,8 @@ struct RequestPage {
     device: Option<DeviceMeaning>,
     simulation: Option<SimulationPart>,
     created_by: String,
+    /// Where it is to run, by name if that is known.
+    node: Option<String>,
     chain: String,
     /// What must be allowed for the replica to run, and whether it is.
     wanted: Vec<Wanted>,
@@ -116,6 +118,7 @@ struct Known<'a> {
     relayer: Option<RelayerView>,
     compose: Option<ComposeView>,
     device: Option<DeviceMeaning>,
+    node_name: Option<String>,
     simulation: Option<SimulationPart>,
     proposal: Option<ProposalView>,
     ledger: &'a [LedgerEntry],
@@ -145,6 +148,10 @@ impl RequestPage {
             device: known.device,
             simulation: known.simulation,
             created_by: actor(&request.created_by),
+            node: request.node.as_ref().map(|node| match &known.node_name {
+                Some(name) => format!("{name} ({node})"),
+                None => node.to_string(),
+            }),
             chain: request.chain.label(),
             wanted: wanted(&request, review.as_ref(), known.ledger),
             token: Token::of(&request, known.can_prepare && request.is_repeatable, now),
@@ -232,6 +239,7 @@ pub async fn page(
         relayer: relayer(service, &request).await?,
         compose: Some(compose(service, &request).await?),
         device: Some(meaning(service, request.device).await?),
+        node_name: service.store.node_names(request.node.as_slice()).await?.into_values().next(),
         simulation: simulation::part(&state, &request, proposal.as_ref(), &wish).await?,
         proposal: proposals::view(&state, id)
             .await?

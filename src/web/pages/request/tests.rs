@@ -22,6 +22,7 @@ fn known(request: &Request, now: Time) -> Known<'static> {
         relayer: None,
         compose: None,
         device: None,
+        node_name: None,
         simulation: None,
         proposal: None,
         ledger: &[],
