@@ -39,12 +39,12 @@ pub enum Issued {
 }
 
 impl Issued {
-    /// Before that the token was not there.
+    /// Before that the token was not there, as far as is known.
     #[must_use]
-    pub fn not_before(self, prepared_at: Time) -> Time {
+    pub fn not_before(self, prepared_at: Time) -> Option<Time> {
         match self {
-            Self::Unknown => prepared_at - TOKEN_LIFETIME,
-            Self::Told | Self::JustNow | Self::ForUs => prepared_at,
+            Self::Unknown => None,
+            Self::Told | Self::JustNow | Self::ForUs => Some(prepared_at),
         }
     }
 }
@@ -135,7 +135,7 @@ impl Store {
         used: Option<Uuid>,
     ) -> Result<CommitTokens, StoreError> {
         let seen = sqlx::query!(
-            r#"select p.issued_after, p.looks, p.id is distinct from $2 as "is_other!",
+            r#"select p.issued_after, p.prepared_at, p.looks, p.id is distinct from $2 as "is_other!",
                 coalesce(p.ended_as = 'refused', false) as "was_refused!",
                 least(p.ended_at, p.expires_at, (
                     select min(newer.received_at) from preparations newer
@@ -165,8 +165,10 @@ impl Store {
             looks: token.looks.unsigned_abs(),
             was_refused: token.was_refused,
         });
-        let since = seen.iter().map(|token| token.issued_after).min();
-        Ok(CommitTokens { since, others: others.collect(), ruled_out })
+        let since = seen
+            .iter()
+            .map(|token| token.issued_after.unwrap_or_else(|| token.prepared_at - TOKEN_LIFETIME));
+        Ok(CommitTokens { since: since.min(), others: others.collect(), ruled_out })
     }
 
     /// Notes that what those tokens of a request made that people have seen was looked for in vain.
