@@ -20,6 +20,8 @@ mod figures;
 mod follow;
 #[path = "flow/gateway.rs"]
 mod gateway;
+#[path = "flow/reads.rs"]
+mod reads;
 #[path = "flow/scale.rs"]
 mod scale;
 
@@ -59,6 +61,9 @@ async fn main() {
     }
     if is_chosen("gateway") {
         figures.extend(gateway::figures().await);
+    }
+    if is_chosen("reads") {
+        figures.extend(reads::figures().await);
     }
     if is_chosen("scale") {
         figures.extend(scale::figures().await);

@@ -17,7 +17,7 @@ const MEMORY_MAX_MB: f64 = 100.0;
 
 /// Rows of open requests, as if they had come in over time; nobody looks at them soon.
 const FEW: &str = include_str!("scale_few.sql");
-const MANY: &str = include_str!("scale_many.sql");
+pub const MANY: &str = include_str!("scale_many.sql");
 
 /// What a block cost.
 struct Cost {

@@ -1,0 +1,77 @@
+//! What looking costs with 100,000 requests stored: the API and the pages of the real program, asked by
+//! so many callers at once that two cores have no rest, the callers' own work included.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+
+use crate::{
+    figures::{Figure, percentile},
+    scale::MANY,
+    world::{World, process::Process},
+};
+
+const CALLERS: usize = 16;
+const CALLS_OF_EACH: usize = 500;
+const PAGES_OF_EACH: usize = 50;
+/// What the API answers in a second at least, and the slowest of a hundred answers.
+const RATE_MIN: f64 = 5_000.0;
+const API_P99_MAX_MS: f64 = 20.0;
+const PAGE_P99_MAX_MS: f64 = 50.0;
+/// Requests that are looked at, one after the other.
+const IDS: usize = 100;
+
+/// What many answers took.
+struct Load {
+    per_second: f64,
+    p99_ms: f64,
+}
+
+pub async fn figures() -> [Figure; 6] {
+    let world = World::new().await;
+    // The tables are made before the rows, and the rows are there before the program starts.
+    world.service().await.store.close().await;
+    world.database.execute(MANY).await;
+    let process = world.spawn().await;
+    let list = process.api.get(&format!("/v1/requests?limit={IDS}")).await;
+    let ids = list.body["requests"].as_array().expect("a list").iter();
+    let ids: Vec<String> = ids.map(|one| one["id"].as_str().expect("an id").to_owned()).collect();
+    let api: Vec<String> = ids.iter().map(|id| format!("/v1/requests/{id}")).collect();
+    let pages: Vec<String> = ids.iter().map(|id| format!("/requests/{id}")).collect();
+    let one = load(&process, &api, CALLS_OF_EACH).await;
+    let some = load(&process, &["/v1/requests?limit=20".to_owned()], CALLS_OF_EACH / 2).await;
+    let queue = load(&process, &["/".to_owned()], PAGES_OF_EACH).await;
+    let page = load(&process, &pages, PAGES_OF_EACH).await;
+    process.terminate().await;
+    [
+        Figure::at_least("GET one of 100,000 requests", "per s", one.per_second, RATE_MIN, 1.0),
+        Figure::at_most("the same, p99", "ms", one.p99_ms, API_P99_MAX_MS, 1.0),
+        Figure::at_least("GET twenty of them", "per s", some.per_second, RATE_MIN, 1.0),
+        Figure::at_most("the same, p99", "ms", some.p99_ms, API_P99_MAX_MS, 1.0),
+        Figure::at_most("page of the queue, p99", "ms", queue.p99_ms, PAGE_P99_MAX_MS, 1.0),
+        Figure::at_most("page of a request, p99", "ms", page.p99_ms, PAGE_P99_MAX_MS, 1.0),
+    ]
+}
+
+/// Every caller asks for all paths in turn, each beginning at another one.
+async fn load(process: &Process, paths: &[String], calls: usize) -> Load {
+    let (client, api) = (crate::world::Api::bare(), &process.api);
+    let began = Instant::now();
+    let callers = (0..CALLERS).map(async |caller| {
+        let mut times = vec![];
+        for call in 0..calls {
+            let path = &paths[(caller * 7 + call) % paths.len()];
+            let from = Instant::now();
+            let asked = client.get(format!("{}{path}", api.base())).bearer_auth(api.token());
+            let answer = asked.send().await.expect("it answers");
+            assert_eq!(answer.status(), 200, "{path}");
+            answer.bytes().await.expect("it answers whole");
+            times.push(from.elapsed().as_secs_f64() * 1e3);
+        }
+        times
+    });
+    let mut times = join_all(callers).await.concat();
+    #[expect(clippy::cast_precision_loss, reason = "a small count")]
+    let per_second = times.len() as f64 / began.elapsed().as_secs_f64();
+    Load { per_second, p99_ms: percentile(&mut times, 0.99) }
+}
