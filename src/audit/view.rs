@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     chain::Chain,
+    clock::Time,
     dstack::Generation,
     owner::Account,
     store::{
@@ -29,6 +30,9 @@ pub struct Allowlist {
     pub policy: Policy,
     /// Which interface the contract answers to, when it was asked.
     pub generation: Option<Generation>,
+    /// When Phala Cloud's list of the app's instances was read last. Before that nobody can be said not to
+    /// need an entry.
+    pub instances_listed_at: Option<Time>,
     /// What this list does not show, and why.
     pub warning: Option<String>,
     /// Why a part that the events do not tell could not be read from the contract.
@@ -53,6 +57,7 @@ pub async fn allowlist_at(
         head,
         policy: policy(&ledger, history.is_whole(), at),
         generation: None,
+        instances_listed_at: store.instances_listed_at(history.chain, history.app).await?,
         warning: warning(history, at),
         unreadable: None,
         ledger,

@@ -52,14 +52,14 @@ pub async fn list_nodes(store: &Store, cloud: &PhalaCloud, now: Time) -> Result<
     Ok(store.saw_nodes(&listed, now).await?)
 }
 
-/// Reads the instances of apps with open requests. One app that cannot be read keeps no other.
+/// Reads the instances of apps. One app that cannot be read keeps no other.
 pub async fn list_instances(
     store: &Store,
     cloud: &PhalaCloud,
     now: Time,
 ) -> Result<(), DevicesError> {
     let mut problem = None;
-    for app in store.apps_under_way(APPS_MAX).await? {
+    for app in store.apps_to_list(APPS_MAX).await? {
         let instances = match cloud.instances(app).await {
             Ok(instances) => instances,
             Err(error) => {
@@ -69,8 +69,16 @@ pub async fn list_instances(
         };
         let mut listed = vec![];
         for one in instances.into_iter().take(INSTANCES_MAX) {
-            let Some(device) = one.device_id else { continue };
-            if let Some(node) = one.node_id.clone() {
+            // What does not name its device is on the one that its node has, as far as is known.
+            let device = match (one.device_id, &one.node_id) {
+                (Some(device), _) => device,
+                (None, Some(node)) => match store.device_of_node(node).await? {
+                    Some(device) => device,
+                    None => continue,
+                },
+                (None, None) => continue,
+            };
+            if let (Some(device), Some(node)) = (one.device_id, one.node_id.clone()) {
                 let (name, answer) = (one.node_name.as_ref(), format!("the instance {}", one.id));
                 let node_name = name.map(|name| visible(name, false));
                 store.saw_device(&Seen { device, node, node_name, answer }, now).await?;
@@ -85,7 +93,7 @@ pub async fn list_instances(
                 seen_at: now,
             });
         }
-        store.saw_instances(app, &listed).await?;
+        store.saw_instances(app, &listed, now).await?;
     }
     problem.map_or(Ok(()), |error| Err(error.into()))
 }

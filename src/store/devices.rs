@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::{
     During, Store, StoreError,
     device_uses::{UsedBy, app_of},
-    hash_of, inconsistent,
+    hash_of, inconsistent, signed,
 };
 use crate::{
     clock::Time,
@@ -149,8 +149,17 @@ impl Store {
         &self,
         app: AppId,
         instances: &[ListedInstance],
+        now: Time,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        sqlx::query!(
+            "update apps set instances_listed_at = $2 where app = $1",
+            app.0.as_slice(),
+            now
+        )
+        .execute(&mut *tx)
+        .await
+        .during("note that the instances of an app were listed")?;
         sqlx::query!("delete from device_instances where app = $1", app.0.as_slice())
             .execute(&mut *tx)
             .await
@@ -177,17 +186,51 @@ impl Store {
         super::commit(tx).await
     }
 
-    /// Apps with open requests, for whose instances it is worth to ask.
-    pub async fn apps_under_way(&self, limit: u32) -> Result<Vec<AppId>, StoreError> {
+    /// The device id that a node was seen with last, for what is on it and does not name its own.
+    pub async fn device_of_node(&self, node: &NodeId) -> Result<Option<DeviceId>, StoreError> {
+        let device = sqlx::query_scalar!(
+            "select device_id from device_sightings where node_id = $1 and gone_at is null
+             order by last_seen_at desc, device_id limit 1",
+            node.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("look for the device of a node")?;
+        device.map(|id| hash_of(&id, "device_sightings", node).map(DeviceId)).transpose()
+    }
+
+    /// Apps that people made requests for, whose instances are worth asking for: those with open requests
+    /// first, then those whose instances were listed longest ago.
+    pub async fn apps_to_list(&self, limit: u32) -> Result<Vec<AppId>, StoreError> {
         let rows = sqlx::query_scalar!(
-            "select distinct app from requests where ended_as is null and running_at is null
-             order by app limit $1",
+            "select a.app from apps a join requests r on r.chain_id = a.chain_id and r.app = a.app
+             group by a.app
+             order by bool_or(r.ended_as is null and r.running_at is null) desc,
+                min(a.instances_listed_at) nulls first, a.app
+             limit $1",
             i64::from(limit)
         )
         .fetch_all(&self.pool)
         .await
-        .during("look for apps with open requests")?;
-        rows.iter().map(|app| app_of(app, "requests")).collect()
+        .during("look for apps whose instances are to be listed")?;
+        rows.iter().map(|app| app_of(app, "apps")).collect()
+    }
+
+    /// When Phala Cloud's list of an app's instances was read last.
+    pub async fn instances_listed_at(
+        &self,
+        chain: ChainId,
+        app: AppId,
+    ) -> Result<Option<Time>, StoreError> {
+        let at = sqlx::query_scalar!(
+            "select instances_listed_at from apps where chain_id = $1 and app = $2",
+            signed(chain.get()),
+            app.0.as_slice()
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("look when instances were listed")?;
+        Ok(at.flatten())
     }
 
     /// What is known of a device; who uses it, of all apps or of these.

@@ -2,6 +2,7 @@
 //! as of a moment; what a removal would hit; and the journal as a chain that anybody can check.
 
 use alloy::{primitives::B256, sol, sol_types::SolCall};
+use chrono::TimeDelta;
 use countersign::dstack::Generation;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -284,6 +285,16 @@ async fn a_removal_says_which_instances_nodes_and_requests_it_would_hit() {
     assert!(compose["nodes"].as_array().unwrap().contains(&json!("7")), "{compose}");
     let nothing = json!({ "instances": [], "requests": [], "nodes": [] });
     assert_eq!(removal_of(&json!(DEVICE)).await, nothing);
+    let page = good(api, &app).await.text;
+    assert!(!page.contains("nobody known here") && page.contains("has not been read"), "{page}");
+    // Then the instances are listed, the source among them, which was not made here.
+    world.clock.pass(TimeDelta::minutes(11));
+    let (source, its_device) = (json!(world.town.source), json!(world.town.nodes[0].device_id));
+    eventually("the source as one that needs its device", async || {
+        let device = removal_of(&its_device).await;
+        device["instances"].as_array()?.contains(&source).then_some(())
+    })
+    .await;
     let page = good(api, &app).await.text;
     assert!(page.contains("nobody known here") && page.contains("on the way"), "{page}");
     running.stop().await;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     audit::{self, AllowedEntry, Allowlist, Arguments, AsOf, Drift, KINDS, Sought},
     chain::Chain,
+    clock::Time,
     dstack::Generation,
     owner::{Account, ActedBy},
     request::{
@@ -75,6 +76,10 @@ pub struct AllowlistView {
     pub at: Option<u64>,
     /// The newest block that was read: what `now` means here.
     pub head: Option<BlockRef>,
+    /// When Phala Cloud's list of the app's instances was read last. As long as that is null nobody can be
+    /// said not to need an entry: `removal` knows only of what was made here.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub instances_listed_at: Option<Time>,
     /// What this list cannot show, and why.
     pub warning: Option<String>,
     /// Why something that the events do not tell could not be read from the contract.
@@ -108,6 +113,7 @@ impl AllowlistView {
             is_whole: history.is_whole(),
             at: list.at,
             head: list.head.map(|head| head.block),
+            instances_listed_at: list.instances_listed_at,
             warning: list.warning,
             unreadable: list.unreadable,
             generation: list.generation,

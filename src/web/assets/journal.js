@@ -44,6 +44,7 @@ async function ask(path) {
 
 async function verify() {
   const sought = noted.value.trim().toLowerCase().replace(/^0x/, "");
+  if (sought && !/^[0-9a-f]{64}$/.test(sought)) return [false, "Not checked: the noted head is no hash of 64 digits."];
   let [last, found] = [{ seq: 0, hash: GENESIS }, undefined];
   const [newest] = await ask("/v1/journal?limit=1");
   bar.max = Math.max(newest?.seq ?? 0, 1);

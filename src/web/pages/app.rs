@@ -313,6 +313,7 @@ mod tests {
             head: None,
             policy,
             generation: None,
+            instances_listed_at: Some(request.created_at),
             warning: ledger_from.is_none().then(|| "the history has not been read yet".into()),
             unreadable: None,
             ledger,

@@ -4,6 +4,7 @@
 use super::{ledger::any_device, review::Review};
 use crate::{
     audit::{AllowedEntry, EntryKind, allowlist},
+    compose::Severity,
     dstack::Write,
     request::Request,
     store::ledger::LedgerEntry,
@@ -42,6 +43,15 @@ pub fn checks(
     if let Some(compose) = compose {
         let words = ("the compose hash is proved", "the compose hash is not proved");
         checks.push(check("compose", compose.proof.is_proved(), words.0, words.1));
+        let found = compose.lint.iter().flatten();
+        if found.into_iter().any(|one| one.severity != Severity::Note) {
+            checks.push(check(
+                "compose",
+                false,
+                "",
+                "something in the document is to be looked at",
+            ));
+        }
     }
     if let Some(device) = device {
         let words = ("nothing odd about the device", "something odd about the device");
