@@ -21,7 +21,9 @@ use alloy::{
 use chrono::DateTime;
 use url::Url;
 
-use super::{CallAnswer, Header, connection::Connection, health::Health, simulate::Surroundings};
+use super::{
+    CallAnswer, Header, connection::Connection, health::Health, own_url, simulate::Surroundings,
+};
 use crate::request::{
     facts::BlockRef,
     ids::{BlockHash, ChainId, TxHash},
@@ -54,6 +56,8 @@ pub struct Endpoint {
     name: Arc<str>,
     chain: ChainId,
     connection: Connection,
+    /// What of its URL it must not be heard to say.
+    secrets: Vec<String>,
     chain_checked: AtomicBool,
     pub health: Health,
 }
@@ -72,7 +76,8 @@ impl Endpoint {
         // One provider may be reached in both ways, and they fail apart.
         let is_socket = matches!(url.scheme(), "ws" | "wss");
         let name = if is_socket { format!("{}://{name}", url.scheme()) } else { name };
-        Self::over(chain, &name, Connection::to(url, http, rate))
+        let secrets = own_url::secrets(&url);
+        Self { secrets, ..Self::over(chain, &name, Connection::to(url, http, rate)) }
     }
 
     /// An endpoint over a connection that somebody else made.
@@ -81,6 +86,7 @@ impl Endpoint {
             name: name.into(),
             chain,
             connection,
+            secrets: vec![],
             chain_checked: AtomicBool::new(false),
             health: Health::default(),
         }
@@ -122,7 +128,7 @@ impl Endpoint {
             Some(error) => EndpointError::Refused {
                 endpoint: self.name.clone(),
                 code: error.code,
-                message: error.message.chars().take(MESSAGE_MAX).collect(),
+                message: own_url::without(&error.message, &self.secrets, MESSAGE_MAX),
             },
             None if is_rate_limit(failure) => EndpointError::Refused {
                 endpoint: self.name.clone(),

@@ -62,9 +62,6 @@ impl Service {
             self.store.rest_proof(job.request).await?;
             return Ok(true);
         }
-        if job.attempts == 0 {
-            review::saw_preparation(&self.store, &job, now).await?;
-        }
         let is_known = !self.store.documented(&[job.compose]).await?.is_empty();
         let look = review::prove(&self.store, &self.cloud, &self.vault, &job, is_known, now);
         let look = AssertUnwindSafe(tokio::time::timeout(LOOK_MAX, look)).catch_unwind();

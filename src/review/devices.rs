@@ -7,7 +7,6 @@ use crate::{
     phala::{PhalaCloud, PhalaError},
     store::{
         Store, StoreError,
-        compose_documents::ProofJob,
         devices::{ListedInstance, ListedNode, Seen},
     },
 };
@@ -26,13 +25,6 @@ pub enum DevicesError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Cloud(#[from] PhalaError),
-}
-
-/// Notes what a preparation said of its device.
-pub async fn saw_preparation(store: &Store, job: &ProofJob, now: Time) -> Result<(), StoreError> {
-    let Some(node) = job.node.clone() else { return Ok(()) };
-    let answer = format!("the preparation of request {}", job.request);
-    store.saw_device(&Seen { device: job.device, node, node_name: None, answer }, now).await
 }
 
 /// Reads the list of nodes.

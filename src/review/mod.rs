@@ -8,7 +8,7 @@ mod foresee;
 mod prove;
 
 pub use arrange::{ArrangeError, TOGETHER_MAX, arrange};
-pub use devices::{DevicesError, list_instances, list_nodes, saw_preparation};
+pub use devices::{DevicesError, list_instances, list_nodes};
 pub use foresee::{ForeseeError, foresee};
 pub use prove::{AttachError, attach, prove};
 

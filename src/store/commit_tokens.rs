@@ -137,6 +137,10 @@ impl Store {
         let seen = sqlx::query!(
             r#"select p.issued_after, p.prepared_at, p.looks, p.id is distinct from $2 as "is_other!",
                 coalesce(p.ended_as = 'refused', false) as "was_refused!",
+                coalesce(p.ended_as = 'refused', false) and p.ended_at < p.expires_at and not exists (
+                    select 1 from preparations newer where newer.source_cvm = p.source_cvm
+                      and newer.prepared_at > p.prepared_at and newer.received_at < p.ended_at
+                ) as "was_used!",
                 least(p.ended_at, p.expires_at, (
                     select min(newer.received_at) from preparations newer
                     where newer.source_cvm = p.source_cvm and newer.prepared_at > p.prepared_at
@@ -165,9 +169,12 @@ impl Store {
             looks: token.looks.unsigned_abs(),
             was_refused: token.was_refused,
         });
-        let since = seen
-            .iter()
-            .map(|token| token.issued_after.unwrap_or_else(|| token.prepared_at - TOKEN_LIFETIME));
+        // Somebody has used what was refused and is dead by nothing that is known, whenever it is said to be
+        // issued.
+        let since = seen.iter().map(|token| {
+            let issued_after = token.issued_after.filter(|_| !token.was_used);
+            issued_after.unwrap_or_else(|| token.prepared_at - TOKEN_LIFETIME)
+        });
         Ok(CommitTokens { since: since.min(), others: others.collect(), ruled_out })
     }
 

@@ -15,6 +15,8 @@ use crate::{
 /// Rows of each kind that are read for one device: what people can look through.
 pub(super) const ROWS_MAX: i64 = 100;
 const TEXT_MAX: usize = 200;
+/// The answer that is the same for whoever asks.
+pub const NODES_LISTED: &str = "the list of nodes";
 
 /// A node as the list of nodes shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +121,7 @@ impl Store {
                     device: *device,
                     node: node.id.clone(),
                     node_name: Some(node.name.clone()),
-                    answer: "the list of nodes".into(),
+                    answer: NODES_LISTED.into(),
                 };
                 note(&mut tx, &seen, Some(now), now).await?;
             }

@@ -11,7 +11,7 @@ use crate::{
     request::ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, RequestId},
     store::{
         StoreError,
-        devices::{KnownDevice, KnownNode, Sighting},
+        devices::{KnownDevice, KnownNode, NODES_LISTED, Sighting},
     },
 };
 
@@ -135,7 +135,11 @@ pub async fn device(
             .any(|one| one.kind == EntryKind::Device && one.value == device.0);
         apps.push(DeviceApp { chain_id: *chain, app: *app, is_allowed });
     }
-    Ok(DeviceView { apps, ..view(device, known) })
+    let mut view = view(device, known);
+    if of.is_some() {
+        view.nodes.iter_mut().for_each(DeviceNode::leave_others_out);
+    }
+    Ok(DeviceView { apps, ..view })
 }
 
 /// The same in short.
@@ -213,6 +217,20 @@ impl DeviceIdView {
 }
 
 impl DeviceNode {
+    /// Leaves out what other people's requests and instances told: the list of nodes is the same for
+    /// everybody.
+    fn leave_others_out(&mut self) {
+        let mut place = 0..;
+        self.device_ids.retain(|one| place.next() == Some(0) || one.first_seen_in == NODES_LISTED);
+        for one in &mut self.device_ids {
+            for told in [&mut one.first_seen_in, &mut one.last_seen_in] {
+                if told != NODES_LISTED {
+                    "another answer".clone_into(told);
+                }
+            }
+        }
+    }
+
     fn name(&self) -> String {
         match &self.name {
             Some(name) if !name.is_empty() => format!("{name} ({})", self.node_id),
@@ -300,9 +318,9 @@ mod tests {
             node: node.parse().unwrap(),
             node_name: None,
             first_seen_at: at,
-            first_seen_in: "the list of nodes".into(),
+            first_seen_in: NODES_LISTED.into(),
             last_seen_at: at,
-            last_seen_in: "the list of nodes".into(),
+            last_seen_in: NODES_LISTED.into(),
             listed_at: is_listed.then_some(at),
             gone_at: (!is_listed).then_some(at),
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use countersign::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::world::{Answer, Api, DEPTH, Running, World, eventually};
@@ -282,9 +283,28 @@ async fn an_undated_token_may_have_been_used_before_it_came() {
 }
 
 #[tokio::test]
-async fn what_is_older_than_a_token_that_was_issued_just_now_is_not_asked_about() {
+async fn who_wrongly_says_that_a_used_token_is_new_is_asked_all_the_same() {
     let (world, running, id) = used_before_it_came(json!({ "just_prepared": true })).await;
-    running.api.wait_for(&id, "running").await;
+    running.api.wait_for_reason(&id, "may have been used past this service").await;
+    assert_eq!((world.replicas(), world.effective_commits()), (1, 1));
     running.stop().await;
-    assert_eq!(world.replicas(), 2, "whoever says so of a used token gets another replica");
+}
+
+#[tokio::test]
+async fn what_is_older_than_a_token_that_was_issued_just_now_is_not_asked_about() {
+    let world = World::new().await;
+    let running = world.start().await;
+    world.allow(world.town.nodes[1].device_id).await;
+    // Somebody else's, just like the replica that is wanted.
+    world.switch(json!({ "add_instance": { "node": 6 } }));
+    world.switch(json!({ "advance_seconds": 1_800 }));
+    let mut submission = world.submission(&world.prepare().await);
+    submission["just_prepared"] = json!(true);
+    // Too soon to be used.
+    submission["expires_at"] = json!(world.clock.now() + TimeDelta::minutes(5));
+    let id = running.api.submit(&submission).await;
+    world.mine(DEPTH).await;
+    running.api.wait_for(&id, "running").await;
+    assert!(running.api.told(&id).await.contains(&"renewed".to_owned()));
+    running.stop().await;
 }

@@ -23,6 +23,8 @@ use crate::{
 const READS: [&str; 4] =
     ["eth_blockNumber", "eth_call", "eth_getBalance", "eth_getTransactionReceipt"];
 
+const TYPES_MAX: usize = 20;
+
 /// One call of a page, and the account of the wallet that it goes to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +94,7 @@ impl Asked {
             }
             "eth_signTypedData_v4" => {
                 own(parameter(call, 0)?)?;
-                let document: TypedData = parameter(call, 1)?;
+                let document = document(call)?;
                 // What has no hash cannot be shown either.
                 let hashed = document.eip712_signing_hash().and_then(|_| document.hash_struct());
                 hashed.map_err(|_| Refused::Parameters(method.clone()))?;
@@ -150,6 +152,20 @@ impl Asked {
 fn parameter<T: DeserializeOwned>(call: &Call, index: usize) -> Result<T, Refused> {
     let given = call.params.get(index).cloned().unwrap_or_default();
     serde_json::from_value(given).map_err(|_| Refused::Parameters(call.method.clone()))
+}
+
+/// A document to sign. Its types are followed one inside the other, however many there are.
+fn document(call: &Call) -> Result<TypedData, Refused> {
+    let mut given: Value = parameter(call, 1)?;
+    if let Some(text) = given.as_str() {
+        given = serde_json::from_str(text).unwrap_or_default();
+    }
+    let is_small = |types: &Value| types.as_object().is_some_and(|types| types.len() <= TYPES_MAX);
+    if given.get("types").is_some_and(is_small) {
+        parameter(call, 1)
+    } else {
+        Err(Refused::Parameters(call.method.clone()))
+    }
 }
 
 fn line(name: impl Into<String>, value: impl Display) -> (String, String) {

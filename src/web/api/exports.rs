@@ -252,9 +252,18 @@ impl LedgerExport {
                 one.words.clone(),
             ]
         });
+        let Sought { kind, q, from, to } = &self.sought;
+        let number = |number: &Option<u64>| number.map(|number| number.to_string());
+        let sought = [
+            ("only_kind", kind.clone()),
+            ("only_q", q.clone()),
+            ("only_from", number(from)),
+            ("only_to", number(to)),
+        ];
+        let sought = sought.into_iter().filter_map(|(name, value)| Some(vec![name.into(), value?]));
         let facts = self.statement.facts();
         let facts = facts.into_iter().map(|(name, value)| vec![name.into(), value]);
-        sheet(&columns, events.chain(facts))
+        sheet(&columns, events.chain(sought).chain(facts))
     }
 }
 
