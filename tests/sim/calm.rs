@@ -131,7 +131,7 @@ impl Director<'_> {
             self.outside.stage.count("commits settled by a person");
             let service = self.outside.service(&self.bodies[0], &self.clocks[0]);
             let (cloud, now) = (&service.cloud, self.outside.time.now());
-            let actor = Actor::token("person", Uuid::nil());
+            let actor = Actor::wallet("person");
             let id = RequestId(id);
             let settled =
                 review::settle(self.store, cloud, id, ours, "looked it up", &actor, now).await;

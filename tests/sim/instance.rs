@@ -205,7 +205,7 @@ pub async fn submit(
         // It is refused for good, as when its token died on the person's desk.
         return Outcome::Submitted(place, Ok(false));
     };
-    let (store, actor) = (&service.store, Actor::token("person", Uuid::nil()));
+    let (store, actor) = (&service.store, Actor::wallet("person"));
     let stored =
         intake::accept(store, &service.vault, RequestId(id), &submission, &actor, now).await;
     let settled = match stored {
@@ -218,8 +218,7 @@ pub async fn submit(
 
 /// Does to a request what a person asks for, as the API does.
 pub async fn handle(service: Service, id: Uuid, hand: Hand) -> Outcome {
-    let (store, now, actor) =
-        (&service.store, service.clock.now(), Actor::token("person", Uuid::nil()));
+    let (store, now, actor) = (&service.store, service.clock.now(), Actor::wallet("person"));
     let id = RequestId(id);
     let done = match hand {
         Hand::Withdraw => review::withdraw(store, id, "not wanted", &actor, now).await,
