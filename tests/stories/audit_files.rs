@@ -243,9 +243,10 @@ async fn an_allowlist_is_as_of_a_moment() {
     assert!(page.contains(&format!("as of block {}", before.1)), "{page}");
     // The second before may be that of the first event, or lie before all of them.
     let first = ledger.iter().filter_map(|one| one["block"]["number"].as_u64()).min().unwrap();
-    let answer = match before.1 < first {
-        true => "No event is known up to that moment".to_owned(),
-        false => format!("Block {} answers", before.1),
+    let answer = if before.1 < first {
+        "No event is known up to that moment".to_owned()
+    } else {
+        format!("Block {} answers", before.1)
     };
     assert!(page.contains(&answer), "{answer} in {page}");
     let page = good(api, &format!("{app}?time=2001-01-01")).await.text;
