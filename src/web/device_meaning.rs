@@ -278,7 +278,7 @@ fn warnings(device: DeviceId, nodes: &[DeviceNode], is_list_known: bool) -> Vec<
     let moved = nodes.iter().find_map(|node| {
         let now = node.device_ids.iter().find(|one| one.is_listed)?;
         let own = node.device_ids.first()?;
-        // A preparation may be newer than the list of nodes, and knows better then.
+        // An instance may show it later than the list of nodes does, which is behind then.
         let is_newer = own.gone_at.is_none() && own.last_seen_at > now.last_seen_at;
         Some((node, now, is_newer))
     });

@@ -77,7 +77,7 @@ function onPage() {
 async function post(path, body) {
   const sent = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
   const answer = await fetch(path, sent).catch(() => {
-    throw new Refused("The service could not be reached, and has taken nothing. Try again soon.");
+    throw new Refused("The service did not answer. Whether it took this shows when this page is loaded again.");
   });
   const said = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(said.title ?? `The service answered ${answer.status}.`);
