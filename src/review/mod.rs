@@ -96,10 +96,8 @@ pub async fn comment(
     now: Time,
 ) -> Result<Request, ReviewError> {
     let text = bounded(text, COMMENT_CHARS_MAX).ok_or(ReviewError::Comment)?;
-    if store.comment_count(id, COMMENTS_MAX).await? >= COMMENTS_MAX {
-        return Err(ReviewError::TooManyComments);
-    }
-    Ok(store.record(id, None, actor, &Event::Commented { text }, now).await?)
+    let commented = store.comment(id, text, COMMENTS_MAX, actor, now).await?;
+    commented.ok_or(ReviewError::TooManyComments)
 }
 
 /// Has a request tried now, whatever it waits for. Clears what a person was asked.

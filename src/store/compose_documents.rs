@@ -12,7 +12,7 @@ use super::{During, QUIET_CHANGES, Store, StoreError, hash_of, inconsistent, one
 use crate::{
     clock::Time,
     compose::Form,
-    request::ids::{AppId, ComposeHash, DeviceId, NodeId, RequestId, SourceCvm},
+    request::ids::{AppId, ComposeHash, RequestId, SourceCvm},
 };
 
 /// Where a document came from.
@@ -75,9 +75,6 @@ pub struct ProofJob {
     pub app: AppId,
     pub source: SourceCvm,
     pub compose: ComposeHash,
-    pub device: DeviceId,
-    /// The node that the submission named.
-    pub node: Option<NodeId>,
     /// Looks so far that led to nothing.
     pub attempts: i32,
     /// Whether the request is still on its way.
@@ -110,8 +107,6 @@ impl ProofJob {
             app: AppId([1; 20].into()),
             source: "cvm_1".parse().unwrap(),
             compose: ComposeHash([2; 32].into()),
-            device: DeviceId([3; 32].into()),
-            node: None,
             attempts: 0,
             is_open: true,
         }
@@ -191,7 +186,6 @@ impl Store {
              update compose_proofs p set next_try_at = $2 from due, requests r
              where p.request_id = due.request_id and r.id = due.request_id
              returning p.request_id, p.attempts, r.app, r.source_cvm, r.compose_hash,
-                r.device_id, r.node_id,
                 (r.ended_as is null and r.running_at is null) as "is_open!""#,
             now,
             again_at,
@@ -207,8 +201,6 @@ impl Store {
                 app: AppId(row.app.as_slice().try_into().map_err(|_| wrong("app"))?),
                 source: row.source_cvm.parse().map_err(|_| wrong("source_cvm"))?,
                 compose: ComposeHash(hash_of(&row.compose_hash, "requests", id)?),
-                device: DeviceId(hash_of(&row.device_id, "requests", id)?),
-                node: row.node_id.map(|it| it.parse().map_err(|_| wrong("node_id"))).transpose()?,
                 attempts: row.attempts,
                 is_open: row.is_open,
             })

@@ -10,10 +10,14 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, signed};
+use super::{
+    During, Store, StoreError,
+    requests::{get_locked, record_of},
+    signed,
+};
 use crate::{
     clock::Time,
-    request::{event::Event, ids::RequestId},
+    request::{Request, event::Event, ids::RequestId},
 };
 
 /// Any number will do, as long as nothing else takes the same advisory lock.
@@ -220,8 +224,18 @@ pub enum Verdict {
 }
 
 impl Store {
-    /// How many comments a request has, up to `most`.
-    pub async fn comment_count(&self, request: RequestId, most: u32) -> Result<u32, StoreError> {
+    /// Adds a comment to a request that has fewer than `most`; none when it has as many.
+    pub async fn comment(
+        &self,
+        request: RequestId,
+        text: String,
+        most: u32,
+        actor: &Actor,
+        now: Time,
+    ) -> Result<Option<Request>, StoreError> {
+        let mut tx = self.begin().await?;
+        // Nobody adds one at the same time.
+        let before = get_locked(&mut tx, request).await?;
         let count = sqlx::query_scalar!(
             r#"select count(*) as "count!" from (
                 select 1 from journal where request_id = $1 and kind = 'commented' limit $2
@@ -229,10 +243,16 @@ impl Store {
             request.0,
             i64::from(most),
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *tx)
         .await
         .during("count the comments on a request")?;
-        Ok(u32::try_from(count).unwrap_or(most))
+        if count >= i64::from(most) {
+            return Ok(None);
+        }
+        let event = Event::Commented { text };
+        let request = record_of(&mut tx, before, None, actor, &event, now).await?;
+        super::commit(tx).await?;
+        Ok(Some(request))
     }
 
     /// One page of the journal, newest first, below `before`.

@@ -4,6 +4,7 @@
 use countersign::{
     access::SessionId, devnet::Wallet, review::COMMENTS_MAX, store::journal::Verdict,
 };
+use futures::future::join_all;
 use reqwest::{Method, RequestBuilder, header};
 use serde_json::{Value, json};
 
@@ -237,10 +238,14 @@ async fn a_comment_stands_in_the_timeline_and_changes_nothing() {
 async fn a_request_takes_so_many_comments_and_no_more() {
     let scene = Scene::set().await;
     let path = format!("/v1/requests/{}/comments", scene.id);
-    for number in 0..COMMENTS_MAX {
+    for number in 1..COMMENTS_MAX {
         let answer = scene.api().post(&path, &json!({ "text": format!("{number}") })).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
+    // Of many at once the last place takes one.
+    let last = json!({ "text": "the last" });
+    let at_once = join_all((0..8).map(|_| scene.api().post(&path, &last))).await;
+    assert_eq!(at_once.iter().filter(|answer| answer.status == 200).count(), 1);
     let answer = scene.api().post(&path, &json!({ "text": "one more" })).await;
     let told = (answer.status, answer.body["code"].as_str());
     assert_eq!(told, (409, Some("too-many-comments")), "{}", answer.text);

@@ -209,6 +209,11 @@ impl AllowlistExport {
         let flag = |flag: Option<bool>| flag.map(|flag| flag.to_string());
         let account = |account: Option<crate::owner::Account>| account.map(|one| one.to_string());
         let rules = [
+            // Before that an empty cell of who needs an entry says nothing.
+            (
+                "instances_listed_at",
+                Some(list.instances_listed_at.map_or("never".into(), |at| at.to_rfc3339())),
+            ),
             ("owner", account(list.owner)),
             ("pending_owner", account(list.pending_owner)),
             ("allow_any_device", flag(list.allow_any_device)),
