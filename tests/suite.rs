@@ -17,6 +17,7 @@ mod ground {
 mod stories {
     mod access;
     mod acts;
+    mod answers;
     mod approval;
     mod at_once;
     mod audit;

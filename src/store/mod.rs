@@ -33,6 +33,7 @@ pub mod reliance;
 mod request_rows;
 pub mod requests;
 pub mod sessions;
+pub mod snapshot;
 pub mod tokens;
 pub mod troubles;
 pub mod watched;

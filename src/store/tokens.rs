@@ -1,10 +1,14 @@
 //! API tokens, stored as hashes.
 
+use chrono::TimeDelta;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, journal::Actor};
+use super::{During, Store, StoreError, journal::Actor, snapshot::Snapshot};
 use crate::{clock::Time, request::ids::RequestId};
+
+/// The use of a token is noted no more often than this.
+const USE_NOTED_EVERY: TimeDelta = TimeDelta::minutes(1);
 
 /// An API token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,33 +52,42 @@ impl Store {
         })
     }
 
-    /// The live token with this hash. Notes its use, at most once a minute.
+    /// The live token with this hash, and what the database held when it was looked up. Notes its use, at
+    /// most once a minute.
     pub async fn token_by_hash(
         &self,
         secret_hash: &[u8; 32],
         now: Time,
-    ) -> Result<Option<ApiToken>, StoreError> {
-        let token = sqlx::query_as!(
-            ApiToken,
-            "select id, name, scopes, created_at, last_used_at, revoked_at from api_tokens
-             where secret_hash = $1 and revoked_at is null",
+    ) -> Result<Option<(ApiToken, Snapshot)>, StoreError> {
+        let row = sqlx::query!(
+            r#"select id, name, scopes, created_at, last_used_at, revoked_at,
+                pg_current_snapshot()::text as "snapshot!"
+             from api_tokens where secret_hash = $1 and revoked_at is null"#,
             secret_hash.as_slice(),
         )
         .fetch_optional(&self.pool)
         .await
         .during("look up an API token")?;
-        if let Some(token) = &token {
+        let Some(row) = row else { return Ok(None) };
+        if row.last_used_at.is_none_or(|last| last < now - USE_NOTED_EVERY) {
             sqlx::query!(
-                "update api_tokens set last_used_at = $2
-                 where id = $1 and (last_used_at is null or last_used_at < $2::timestamptz - interval '1 minute')",
-                token.id,
-                now,
+                "update api_tokens set last_used_at = greatest(last_used_at, $2) where id = $1",
+                row.id,
+                now
             )
             .execute(&self.pool)
             .await
             .during("note the use of an API token")?;
         }
-        Ok(token)
+        let token = ApiToken {
+            id: row.id,
+            name: row.name,
+            scopes: row.scopes,
+            created_at: row.created_at,
+            last_used_at: row.last_used_at,
+            revoked_at: row.revoked_at,
+        };
+        Ok(Some((token, Snapshot(row.snapshot))))
     }
 
     pub async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {

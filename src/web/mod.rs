@@ -1,5 +1,6 @@
 //! The HTTP door: API under `/v1`, pages at `/`, probes and metrics.
 
+pub mod answers;
 pub mod api;
 pub mod candidates;
 pub mod compose_proof;
@@ -58,6 +59,7 @@ pub struct WebState {
     pub gateway: Arc<gateway::Gateway>,
     pub owners: Arc<owners::Owners>,
     pub peers: Arc<peers::Peers>,
+    pub answers: Arc<answers::Answers>,
 }
 
 /// The process's metrics. There is one recorder in a process, however many services run in it.
@@ -103,6 +105,7 @@ pub async fn serve_with(
         gateway: Arc::new(gateway),
         owners: Arc::default(),
         peers: Arc::new(peers::Peers::new(service.clock.clone())),
+        answers: Arc::default(),
     };
     // Answers that come in parts go out in parts.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));

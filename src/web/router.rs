@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, MatchedPath, Request},
     http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::map_response,
+    middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -27,7 +27,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::compose::MAX_BYTES;
 
-use super::{WebState, api, gateway, live, pages, probes, problem::Problem, site, webhook};
+use super::{
+    WebState, answers, api, gateway, live, pages, probes, problem::Problem, site, webhook,
+};
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -156,6 +158,7 @@ pub fn router(state: WebState) -> Router {
                 "not with this method",
             )
         })
+        .layer(from_fn_with_state(state.clone(), answers::again))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
         // No answer holds a secret beside what somebody else may have put there, which its length could tell.
         .layer(CompressionLayer::new());
