@@ -15,4 +15,6 @@ select gen_random_uuid(), id, source_cvm, '\x00', decode(lpad(substr(source_cvm,
     now(), now() + interval '14 days', now()
 from requests;
 
+update compose_proofs set looked_at = now(), next_try_at = now() + interval '1 day';
+
 analyze;
