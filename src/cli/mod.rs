@@ -4,6 +4,7 @@
 mod access_args;
 mod apps;
 mod audit;
+mod cells;
 mod chain;
 mod client;
 mod comment;
@@ -35,6 +36,7 @@ mod prepare;
 mod print;
 mod propose;
 mod replicas;
+mod request_page;
 mod retry;
 mod scale;
 mod secret_file;

@@ -7,10 +7,10 @@ use super::{by, cell};
 use crate::{
     audit::sheet,
     cli::{
+        cells::{text, time},
         client::{ClientError, Reply},
         page::{Cell, Page, Tone},
         print::Ending,
-        show::{text, time},
     },
 };
 

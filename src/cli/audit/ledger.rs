@@ -7,8 +7,8 @@ use super::{by, cell};
 use crate::{
     audit::sheet,
     cli::{
+        cells::{text, time},
         page::{Cell, Page, Tone},
-        show::{text, time},
     },
 };
 
