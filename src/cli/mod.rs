@@ -140,10 +140,7 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
     match command {
         Command::Serve(args) => Box::pin(serve::run(*args)).await.map(|()| Answer::silent()),
         #[cfg(feature = "devnet")]
-        Command::Devnet(args) => {
-            devnet::run(args, &globals.service, globals.json).await?;
-            Ok(Answer::silent())
-        }
+        Command::Devnet(args) => devnet::run(args, &globals.service, globals.json).await,
         Command::Prepare(args) => Box::pin(prepare::run(*args, globals)).await,
         Command::Scale(args) => Box::pin(scale::run(*args, globals)).await,
         Command::Replicas(args) => replicas::run(&args, globals).await,
