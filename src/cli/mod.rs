@@ -231,6 +231,19 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_every_command_has_an_example_of_it() {
+        fn check(command: &clap::Command, path: &str) {
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+                let path = format!("{path} {}", inner.get_name());
+                let help = inner.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example") && help.contains(&path), "{path}: {help:?}");
+                check(inner, &path);
+            }
+        }
+        check(&Cli::command(), "countersign");
+    }
+
+    #[test]
     fn no_help_shows_the_value_of_a_secret() {
         let mut command = Cli::command();
         command.build();
