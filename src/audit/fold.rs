@@ -80,6 +80,14 @@ pub struct Policy {
     pub implementation: Option<Account>,
 }
 
+impl Policy {
+    /// Whether a rule that every reader asks for is not known.
+    pub fn lacks_rules(&self) -> bool {
+        let flags = [self.allow_any_device, self.require_tcb_up_to_date, self.upgrades_disabled];
+        flags.contains(&None) || self.owner.is_none() || self.implementation.is_none()
+    }
+}
+
 /// The policy as of block `at`, or as of the last event.
 pub fn policy(ledger: &[Recorded], is_whole: bool, at: Option<u64>) -> Policy {
     let mut fold = Fold::new(is_whole);

@@ -37,6 +37,8 @@ pub struct Allowlist {
     pub warning: Option<String>,
     /// Why a part that the events do not tell could not be read from the contract.
     pub unreadable: Option<String>,
+    /// Why rules that are none are not known as of an earlier block.
+    pub untold: Option<String>,
     /// The whole ledger, oldest first.
     pub ledger: Vec<Recorded>,
 }
@@ -60,8 +62,10 @@ pub async fn allowlist_at(
         instances_listed_at: store.instances_listed_at(history.chain, history.app).await?,
         warning: warning(history, at),
         unreadable: None,
+        untold: None,
         ledger,
     };
+    list.untold = at.filter(|_| list.policy.lacks_rules()).map(|at| untold(history, at));
     let values: Vec<_> = list.policy.entries.iter().map(|entry| entry.value).collect();
     let uses = store.uses(history.chain, history.app, &values).await?;
     let relying = store.relying(history.chain, history.app, &values).await?;
@@ -184,6 +188,24 @@ fn warning(history: &AppHistory, at: Option<u64>) -> Option<String> {
     })
 }
 
+/// Why no event tells a rule as of `at`. The contract itself is asked for now only.
+fn untold(history: &AppHistory, at: u64) -> String {
+    const NOT_ASKED: &str = "and the contract is asked for its present state only";
+    match history.ledger_from {
+        None => "the history of this app has not been read yet".into(),
+        Some(from) if at < from && history.is_whole() => {
+            format!("the app was deployed in block {from}, after the one asked for")
+        }
+        Some(from) if at < from => {
+            format!("the history that is known begins at block {from}, after the one asked for")
+        }
+        Some(_) if history.is_whole() => {
+            format!("no event up to block {at} tells it, {NOT_ASKED}")
+        }
+        Some(from) => format!("no event of blocks {from} to {at} tells it, {NOT_ASKED}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use alloy::primitives::{Address, B256};
@@ -218,6 +240,23 @@ mod tests {
         assert!(warning(&cut, Some(9)).unwrap().contains("begins at block 10"));
         let unread = AppHistory { ledger_from: None, ..reading };
         assert!(warning(&unread, None).unwrap().contains("not been read yet"));
+    }
+
+    #[test]
+    fn a_rule_that_no_event_tells_is_not_known_for_a_reason() {
+        let (whole, cut) = (history(Some(10), true), history(Some(10), false));
+        let unread = AppHistory { ledger_from: None, ..whole.clone() };
+        for (history, at, words) in [
+            (&unread, 20, "not been read yet"),
+            (&whole, 9, "deployed in block 10, after"),
+            (&cut, 9, "begins at block 10, after"),
+            (&whole, 20, "no event up to block 20"),
+            (&cut, 20, "no event of blocks 10 to 20"),
+        ] {
+            let why = untold(history, at);
+            assert!(why.contains(words), "{words}: {why}");
+        }
+        assert!(policy(&[], true, None).lacks_rules());
     }
 
     #[test]

@@ -4,11 +4,14 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
-use super::{Globals, client::Client, page::Page, print::Answer, show::text};
+use super::{Globals, cells::text, client::Client, page::Page, print::Answer};
 use crate::request::ids::{AppId, ChainId};
 
 /// List the apps that are watched.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  countersign apps
+  countersign apps --json | jq -r '.[] | select(.is_whole | not) | .app'")]
 pub struct AppsArgs {}
 
 pub async fn run(globals: &Globals) -> Result<Answer> {

@@ -13,7 +13,7 @@ use super::{
     Globals, apps,
     client::Client,
     page::Page,
-    print::{Answer, Ending, spinner},
+    print::{self, Answer, Ending, spinner},
 };
 use crate::{
     owner::ActedBy,
@@ -52,7 +52,7 @@ pub struct AuditArgs {
     /// Answer with what is known, even while the history is still being read.
     #[arg(long)]
     no_wait: bool,
-    /// `json` is the same as `--json`.
+    /// `json` is the same as `--json`; `csv` is the file that the service makes, with where it comes from.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
@@ -76,16 +76,35 @@ pub async fn run(args: &AuditArgs, globals: &Globals) -> Result<Answer> {
     } else {
         app.until_read(&client).await?
     };
-    let answer = if args.ledger {
-        history(args, &client, &app).await?
-    } else {
-        allowed(args, &client, &app).await?
+    let answer = match (args.format, args.ledger) {
+        (Format::Csv, _) => file(args, &client, &app).await?,
+        (_, true) => history(args, &client, &app).await?,
+        (_, false) => allowed(args, &client, &app).await?,
     };
     if is_whole {
         return Ok(answer);
     }
     let note = "the history of this app is not known back to its deployment";
     Ok(answer.note(note).ending(Ending::Attention))
+}
+
+/// The same as a table for other programs: the file that the service makes, with what it says of itself.
+async fn file(args: &AuditArgs, client: &Client, app: &wait::App) -> Result<Answer> {
+    let (what, at) = if args.ledger { ("ledger", "to") } else { ("allowlist", "at") };
+    let mut query = vec![("format", "csv".to_owned())];
+    query.extend(args.at.map(|block| (at, block.to_string())));
+    let path = [&app.path(what)[..], &["export"]].concat();
+    client.copy(&path, &query, print::part).await?;
+    if args.ledger || args.at.is_some() {
+        return Ok(Answer::silent());
+    }
+    let drift = drift(client, app).await?;
+    let answer = Answer::silent().ending(drift.ending());
+    Ok(if drift.ending() == Ending::Done { answer } else { answer.note(drift.words()) })
+}
+
+async fn drift(client: &Client, app: &wait::App) -> Result<Drift> {
+    Ok(Drift::of(client.reply(&app.path("drift"), &[]).await)?)
 }
 
 /// What the app allows.
@@ -95,21 +114,12 @@ async fn allowed(args: &AuditArgs, client: &Client, app: &wait::App) -> Result<A
     let list = client.get(&app.path("allowlist"), &at).await?;
     let drift = match args.at {
         Some(_) => Drift::NotAsked,
-        None => Drift::of(client.reply(&app.path("drift"), &[]).await)?,
+        None => drift(client, app).await?,
     };
     spinner.finish_and_clear();
     let needs_attention = drift.ending() != Ending::Done || !list["unreadable"].is_null();
-    let answer = formed(
-        args.format,
-        || allowlist::page(&list, &drift),
-        allowlist::json(&list, &drift),
-        || allowlist::csv(&list),
-    )?;
-    let answer = if args.format == Format::Csv && drift.ending() != Ending::Done {
-        answer.note(drift.words())
-    } else {
-        answer
-    };
+    let json = allowlist::json(&list, &drift);
+    let answer = formed(args.format, || allowlist::page(&list, &drift), json);
     Ok(answer.ending(Ending::attention_if(needs_attention)))
 }
 
@@ -121,25 +131,14 @@ async fn history(args: &AuditArgs, client: &Client, app: &wait::App) -> Result<A
     let block = |row: &Value| row["block"]["number"].as_u64();
     rows.retain(|row| args.at.is_none_or(|at| block(row).is_some_and(|block| block <= at)));
     let json = Value::Array(rows.clone());
-    formed(args.format, || ledger::page(&rows), json, || ledger::csv(&rows))
+    Ok(formed(args.format, || ledger::page(&rows), json))
 }
 
-fn formed(
-    format: Format,
-    page: impl FnOnce() -> Page,
-    json: Value,
-    csv: impl FnOnce() -> Result<String>,
-) -> Result<Answer> {
-    Ok(match format {
-        Format::Csv => Answer::raw(csv()?),
+fn formed(format: Format, page: impl FnOnce() -> Page, json: Value) -> Answer {
+    match format {
         Format::Json => Answer::raw(json.to_string()),
-        Format::Table => Answer::new(page(), json),
-    })
-}
-
-/// A cell for programs, where nothing is said for what people see a dash for.
-fn cell(text: String) -> String {
-    if text == "-" { String::new() } else { text }
+        _ => Answer::new(page(), json),
+    }
 }
 
 /// Who acted, in words.

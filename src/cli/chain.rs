@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     Globals,
+    cells::{text, time},
     client::Client,
     database::{self, DatabaseArgs},
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
-    show::{text, time},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -31,11 +31,15 @@ pub struct ChainArgs {
 enum ChainCommand {
     /// List the chains, how far they are read, and how their endpoints do. Exit code 3 when one of
     /// them cannot be followed.
+    #[command(after_help = "Example:
+  countersign chain list")]
     List,
     /// Forget everything that was read of a chain and read it again from the start. Requests that
     /// were executed or registered wait for the chain to show it again; signatures and commits
     /// stay. For a chain that reorganised too deep, or that was read from a wrong node. Works
     /// straight in the database.
+    #[command(after_help = "Example:
+  DATABASE_URL=postgres://… countersign chain restart 8453")]
     Restart {
         /// The chain's id.
         chain: ChainId,

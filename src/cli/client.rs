@@ -1,12 +1,12 @@
 //! The client of Countersign's own API. It follows no redirect, since that would hand the API token
 //! and a commit token to whatever place the answer names, and no error repeats what was sent.
 
-use std::{net::IpAddr, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use reqwest::{
-    Method, RequestBuilder,
+    Method, RequestBuilder, Response,
     header::{self, HeaderMap},
     redirect,
 };
@@ -94,6 +94,8 @@ pub enum ClientError {
     NotCountersign { place: String, status: u16 },
     #[error("the answer of {place} is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong { place: String },
+    #[error("cannot write the answer")]
+    NotWritten(#[source] io::Error),
 }
 
 impl ClientError {
@@ -191,6 +193,27 @@ impl Client {
         }
     }
 
+    /// Passes an answer on as it comes, however long it is, until nobody wants more of it.
+    pub async fn copy(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        mut to: impl FnMut(&[u8]) -> io::Result<bool>,
+    ) -> Result<(), ClientError> {
+        let request = self.request(Method::GET, path).query(query);
+        let mut response = request.send().await.map_err(|error| self.cut_off(error))?;
+        if !response.status().is_success() {
+            let (status, _, body) = self.whole(response).await?;
+            return Err(self.refused(status, &body));
+        }
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.cut_off(error))? {
+            if !to(&chunk).map_err(ClientError::NotWritten)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     pub async fn post(&self, path: &[&str], body: &Value) -> Result<Reply, ClientError> {
         self.send(self.request(Method::POST, path).json(body)).await
     }
@@ -242,36 +265,49 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> Result<Reply, ClientError> {
         let (status, headers, body) = self.exchange(request).await?;
-        let not_ours = || ClientError::NotCountersign { place: self.place(), status };
         if (200..300).contains(&status) {
-            let body = serde_json::from_slice(&body).map_err(|_| not_ours())?;
+            let not_ours = |_| ClientError::NotCountersign { place: self.place(), status };
+            let body = serde_json::from_slice(&body).map_err(not_ours)?;
             return Ok(Reply { status, headers, body });
         }
-        let problem: Problem = serde_json::from_slice(&body).map_err(|_| not_ours())?;
-        let Problem { code, title, field } = problem;
-        Err(ClientError::Refused { status, code, title, field })
+        Err(self.refused(status, &body))
+    }
+
+    fn refused(&self, status: u16, body: &[u8]) -> ClientError {
+        match serde_json::from_slice(body) {
+            Ok(Problem { code, title, field }) => {
+                ClientError::Refused { status, code, title, field }
+            }
+            Err(_) => ClientError::NotCountersign { place: self.place(), status },
+        }
+    }
+
+    fn cut_off(&self, error: reqwest::Error) -> ClientError {
+        let (place, source) = (self.place(), error.without_url());
+        if source.is_connect() || source.is_builder() {
+            ClientError::Unreachable { place, source }
+        } else {
+            ClientError::NoAnswer { place, source }
+        }
     }
 
     async fn exchange(
         &self,
         request: RequestBuilder,
     ) -> Result<(u16, HeaderMap, Vec<u8>), ClientError> {
-        let place = || self.place();
-        let cut_off = |error: reqwest::Error| {
-            let source = error.without_url();
-            if source.is_connect() || source.is_builder() {
-                ClientError::Unreachable { place: place(), source }
-            } else {
-                ClientError::NoAnswer { place: place(), source }
-            }
-        };
-        let mut response = request.send().await.map_err(cut_off)?;
+        self.whole(request.send().await.map_err(|error| self.cut_off(error))?).await
+    }
+
+    async fn whole(
+        &self,
+        mut response: Response,
+    ) -> Result<(u16, HeaderMap, Vec<u8>), ClientError> {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(cut_off)? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.cut_off(error))? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(ClientError::TooLong { place: place() });
+                return Err(ClientError::TooLong { place: self.place() });
             }
             body.extend_from_slice(&chunk);
         }

@@ -8,7 +8,7 @@ use super::{
     Globals,
     client::Client,
     print::Answer,
-    show::{self, page_of},
+    request_page::{self, page_of},
 };
 use crate::request::ids::RequestId;
 
@@ -28,5 +28,5 @@ pub async fn run(args: &CommentArgs, globals: &Globals) -> Result<Answer> {
     let client = Client::new(&globals.service)?;
     let path = ["v1", "requests", &args.id.to_string(), "comments"];
     let reply = client.post(&path, &json!({ "text": args.text })).await?;
-    Ok(show::answer(page_of(&reply.body, "Commented"), reply.body))
+    Ok(request_page::answer(page_of(&reply.body, "Commented"), reply.body))
 }

@@ -26,6 +26,10 @@ use crate::{
 
 /// Look at app-compose documents.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  countersign compose hash app-compose.json
+  countersign compose diff running.json approved.json
+  countersign compose lint app-compose.json")]
 pub struct ComposeArgs {
     #[command(subcommand)]
     command: ComposeCommand,

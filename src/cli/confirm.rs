@@ -8,7 +8,7 @@ use super::{
     Globals,
     client::Client,
     print::Answer,
-    show::{self, page_of},
+    request_page::{self, page_of},
 };
 use crate::{request::ids::RequestId, safe::packed};
 
@@ -41,5 +41,5 @@ pub async fn run(args: &ConfirmArgs, globals: &Globals) -> Result<Answer> {
     } else {
         "This owner's signature was here before"
     };
-    Ok(show::answer(page_of(&reply.body, title), reply.body))
+    Ok(request_page::answer(page_of(&reply.body, title), reply.body))
 }

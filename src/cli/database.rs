@@ -5,6 +5,8 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -13,11 +15,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::print;
 use crate::store::{
-    Store,
+    Store, StoreError,
     managed::{Keep, ManagedError, ManagedPostgres},
 };
 
 const NAME: &str = "countersign";
+/// A server that is there lets in sooner.
+const AT_ONCE: Duration = Duration::from_millis(300);
 
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
@@ -50,7 +54,7 @@ impl Database {
 /// shared: it must not end with another process.
 pub async fn open(args: &DatabaseArgs) -> Result<Database> {
     if let Some(url) = &args.database_url {
-        return connect(url).await;
+        return connect(url, |text| tracing::warn!("{text}")).await;
     }
     let folder = args.folder()?;
     let server = ManagedPostgres::start(&folder, Keep::Data).await;
@@ -61,7 +65,7 @@ pub async fn open(args: &DatabaseArgs) -> Result<Database> {
 /// `may_create`, a private database must be there already.
 pub async fn visit(args: &DatabaseArgs, may_create: bool) -> Result<Database> {
     if let Some(url) = &args.database_url {
-        return connect(url).await;
+        return connect(url, print::note_to_stderr).await;
     }
     let folder = args.folder()?;
     if !may_create && !folder.join("data").join("PG_VERSION").exists() {
@@ -74,9 +78,30 @@ pub async fn visit(args: &DatabaseArgs, may_create: bool) -> Result<Database> {
     database
 }
 
-async fn connect(url: &SecretString) -> Result<Database> {
-    let store = Store::open_url(url.expose_secret()).await?;
-    Ok(Database { store, place: "the database of DATABASE_URL".into(), server: None })
+/// `say` tells what is waited for.
+async fn connect(url: &SecretString, say: impl Fn(&str)) -> Result<Database> {
+    let url = url.expose_secret();
+    let at = Store::place_of_url(url)?;
+    let mut opening = pin!(Store::open_url(url));
+    let opened = match tokio::time::timeout(AT_ONCE, &mut opening).await {
+        Ok(opened) => opened,
+        Err(_) => {
+            say(&format!("waits for the database at {at}"));
+            opening.await
+        }
+    };
+    let store = opened.map_err(|error| {
+        // A server that let us in is the right one.
+        let check = match error {
+            StoreError::Migrate(_) => "",
+            _ => {
+                ": check that PostgreSQL runs there and lets this machine in, and that DATABASE_URL \
+                 has the right host, port, user, password and database"
+            }
+        };
+        anyhow::Error::new(error).context(format!("cannot open the database at {at}{check}"))
+    })?;
+    Ok(Database { store, place: format!("the database at {at}"), server: None })
 }
 
 async fn managed(folder: &Path, server: Result<ManagedPostgres, ManagedError>) -> Result<Database> {

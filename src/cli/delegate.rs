@@ -48,6 +48,9 @@ pub struct DelegateArgs {
 #[derive(Debug, Subcommand)]
 enum DelegateCommand {
     /// Let a key propose for an owner.
+    #[command(after_help = "Example, which prints the document that the owner's wallet signs:
+  countersign delegate add --chain-id 8453 --safe 0xSAFE --delegate 0xKEY \\
+    --delegator 0xOWNER")]
     Add {
         #[command(flatten)]
         pair: Pair,
@@ -58,6 +61,8 @@ enum DelegateCommand {
         place: Place,
     },
     /// List who may propose for a Safe.
+    #[command(after_help = "Example:
+  countersign delegate list --chain-id 8453 --safe 0xSAFE")]
     List {
         /// The Safe.
         #[arg(long, value_name = "ADDRESS")]
@@ -66,6 +71,9 @@ enum DelegateCommand {
         place: Place,
     },
     /// Let a key propose for an owner no longer. The delegate itself may sign too.
+    #[command(after_help = "Example:
+  countersign delegate remove --chain-id 8453 --safe 0xSAFE --delegate 0xKEY \\
+    --delegator 0xOWNER --signer-key-file owner.key")]
     Remove {
         #[command(flatten)]
         pair: Pair,

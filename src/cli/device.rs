@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{
     Globals,
+    cells::{text, time},
     client::Client,
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
-    show::{text, time},
 };
 use crate::request::ids::DeviceId;
 

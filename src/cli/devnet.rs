@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{client::ServiceArgs, devnet_act, devnet_run, devnet_welcome, logging, serve};
+use super::{
+    client::ServiceArgs, devnet_act, devnet_run, devnet_welcome, logging, print::Answer, serve,
+};
 use crate::{
     access::OpenToken,
     clock::{Clock, SystemClock},
@@ -113,10 +115,10 @@ pub struct Devnet {
 }
 
 /// Starts everything, and drives the flow or waits to be told to stop.
-pub async fn run(args: DevnetArgs, service: &ServiceArgs, json: bool) -> Result<()> {
+pub async fn run(args: DevnetArgs, service: &ServiceArgs, json: bool) -> Result<Answer> {
     match args.act {
-        Some(Act::Sign(act)) => return devnet_act::sign(act, service, json).await,
-        Some(Act::Execute(act)) => return devnet_act::execute(act, service, json).await,
+        Some(Act::Sign(act)) => return devnet_act::sign(act, service).await,
+        Some(Act::Execute(act)) => return devnet_act::execute(act, service).await,
         None => {}
     }
     let stop = CancellationToken::new();
@@ -152,7 +154,8 @@ pub async fn run(args: DevnetArgs, service: &ServiceArgs, json: bool) -> Result<
         result
     };
     devnet.shut_down().await?;
-    result
+    // It has told everything on the way.
+    result.map(|()| Answer::silent())
 }
 
 async fn start(args: &DevnetArgs, stop: CancellationToken) -> Result<Devnet> {
@@ -165,17 +168,17 @@ async fn start(args: &DevnetArgs, stop: CancellationToken) -> Result<Devnet> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let town =
         Town::build(town_options(args, clock.clone())?).await.context("cannot build the town")?;
-    let settings = settings(args, &town)?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen))?;
+    let address = listener.local_addr()?;
+    let settings = settings(args, &town, address)?;
     let vault = Vault::from_hex(&Vault::generate_key()?)?;
     let api_key = Some(town.cloud.api_key().into());
     // As Phala Cloud gives them; here it is for whoever wants to try the receiver.
     let webhook_secret = format!("whsec_{}", uuid::Uuid::new_v4().simple());
     let service = Service::new(settings, store, vault, api_key, clock.clone())?;
     let service = Arc::new(service.with_webhook_secrets(vec![webhook_secret.clone().into()]));
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let address = listener.local_addr()?;
     let token = OpenToken::generate()?;
     let scopes = ["read".to_owned(), "write".to_owned()];
     service.store.insert_token("devnet", &token.hash(), &scopes, clock.now()).await?;
@@ -218,20 +221,19 @@ fn town_options(args: &DevnetArgs, clock: Arc<dyn Clock>) -> Result<TownOptions>
     })
 }
 
-fn settings(args: &DevnetArgs, town: &Town) -> Result<Settings> {
+fn settings(args: &DevnetArgs, town: &Town, address: SocketAddr) -> Result<Settings> {
     // Owners have their role from the chain; somebody must be able to do the rest.
     let admins = vec![town.chain.executor.address().to_string()];
     let access = AccessLists { admins, ..AccessLists::default() };
     let mut settings = Settings::read("", Overrides { access, ..Overrides::default() })?;
-    settings.listen = args.listen;
+    settings.listen = address;
     settings.phala_api_prefix = town.cloud.api_prefix().parse()?;
     settings.chains = vec![town.chain_settings(DepthPolicy::Blocks(args.depth), POLL)];
     // Everything here is made up, so everybody on this machine may look.
     settings.open_reads = true;
-    settings.is_devnet = true;
     settings.settle = SETTLE;
     settings.boot_poll = BOOT_POLL;
-    Ok(settings)
+    Ok(settings.of_devnet())
 }
 
 impl Devnet {

@@ -9,16 +9,19 @@ use clap::Args;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{client::ServiceArgs, devnet::Devnet};
+use super::{cells::text, client::ServiceArgs, devnet::Devnet, page::Page, print::Answer};
 use crate::{
     devnet::{LocalRpcError, Rpc, Wallet},
     flow::chain_of,
     owner::Call,
-    request::ids::SafeTxHash,
+    request::{ids::SafeTxHash, status::Status},
     safe::failure::code_in_words,
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  countersign devnet sign 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11
+  countersign devnet sign 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11 --owner 2")]
 pub struct SignArgs {
     /// The request.
     id: String,
@@ -29,6 +32,8 @@ pub struct SignArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  countersign devnet execute 019a9b1c-7c1e-7cc0-9d33-0f9d3c9f0a11")]
 pub struct ExecuteArgs {
     /// The request.
     id: String,
@@ -81,12 +86,21 @@ async fn rpc_of(http: &reqwest::Client, url: &str) -> Result<Url> {
     })
 }
 
-/// Reads the proposal of a request; reads are open on a devnet.
+/// Reads a request; reads are open on a devnet.
+async fn request(http: &reqwest::Client, url: &str, id: &str) -> Result<Value> {
+    read(http, &format!("{url}/v1/requests/{id}"), "no such request").await
+}
+
+/// Reads the proposal of a request.
 pub async fn proposal(http: &reqwest::Client, url: &str, id: &str) -> Result<Value> {
-    let answer = http.get(format!("{url}/v1/requests/{id}/proposal")).send().await?;
+    read(http, &format!("{url}/v1/requests/{id}/proposal"), "no proposal").await
+}
+
+async fn read(http: &reqwest::Client, url: &str, otherwise: &'static str) -> Result<Value> {
+    let answer = http.get(url).send().await?;
     let ok = answer.status().is_success();
     let body: Value = answer.json().await?;
-    if ok { Ok(body) } else { bail!("{}", body["title"].as_str().unwrap_or("no proposal")) }
+    if ok { Ok(body) } else { bail!("{}", body["title"].as_str().unwrap_or(otherwise)) }
 }
 
 /// Signs a proposal as one owner and gives the signature over HTTP.
@@ -117,8 +131,12 @@ pub fn safe_tx_hash(proposal: &Value) -> Result<SafeTxHash> {
     Ok(text.parse()?)
 }
 
-pub async fn sign(args: SignArgs, service: &ServiceArgs, json: bool) -> Result<()> {
+pub async fn sign(args: SignArgs, service: &ServiceArgs) -> Result<Answer> {
     let (http, url) = (service.http()?, service.base());
+    let request = request(&http, url, &args.id).await?;
+    if let Some(why) = past_signing(&request) {
+        bail!(why);
+    }
     let proposal = proposal(&http, url, &args.id).await?;
     let hash = safe_tx_hash(&proposal)?;
     let threshold = proposal["threshold"].as_u64().unwrap_or(1);
@@ -127,24 +145,27 @@ pub async fn sign(args: SignArgs, service: &ServiceArgs, json: bool) -> Result<(
     } else {
         args.owners
     };
+    let (mut page, mut signed) = (Page::default(), vec![]);
     for number in owners {
         let owner =
             Wallet::funded(number).with_context(|| format!("there is no owner {number}"))?;
         let request = confirm(&http, url, &args.id, &owner, hash).await?;
-        if json {
-            println!(
-                "{}",
-                json!({ "owner": owner.address().to_string(), "status": request["status"] })
-            );
-        } else {
-            println!(
-                "signed by {}: {}",
-                owner.address(),
-                request["status"].as_str().unwrap_or_default()
-            );
-        }
+        page = page.line(format!("signed by {}: {}", owner.address(), text(&request, "/status")));
+        signed.push(json!({ "owner": owner.address().to_string(), "status": request["status"] }));
     }
-    Ok(())
+    Ok(Answer::new(page, signed))
+}
+
+/// Why nobody signs for a request any more; none while its owners can.
+fn past_signing(request: &Value) -> Option<String> {
+    let status: Status = text(request, "/status").parse().ok()?;
+    let of = "nothing is to be signed for it any more";
+    match status {
+        Status::Prepared | Status::Proposed | Status::Approved => None,
+        Status::Running => Some(format!("the request runs already: {of}")),
+        status if status.is_end() => Some(format!("the request has ended ({status}): {of}")),
+        status => Some(format!("the chain allows already what the request needs ({status}): {of}")),
+    }
 }
 
 /// What a Safe says when it refuses, with what its code means.
@@ -161,7 +182,7 @@ fn in_words(error: LocalRpcError) -> anyhow::Error {
     }
 }
 
-pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Result<()> {
+pub async fn execute(args: ExecuteArgs, service: &ServiceArgs) -> Result<Answer> {
     let (http, url) = (service.http()?, service.base());
     let rpc = match args.rpc {
         Some(rpc) => rpc,
@@ -169,7 +190,7 @@ pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Re
     };
     let proposal = proposal(&http, url, &args.id).await?;
     if !proposal["safe_tx"].is_object() {
-        return make_calls(&proposal, rpc, json).await;
+        return make_calls(&proposal, rpc).await;
     }
     let call = &proposal["execution"];
     let (Some(to), Some(data)) = (call["to"].as_str(), call["data"].as_str()) else {
@@ -185,16 +206,12 @@ pub async fn execute(args: ExecuteArgs, service: &ServiceArgs, json: bool) -> Re
     let sent = Rpc::new(rpc).send_with(&executor, to.parse()?, data.parse()?, gas).await;
     let receipt = sent.map_err(in_words)?;
     let (tx, block) = (receipt.transaction_hash, receipt.block_number.unwrap_or_default());
-    if json {
-        println!("{}", json!({ "transaction": tx, "block": block }));
-    } else {
-        println!("executed in {tx}, block {block}");
-    }
-    Ok(())
+    let page = Page::default().line(format!("executed in {tx}, block {block}"));
+    Ok(Answer::new(page, json!({ "transaction": tx, "block": block })))
 }
 
 /// What an account does that owns the app: it makes each call by itself.
-async fn make_calls(proposal: &Value, rpc: Url, json: bool) -> Result<()> {
+async fn make_calls(proposal: &Value, rpc: Url) -> Result<Answer> {
     let owner: Address = proposal["owner"].as_str().unwrap_or_default().parse()?;
     let mut wallets = (0..).map_while(Wallet::funded);
     let wallet = wallets.find(|one| one.address() == owner);
@@ -202,16 +219,14 @@ async fn make_calls(proposal: &Value, rpc: Url, json: bool) -> Result<()> {
         wallet.with_context(|| format!("the owner {owner} is no account of this devnet"))?;
     let calls: Vec<Call> = serde_json::from_value(proposal["bare_calls"].clone())?;
     let rpc = Rpc::new(rpc);
+    let (mut page, mut made) = (Page::default(), vec![]);
     for call in calls {
         let receipt = rpc.send_with(&wallet, call.to, call.data, None).await?;
         let (tx, block) = (receipt.transaction_hash, receipt.block_number.unwrap_or_default());
-        if json {
-            println!("{}", json!({ "transaction": tx, "block": block }));
-        } else {
-            println!("made by {owner} in {tx}, block {block}");
-        }
+        page = page.line(format!("made by {owner} in {tx}, block {block}"));
+        made.push(json!({ "transaction": tx, "block": block }));
     }
-    Ok(())
+    Ok(Answer::new(page, made))
 }
 
 #[cfg(test)]
@@ -219,6 +234,22 @@ mod tests {
     use alloy::transports::TransportErrorKind;
 
     use super::*;
+
+    #[test]
+    fn what_is_past_its_approval_is_signed_by_nobody() {
+        let why = |status: &str| past_signing(&json!({ "status": status }));
+        for status in ["prepared", "proposed", "approved", "a new word"] {
+            assert_eq!(why(status), None, "{status}");
+        }
+        for (status, words) in [
+            ("running", "runs already"),
+            ("registered", "the chain allows already what the request needs (registered)"),
+            ("rejected", "has ended (rejected)"),
+            ("failed", "has ended (failed)"),
+        ] {
+            assert!(why(status).unwrap().contains(words), "{status}");
+        }
+    }
 
     #[test]
     fn a_refusal_of_the_safe_is_told_in_words() {

@@ -20,8 +20,10 @@ pub fn print(devnet: &Devnet, prepared: Option<&str>, json: bool) {
     print_places(devnet);
     print_terminal(devnet);
     // At the end, where a terminal shows it.
-    if let Some(id) = prepared.filter(|_| devnet.is_of_safe()) {
-        print_browser(devnet, id);
+    match prepared {
+        Some(id) if devnet.is_of_safe() => print_browser(devnet, id),
+        Some(id) => println!("{}", by_account(&devnet.url(), id)),
+        None => {}
     }
 }
 
@@ -88,6 +90,18 @@ fn print_terminal(devnet: &Devnet) {
     );
 }
 
+/// What to do with the request that stands ready when nobody signs.
+fn by_account(url: &str, id: &str) -> String {
+    format!(
+        "
+A request stands ready. Its app belongs to an account, so nobody signs:
+
+  1. Open   {url}/requests/{id}, which shows the calls that the account is to make
+  2. Type   countersign devnet execute {id}   in the other terminal: the account makes them
+  3. Watch  the page until the replica is running"
+    )
+}
+
 /// For somebody with a browser and two minutes.
 fn print_browser(devnet: &Devnet, id: &str) {
     println!(
@@ -102,4 +116,16 @@ Or in a browser, with nothing to install:
         threshold = devnet.town.chain.threshold,
         owners = devnet.town.chain.owners.len(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_account_is_to_do_names_the_page_and_the_command() {
+        let told = by_account("http://127.0.0.1:1", "ID");
+        assert!(told.contains("http://127.0.0.1:1/requests/ID"), "{told}");
+        assert!(told.contains("countersign devnet execute ID"), "{told}");
+    }
 }

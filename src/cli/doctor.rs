@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::{
     Globals,
+    cells::text,
     client::Client,
     page::{Cell, Page, Tone},
     prepare::CloudArgs,
     print::{Answer, Ending, spinner},
-    show::text,
 };
 use crate::flow::chain_of;
 

@@ -8,7 +8,7 @@ use super::{
     Globals,
     client::Client,
     print::Answer,
-    show::{self, page_of},
+    request_page::{self, page_of},
 };
 use crate::request::ids::RequestId;
 
@@ -31,5 +31,5 @@ pub async fn run(how: &'static str, args: &EndArgs, globals: &Globals) -> Result
     let path = ["v1", "requests", &args.id.to_string(), how];
     let reply = client.post(&path, &json!({ "reason": args.reason })).await?;
     let done = if how == "reject" { "Rejected" } else { "Withdrawn" };
-    Ok(show::answer(page_of(&reply.body, done), reply.body))
+    Ok(request_page::answer(page_of(&reply.body, done), reply.body))
 }

@@ -6,11 +6,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::{
-    client::Client,
-    print::note_to_stderr,
-    show::{explained_briefly, text},
-};
+use super::{cells::text, client::Client, print::note_to_stderr, request_page::explained_briefly};
 use crate::request::status::Status;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use super::{
     Globals,
     client::{Client, Reply},
     print::{self, Answer},
-    show::{self, page_of},
+    request_page::{self, page_of},
 };
 use crate::{
     clock::Time,
@@ -71,7 +71,7 @@ fn submitted(reply: Reply) -> Answer {
     } else {
         "This preparation belongs to a request that was here before"
     };
-    show::answer(page_of(&reply.body, title), reply.body)
+    request_page::answer(page_of(&reply.body, title), reply.body)
 }
 
 impl ImportArgs {

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::{
     Globals,
+    cells::{details, text, time},
     client::Client,
     database::{self, DatabaseArgs},
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
-    show::{details, text, time},
 };
 use crate::{request::ids::RequestId, store::journal::Verdict};
 

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use super::{
     Globals,
+    cells::text,
     client::Client,
     page::{Cell, Page},
     print::{Answer, spinner},
-    show::{status, text},
+    request_page::status,
 };
 use crate::{
     clock::{Clock, SystemClock, Time},

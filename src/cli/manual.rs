@@ -77,6 +77,8 @@ fn environment() -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]
@@ -87,5 +89,33 @@ mod tests {
             assert_eq!(section.matches(&format!("\\fB{name}\\fR")).count(), 1, "{name}");
         }
         assert!(section.lines().all(|line| !line.is_empty()), "{section}");
+    }
+
+    /// Every command by its name with all before it.
+    fn names(command: &clap::Command, path: &str) -> Vec<String> {
+        let commands = command.get_subcommands().filter(|inner| inner.get_name() != "help");
+        let named = commands.map(|inner| (inner, format!("{path}-{}", inner.get_name())));
+        named.flat_map(|(inner, name)| [vec![name.clone()], names(inner, &name)].concat()).collect()
+    }
+
+    #[test]
+    fn every_command_has_a_manual_page_with_its_example_and_is_completed() {
+        let folder = tempfile::tempdir().unwrap();
+        man(&ManArgs { out: Some(folder.path().to_owned()) }).unwrap();
+        let names = names(&Cli::command(), "countersign");
+        assert!(names.contains(&"countersign-token-create".to_owned()), "{names:?}");
+        for name in &names {
+            let page = fs::read_to_string(folder.path().join(format!("{name}.1")));
+            assert!(page.unwrap_or_default().contains("Example"), "{name}");
+        }
+        for shell in Shell::value_variants() {
+            let mut script = vec![];
+            clap_complete::generate(*shell, &mut Cli::command(), "countersign", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for name in &names {
+                let last = name.rsplit('-').next().unwrap();
+                assert!(script.contains(last), "{shell}: {name}");
+            }
+        }
     }
 }

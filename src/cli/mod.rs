@@ -4,6 +4,7 @@
 mod access_args;
 mod apps;
 mod audit;
+mod cells;
 mod chain;
 mod client;
 mod comment;
@@ -35,6 +36,7 @@ mod prepare;
 mod print;
 mod propose;
 mod replicas;
+mod request_page;
 mod retry;
 mod scale;
 mod secret_file;
@@ -138,10 +140,7 @@ async fn answer(command: Command, globals: &Globals) -> Result<Answer> {
     match command {
         Command::Serve(args) => Box::pin(serve::run(*args)).await.map(|()| Answer::silent()),
         #[cfg(feature = "devnet")]
-        Command::Devnet(args) => {
-            devnet::run(args, &globals.service, globals.json).await?;
-            Ok(Answer::silent())
-        }
+        Command::Devnet(args) => devnet::run(args, &globals.service, globals.json).await,
         Command::Prepare(args) => Box::pin(prepare::run(*args, globals)).await,
         Command::Scale(args) => Box::pin(scale::run(*args, globals)).await,
         Command::Replicas(args) => replicas::run(&args, globals).await,
@@ -229,6 +228,19 @@ mod tests {
             command.get_subcommands().for_each(check);
         }
         check(&Cli::command());
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example_of_it() {
+        fn check(command: &clap::Command, path: &str) {
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+                let path = format!("{path} {}", inner.get_name());
+                let help = inner.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example") && help.contains(&path), "{path}: {help:?}");
+                check(inner, &path);
+            }
+        }
+        check(&Cli::command(), "countersign");
     }
 
     #[test]

@@ -15,11 +15,12 @@ use serde_json::{Value, json};
 
 use super::{
     Globals,
+    cells::text,
     client::Client,
     compose::told,
     page::{Cell, Page, Tone},
     print::{Answer, Ending},
-    show::{nonce, status, text},
+    request_page::{nonce, status},
     signing::{
         with_calls, with_exports, with_fields, with_hashes, with_nested_owners, with_notes,
         with_warnings,

@@ -97,6 +97,15 @@ pub fn emit(answer: &Answer, json: bool) -> ExitCode {
     }
 }
 
+/// Writes a part of an answer that is too long to be held; whether anybody still reads.
+pub fn part(bytes: &[u8]) -> io::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
 /// Tells why a command failed, on standard error.
 pub fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     let text = chain_of(error.as_ref());

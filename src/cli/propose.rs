@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::{
     Globals,
+    cells::text,
     client::Client,
     page::{Cell, Page, Tone},
     print::Answer,
-    show::text,
 };
 use crate::request::ids::RequestId;
 

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::{
     Globals,
+    cells::text,
     client::Client,
     page::{Cell, Page, Tone},
     prepare::{CloudArgs, advised},
     print::{Answer, Ending, spinner},
-    show::text,
 };
 use crate::{
     clock::Time,

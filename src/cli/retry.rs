@@ -8,7 +8,7 @@ use super::{
     Globals,
     client::Client,
     print::Answer,
-    show::{self, page_of},
+    request_page::{self, page_of},
 };
 use crate::request::ids::RequestId;
 
@@ -35,5 +35,5 @@ pub async fn run(args: &RetryArgs, globals: &Globals) -> Result<Answer> {
     let client = Client::new(&globals.service)?;
     let path = ["v1", "requests", &args.id.to_string(), "retry"];
     let reply = client.post(&path, &json!({ "reason": args.reason })).await?;
-    Ok(show::answer(page_of(&reply.body, "To be tried now"), reply.body))
+    Ok(request_page::answer(page_of(&reply.body, "To be tried now"), reply.body))
 }

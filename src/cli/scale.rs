@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use super::{
     Globals,
+    cells::text,
     client::Client,
     follow,
     page::{Cell, Look, Page, Tone},
     prepare::{CloudArgs, Order, Place, advised, create_all, prepare_all, resolve},
     print::{self, Answer, Ending, spinner},
     replicas::{app_of, day, node, requests_of},
-    show::text,
 };
 use crate::{
     phala::{Cvm, Instance, Node, PhalaCloud},

@@ -97,7 +97,8 @@ pub struct ServeArgs {
     /// and pays for the gas. Without it anyone else executes.
     #[arg(long, env = "COUNTERSIGN_RELAYER_KEY_FILE", value_name = "FILE")]
     relayer_key_file: Option<PathBuf>,
-    /// Where people reach this service: it is told beside a proposal in Safe's mailbox.
+    /// Where people reach this service: the site that wallets sign in to, and that links from elsewhere
+    /// lead to.
     #[arg(long, env = "COUNTERSIGN_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
     /// Secret that Phala Cloud signs its webhooks with (`whsec_…`). Several, separated by commas, while

@@ -10,7 +10,7 @@ use super::{
     Globals,
     client::Client,
     print::Answer,
-    show::{self, page_of},
+    request_page::{self, page_of},
 };
 use crate::request::ids::{ParseIdError, ReplicaId, RequestId};
 
@@ -64,7 +64,7 @@ pub async fn run(args: &SettleArgs, globals: &Globals) -> Result<Answer> {
     };
     let body = json!({ "replica": replica, "reason": args.reason });
     let reply = client.post(&path, &body).await?;
-    Ok(show::answer(page_of(&reply.body, "Settled"), reply.body))
+    Ok(request_page::answer(page_of(&reply.body, "Settled"), reply.body))
 }
 
 #[cfg(test)]

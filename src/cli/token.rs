@@ -35,6 +35,10 @@ pub struct TokenArgs {
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
     /// Make a token. It is printed once; only its hash is kept.
+    #[command(after_help = "Examples:
+  export COUNTERSIGN_TOKEN=$(countersign token create ci)
+  countersign token create dashboard --scope read
+  countersign token create ledger-of-the-bank --role auditor")]
     Create {
         /// What the journal calls whoever uses it.
         #[arg(value_parser = name)]
@@ -49,8 +53,12 @@ enum TokenCommand {
         role: Vec<Role>,
     },
     /// List the tokens, without their secrets.
+    #[command(after_help = "Example:
+  countersign token list --json | jq -r '.[].name'")]
     List,
     /// Make a token useless, at once.
+    #[command(after_help = "Example:
+  countersign token revoke ci")]
     Revoke {
         /// Its name or id.
         #[arg(value_name = "ID|NAME")]

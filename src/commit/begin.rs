@@ -36,7 +36,7 @@ use crate::{
 
 use super::{
     CommitError,
-    outcome::{Outcome, Refusal, made_by_others, outcome},
+    outcome::{Outcome, Refusal, looking, made_by_others, outcome},
     settle::{LOOK_AGAIN, found, record_verdict},
 };
 
@@ -388,8 +388,7 @@ async fn conclude(
         }
         Outcome::Unclear(answer) => {
             store.note_answer(lease, attempt, &answer, clock.now()).await?;
-            let reason = format!("{}; looking what came of it", answer.reason);
-            Ok(Step::wait(reason, Pace::After(FIRST_LOOK)))
+            Ok(Step::wait(looking(Some(&answer)), Pace::After(FIRST_LOOK)))
         }
     }
 }

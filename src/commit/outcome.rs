@@ -108,6 +108,20 @@ fn unclear(code: &str, reason: String, body: Option<String>, then: Then) -> Outc
     Outcome::Unclear(Answer { code: code.to_owned(), reason, body, then })
 }
 
+/// What is done about a commit whose end is not known. A dead token is no failure: another one is to be had,
+/// and with several replicas of one source each prepare may void the token before it.
+pub(super) fn looking(answer: Option<&Answer>) -> String {
+    match answer {
+        Some(Answer { then: Then::DropToken, .. }) => {
+            "its commit token is void, mostly by a newer prepare of the same source: Countersign looks \
+             whether it was used, before it gets a fresh one"
+                .into()
+        }
+        Some(answer) => format!("{}; looking what came of it", answer.reason),
+        None => "the commit was not answered; looking what came of it".into(),
+    }
+}
+
 /// The instances that may be the replica of this request: new since its baseline, of nobody
 /// else, and not contradicting what was asked for. What the cloud does not show cannot rule an
 /// instance out.
@@ -226,6 +240,19 @@ mod tests {
 
     fn made(id: &str) -> Made {
         Made::Instance(instance(id))
+    }
+
+    #[test]
+    fn a_dead_token_is_told_as_a_step_and_what_failed_as_it_was_said() {
+        let told = |status, code| match outcome(refused(status, code), &[]) {
+            Outcome::Unclear(answer) => looking(Some(&answer)),
+            other => panic!("{other:?}"),
+        };
+        let dead = told(466, Some("ERR-01-006"));
+        assert!(dead.contains("gets a fresh one") && !dead.contains("466"), "{dead}");
+        let broken = told(500, None);
+        assert!(broken.contains("500") && broken.ends_with("looking what came of it"), "{broken}");
+        assert!(looking(None).starts_with("the commit was not answered"));
     }
 
     #[test]

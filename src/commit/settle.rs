@@ -24,7 +24,7 @@ use crate::{
 use super::{
     CommitError,
     begin::actor,
-    outcome::candidates,
+    outcome::{candidates, looking},
     update::{self, Effect},
 };
 
@@ -93,11 +93,7 @@ pub async fn settle(
     // instance that made it may have had another clock.
     let is_patient = LOOK_AGAIN.saturating_mul(looks.saturating_sub(1)) < patience;
     if is_patient && !planted(Bug::OneLook) {
-        let reason = match &attempt.answer {
-            Some(answer) => answer.reason.as_str(),
-            None => "the commit was not answered",
-        };
-        let reason = format!("{reason}; looking what came of it");
+        let reason = looking(attempt.answer.as_ref());
         return Ok(Step::wait(reason, Pace::After(LOOK_AGAIN.min(patience))));
     }
     conclude_without(store, clock, request, lease, &attempt, used).await

@@ -21,6 +21,8 @@ pub enum Source {
     Default,
     File,
     FlagOrEnvironment,
+    // `countersign devnet` has chosen it, or was told it by a flag of its own.
+    Devnet,
 }
 
 /// One setting, fit to be shown.
@@ -39,6 +41,7 @@ impl Source {
             Self::Default => "default",
             Self::File => "file",
             Self::FlagOrEnvironment => "flag or environment",
+            Self::Devnet => "the devnet",
         }
     }
 }
@@ -187,6 +190,20 @@ impl Shown for SafeServiceSetting {
 }
 
 impl Settings {
+    /// The settings of a devnet, which chose everything that differs from the defaults.
+    #[cfg(feature = "devnet")]
+    #[must_use]
+    pub fn of_devnet(mut self) -> Self {
+        self.is_devnet = true;
+        let defaults = Self::read("", Overrides::default()).map(|it| it.told()).unwrap_or_default();
+        let is_default = |told: &Told| {
+            defaults.iter().any(|one| (&one.name, &one.value) == (&told.name, &told.value))
+        };
+        let chosen = self.told().into_iter().filter(|told| !is_default(told));
+        self.sources = Sources(chosen.map(|told| (told.name, Source::Devnet)).collect());
+        self
+    }
+
     /// Every setting, as it is in use.
     pub fn told(&self) -> Vec<Told> {
         // In full, so that a new one is not forgotten.
@@ -314,6 +331,31 @@ mod tests {
             ("chains.8453.rpc", "https://b.example", Source::FlagOrEnvironment),
             ("chains.8453.quorum", "1", Source::Default),
             ("chains.8453.relayer_max_fee_gwei", "2", Source::Default),
+        ] {
+            assert_eq!(value(&told, name), (shown, source), "{name}");
+        }
+    }
+
+    #[cfg(feature = "devnet")]
+    #[test]
+    fn what_a_devnet_chose_is_no_default() {
+        let access = AccessLists {
+            admins: vec!["0x9D85ca56217D2bb651b00f15e694EB7E713637D4".into()],
+            ..AccessLists::default()
+        };
+        let chains = vec!["31337=http://127.0.0.1:8545;depth=2".into()];
+        let chosen = Overrides { access, chains, ..Overrides::default() };
+        let mut settings = Settings::read("", chosen).unwrap();
+        settings.open_reads = true;
+        let told = settings.of_devnet().told();
+        for (name, shown, source) in [
+            ("open_reads", "true", Source::Devnet),
+            ("devnet", "true", Source::Devnet),
+            ("access.admins", "0x9D85ca56217D2bb651b00f15e694EB7E713637D4", Source::Devnet),
+            ("chains.31337.depth", "2 blocks", Source::Devnet),
+            ("chains.31337.quorum", "1", Source::Devnet),
+            ("access.auditors", "none", Source::Default),
+            ("settle_seconds", "60s", Source::Default),
         ] {
             assert_eq!(value(&told, name), (shown, source), "{name}");
         }

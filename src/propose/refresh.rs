@@ -48,7 +48,9 @@ pub async fn refresh(
     let Some(proposal) = store.proposal(request.id).await? else {
         // It was replaced while the chain showed the entries of this request, and does not any more.
         if let Some(proposal) = request.facts.proposal {
-            let event = Event::ProposalReplaced { proposal, reason: "it was given up".into() };
+            let reason = "it was given up while the chain showed what this request needs, which it \
+                          does not any more";
+            let event = Event::ProposalReplaced { proposal, reason: reason.into() };
             store.record(request.id, Some(lease), &Actor::service("propose"), &event, now).await?;
         }
         return Ok(Step::Changed);

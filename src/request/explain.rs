@@ -127,7 +127,7 @@ fn why(request: &Request, plan: Plan, around: &Around) -> String {
 /// What has brought a request to where it is, when nothing holds it there.
 fn so_far(request: &Request) -> &'static str {
     match request.status() {
-        Status::Prepared => "its commit token is sealed; nothing was put to the owner yet",
+        Status::Prepared => "its commit token is sealed; nothing stands ready for the owner yet",
         Status::Proposed => "the owner's transaction stands ready for its signatures",
         Status::Approved => "enough owners signed, and the chain does not show it yet",
         Status::Executed => "the chain shows both entries, not yet deep enough",
@@ -249,8 +249,8 @@ fn at_the_end(request: &Request) -> String {
             if facts.approved_at.is_some() && facts.execution.is_none() =>
         {
             "nothing by itself; but whoever has the signatures can still execute the signed \
-             transaction, until the Safe makes another one at its nonce: to rule that out, its \
-             owners sign and execute a rejection with the same nonce"
+             transaction, with all that it was for, until the Safe makes another one at its nonce: to \
+             rule that out, its owners execute what is proposed now at this nonce, or a rejection of it"
                 .into()
         }
         _ => "nothing: it has ended".into(),

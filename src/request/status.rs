@@ -22,7 +22,7 @@ use super::facts::{EndKind, Facts};
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// A commit token is sealed; nothing was put to the owner yet.
+    /// A commit token is sealed; nothing stands ready for the owner.
     Prepared,
     /// The owner's transaction stands ready for its signatures.
     Proposed,

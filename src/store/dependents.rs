@@ -29,7 +29,7 @@ pub(super) async fn follow_event(
         wake_queue(tx, id, at).await?;
     }
     if event.ends() {
-        leave_proposal(tx, id, actor, at).await?;
+        leave_proposal(tx, id, actor, event, at).await?;
         retire_proposal(tx, id, "the request ended", true, at).await?;
         wake_queue(tx, id, at).await?;
     }
@@ -167,6 +167,7 @@ async fn leave_proposal(
     tx: &mut PgConnection,
     id: RequestId,
     actor: &Actor,
+    event: &Event,
     at: Time,
 ) -> Result<(), StoreError> {
     let proposal = sqlx::query_scalar!("select proposal_id from requests where id = $1", id.0)
@@ -177,7 +178,15 @@ async fn leave_proposal(
     if lock_waiting(tx, proposal).await?.is_empty() {
         return Ok(());
     }
-    let reason = format!("request {id}, which it was for as well, has ended");
+    let how = match event {
+        Event::Rejected { .. } => "was rejected",
+        Event::Withdrawn { .. } => "was withdrawn",
+        _ => "has ended",
+    };
+    let reason = format!(
+        "it was for request {id} as well, which {how}: this one is proposed again without it, to be \
+         signed anew"
+    );
     replace_proposal(tx, proposal, actor, &reason, at).await
 }
 

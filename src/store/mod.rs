@@ -76,6 +76,9 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// Connecting was tried again and again meanwhile.
+    #[error("PostgreSQL let nobody in for {} s", ACQUIRE_TIMEOUT.as_secs())]
+    NoServer,
     #[error("cannot bring the database to this version")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// A row that this version cannot read: another version wrote it, or somebody changed it.
@@ -155,7 +158,10 @@ impl Store {
             })
             .connect_with(options.application_name("countersign").options(LIMITS))
             .await
-            .during("connect to PostgreSQL")?;
+            .map_err(|source| match source {
+                sqlx::Error::PoolTimedOut => StoreError::NoServer,
+                source => StoreError::Database { operation: "connect to PostgreSQL", source },
+            })?;
         sqlx::migrate!().run(&pool).await.map_err(StoreError::Migrate)?;
         Ok(Self { pool })
     }
@@ -164,6 +170,16 @@ impl Store {
     pub async fn open_url(url: &str) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().during("read the database URL")?;
         Self::open(options.disable_statement_logging()).await
+    }
+
+    /// Where the database of a URL is, for people: no user and no password.
+    pub fn place_of_url(url: &str) -> Result<String, StoreError> {
+        let options: PgConnectOptions = url.parse().during("read the database URL")?;
+        let database = options.get_database().unwrap_or_default();
+        Ok(match options.get_socket() {
+            Some(folder) => format!("{}/{database}", folder.display()),
+            None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+        })
     }
 
     pub async fn begin(&self) -> Result<Tx, StoreError> {
@@ -227,4 +243,20 @@ fn inconsistent(table: &'static str, column: &'static str, row: impl ToString) -
 /// A 32-byte column.
 fn hash_of(bytes: &[u8], table: &'static str, row: impl ToString) -> Result<B256, StoreError> {
     bytes.try_into().map_err(|_| inconsistent(table, "hash", row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_names_host_and_database_and_no_secret() {
+        for (url, place) in [
+            ("postgres://me:SECRET@db.example.org/countersign", "db.example.org:5432/countersign"),
+            ("postgres://db.example.org:6000/other?sslmode=require", "db.example.org:6000/other"),
+            ("postgres:///countersign?host=/run/postgresql", "/run/postgresql/countersign"),
+        ] {
+            assert_eq!(Store::place_of_url(url).unwrap(), place);
+        }
+    }
 }

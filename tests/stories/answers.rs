@@ -43,7 +43,6 @@ async fn an_answer_is_given_again_until_another_instance_writes() {
     }
     other.stop().await;
     process.terminate().await;
-    world.stop().await;
 }
 
 #[tokio::test]
@@ -66,5 +65,4 @@ async fn nobody_is_given_an_answer_that_was_made_for_somebody_else() {
     service.store.revoke_tokens("story", service.clock.now()).await.unwrap();
     assert_eq!(reader.get(&path).await.status, 401);
     running.stop().await;
-    world.stop().await;
 }

@@ -58,6 +58,28 @@ async fn prepare(devnet: &Devnet) -> Value {
 }
 
 #[tokio::test]
+async fn its_owners_sign_in_one_document_and_not_once_it_runs() {
+    let devnet = Devnet::start(&["--prepared"]).await;
+    let api = devnet.api();
+    let id = devnet.said("request");
+    let (code, told, said) = cli(&api, &["devnet", "sign", id, "--json"]).await;
+    assert_eq!(code, 0, "{told}\n{said}");
+    let signed: Value = serde_json::from_str(&told).expect("one document");
+    let owners = devnet.said["owners"].as_array().unwrap();
+    for (signed, owner) in signed.as_array().unwrap().iter().zip(owners) {
+        assert_eq!(signed["owner"], owner["address"], "{told}");
+    }
+    assert_eq!(signed[1]["status"], "approved", "{told}");
+    let (code, told, said) = cli(&api, &["devnet", "execute", id, "--json"]).await;
+    assert_eq!(code, 0, "{told}\n{said}");
+    assert!(serde_json::from_str::<Value>(&told).unwrap()["transaction"].is_string(), "{told}");
+    api.wait_for(id, "running").await;
+    let (code, _, said) = cli(&api, &["devnet", "sign", id]).await;
+    assert!(code == 1 && said.contains("the request runs already"), "{said}");
+    devnet.end().await;
+}
+
+#[tokio::test]
 async fn an_account_that_owns_the_app_makes_its_calls_and_the_replica_runs() {
     let devnet = Devnet::start(&["--owner", "eoa"]).await;
     let api = devnet.api();

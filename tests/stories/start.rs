@@ -6,7 +6,7 @@ use countersign::vault::Vault;
 use secrecy::ExposeSecret;
 use tokio::process::Command;
 
-use crate::world::{World, eventually, process::cli};
+use crate::world::{Api, World, eventually, process::cli};
 
 #[tokio::test]
 async fn a_wrong_seal_key_is_told_at_the_start_and_not_at_the_commit() {
@@ -49,6 +49,21 @@ async fn a_second_program_on_one_folder_says_what_it_waits_for() {
     .await;
     first.terminate().await;
     second.listens(&world).await.terminate().await;
+}
+
+#[tokio::test]
+async fn a_database_that_lets_nobody_in_is_named_at_once_and_at_the_end() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://me:SECRET@127.0.0.1:{port}/ours");
+    let nobody = Api::new("http://127.0.0.1:1", "none");
+    let (code, told, said) = cli(&nobody, &["journal", "verify", "--database-url", &url]).await;
+    assert!(code == 1 && told.is_empty(), "{told}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], format!("waits for the database at 127.0.0.1:{port}/ours"), "{said}");
+    for words in ["cannot open the database at", "DATABASE_URL", "let nobody in for 10 s"] {
+        assert!(lines[1].contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("SECRET"), "{said}");
 }
 
 #[tokio::test]

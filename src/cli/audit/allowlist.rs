@@ -1,17 +1,13 @@
-//! What an app allows, in facts and a table, as JSON or as CSV; and whether the chain agrees.
+//! What an app allows, in facts and a table or as JSON; and whether the chain agrees.
 
-use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{by, cell};
-use crate::{
-    audit::sheet,
-    cli::{
-        client::{ClientError, Reply},
-        page::{Cell, Page, Tone},
-        print::Ending,
-        show::{text, time},
-    },
+use super::by;
+use crate::cli::{
+    cells::{text, time},
+    client::{ClientError, Reply},
+    page::{Cell, Page, Tone},
+    print::Ending,
 };
 
 /// What the comparison of ledger and chain said.
@@ -68,7 +64,7 @@ impl Drift {
     }
 }
 
-/// The rules beside the lists: their names in JSON and CSV, and for people.
+/// The rules beside the lists: their names in JSON, and for people.
 const RULES: [(&str, &str); 6] = [
     ("owner", "Owner"),
     ("pending_owner", "Offered to"),
@@ -131,6 +127,10 @@ pub fn page(list: &Value, drift: &Drift) -> Page {
         if list[name].is_string() {
             facts.push((title, Cell::toned(text(list, &format!("/{name}")), Tone::Bad)));
         }
+    }
+    // Said once when it is why the list is not complete as well.
+    if list["untold"].is_string() && list["untold"] != list["warning"] {
+        facts.push(("Not known", Cell::toned(text(list, "/untold"), Tone::Waiting)));
     }
     let rows: Vec<Vec<Cell>> = entries(list).iter().map(row).collect();
     let page = Page::default().title("Allowlist").facts(facts).title("Allowed");
@@ -198,48 +198,22 @@ fn differences(page: Page, drift: &Drift) -> Page {
     page.title("Drift").table(vec!["what", "value", "in ledger", "on chain"], rows)
 }
 
-/// A line per entry, and after them a line per rule that is known.
-pub fn csv(list: &Value) -> Result<String> {
-    let columns = [
-        "kind",
-        "value",
-        "since_block",
-        "since_time",
-        "transaction",
-        "acted_by",
-        "requests",
-        "replicas",
-    ];
-    let entries = entries(list).iter().map(|entry| {
-        let places = ["/kind", "/value", "/since/number", "/since_time", "/tx"];
-        let mut record: Vec<String> = places.iter().map(|place| text(entry, place)).collect();
-        record.extend([by(entry), names(entry, "requests"), names(entry, "replicas")]);
-        record.into_iter().map(cell).collect()
-    });
-    let rules = RULES.iter().filter(|(name, _)| !list[*name].is_null());
-    let rules = rules.map(|(name, _)| vec![(*name).to_owned(), text(list, &format!("/{name}"))]);
-    Ok(sheet(&columns, entries.chain(rules))?)
-}
-
 #[cfg(test)]
 mod tests {
     use reqwest::header::HeaderMap;
 
     use super::*;
+    use crate::cli::page::Look;
 
     #[test]
-    fn csv_has_a_head_a_line_per_entry_and_the_rules_that_are_known() {
-        let entry = json!({
-            "kind": "device", "value": "0xbb", "since": {"number": 7, "hash": "0x01"},
-            "since_time": "2026-11-21T09:30:00Z", "tx": "0xcc, \"odd\"", "acted_by": null,
-            "requests": ["r1", "r2"], "replicas": [],
-        });
-        let list = json!({ "entries": [entry], "owner": "0x11", "allow_any_device": false, "implementation": null });
-        let expected = "kind,value,since_block,since_time,transaction,acted_by,requests,replicas\n\
-                        device,0xbb,7,2026-11-21T09:30:00Z,\"0xcc, \"\"odd\"\"\",not known yet,r1 r2,\n\
-                        owner,0x11,,,,,,\n\
-                        allow_any_device,false,,,,,,\n";
-        assert_eq!(csv(&list).unwrap(), expected);
+    fn why_a_rule_is_not_known_is_said_once() {
+        let shown = |warning: Value| {
+            let list = json!({ "at": 3, "untold": "no event tells it", "warning": warning });
+            page(&list, &Drift::NotAsked).render(Look::of_pipe())
+        };
+        let told = shown(Value::Null);
+        assert!(told.contains("Not known") && told.contains("no event tells it"), "{told}");
+        assert!(!shown(json!("no event tells it")).contains("Not known"));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::{Order, Place, advised};
 use crate::{
     cli::{
+        cells::text,
         page::{Cell, Page, Tone},
         print::{Answer, Ending, spinner},
-        show::text,
     },
     phala::{Created, PhalaCloud, PhalaError, Surroundings},
     request::ids::SourceCvm,

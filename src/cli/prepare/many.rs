@@ -13,10 +13,11 @@ use super::{
 };
 use crate::{
     cli::{
+        cells::text,
         client::{Client, ClientError, Reply},
         page::{Cell, Page, Tone},
         print::{Answer, Ending, spinner},
-        show::{self, page_of, status, text},
+        request_page::{self, page_of, status},
     },
     phala::{PhalaCloud, Prepared},
     request::{
@@ -225,7 +226,7 @@ impl Done {
                 } else {
                     "This preparation belongs to a request that was here before"
                 };
-                show::answer(page_of(request, title), request.clone())
+                request_page::answer(page_of(request, title), request.clone())
             }
             _ => Answer::new(self.page(), self.json()),
         };

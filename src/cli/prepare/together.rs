@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::{cli::show::text, review::TOGETHER_MAX};
+use crate::{cli::cells::text, review::TOGETHER_MAX};
 
 /// How a request is put to its Safe at the moment.
 pub struct Proposed {

@@ -84,6 +84,8 @@ pub struct AllowlistView {
     pub warning: Option<String>,
     /// Why something that the events do not tell could not be read from the contract.
     pub unreadable: Option<String>,
+    /// As of an earlier block, why the rules that are null are not known.
+    pub untold: Option<String>,
     /// Which interface the contract answers to; only told for now.
     pub generation: Option<Generation>,
     /// The zero address when nobody can change the app any more.
@@ -116,6 +118,7 @@ impl AllowlistView {
             instances_listed_at: list.instances_listed_at,
             warning: list.warning,
             unreadable: list.unreadable,
+            untold: list.untold,
             generation: list.generation,
             owner: policy.owner,
             pending_owner,

@@ -316,6 +316,7 @@ mod tests {
             instances_listed_at: Some(request.created_at),
             warning: ledger_from.is_none().then(|| "the history has not been read yet".into()),
             unreadable: None,
+            untold: at.map(|at| format!("no event up to block {at} tells it")),
             ledger,
         };
         let statement = Statement {
@@ -366,5 +367,6 @@ mod tests {
         let then = page(Some(5), Some(15));
         assert!(then.contains(&"aa".repeat(32)) && !then.contains(&"bb".repeat(32)), "{then}");
         assert!(!then.contains("lets every device in"), "{then}");
+        assert!(then.contains("What is not known: no event up to block 15 tells it"), "{then}");
     }
 }

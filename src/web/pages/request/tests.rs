@@ -234,5 +234,5 @@ fn a_request_that_ended_elsewhere_has_no_way_to_go() {
     assert!(!shown.contains("rejection"), "nobody signed it: {shown}");
     withdrawn.facts.approved_at = Some(Time::default());
     let shown = page_of(withdrawn).render().unwrap();
-    assert!(shown.contains("execute a rejection with the same nonce"), "{shown}");
+    assert!(shown.contains("or a rejection of it"), "{shown}");
 }
