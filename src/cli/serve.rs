@@ -144,6 +144,9 @@ pub async fn run(args: ServeArgs) -> Result<()> {
             "no PHALA_CLOUD_API_KEY: requests are collected and approved, but nothing is committed"
         );
     }
+    if let Some(told) = settings.nobody_signs_in() {
+        tracing::warn!("{told}");
+    }
     let access = SafeAccess { api_key: args.safe_api_key.clone(), proposer: proposer(&args)? };
     let relayer = relayer(&args)?;
     let webhook_secrets = webhook_secrets(&args)?;
