@@ -12,7 +12,7 @@ mod endpoint;
 mod extensions;
 mod health;
 mod history;
-mod own_url;
+pub mod own_url;
 mod pay;
 mod reads;
 mod relayer_key;
