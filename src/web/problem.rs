@@ -195,6 +195,9 @@ impl From<ReviewError> for Problem {
             error @ ReviewError::TooManyComments => {
                 Self::new(StatusCode::CONFLICT, "too-many-comments", error.to_string())
             }
+            error @ (ReviewError::RetryOnItsWay | ReviewError::JustTried) => {
+                Self::new(StatusCode::CONFLICT, "already-retried", error.to_string())
+            }
             error @ (ReviewError::NothingToSettle(_) | ReviewError::NotAsked) => {
                 Self::new(StatusCode::CONFLICT, "not-in-this-status", error.to_string())
             }
