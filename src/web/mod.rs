@@ -1,5 +1,6 @@
 //! The HTTP door: API under `/v1`, pages at `/`, probes and metrics.
 
+mod answering;
 pub mod api;
 pub mod candidates;
 pub mod compose_proof;
@@ -27,12 +28,11 @@ mod webhook;
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,9 @@ use crate::flow::Service;
 
 /// How long open connections may take to end after the service was told to stop.
 const GOODBYE: Duration = Duration::from_secs(10);
+
+/// How long a caller may take for the head of a request, and leave a connection unused.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What every handler can reach.
 #[derive(Clone)]
@@ -104,28 +107,23 @@ pub async fn serve_with(
         owners: Arc::default(),
         peers: Arc::new(peers::Peers::new(service.clock.clone())),
     };
-    // Answers that come in parts go out in parts.
-    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    let router = beside(router(state)).into_make_service_with_connect_info::<SocketAddr>();
-    let answering = axum::serve(listener, router)
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
+    let site = beside(router(state));
+    let answering = answering::answer(listener, site, HEAD_PATIENCE, stop.clone());
     let working = service.clone().run(stop.clone());
     let passing_on = live.run(service.store.clone());
-    let (answered, (), ()) = futures::join!(
+    futures::join!(
         async {
             let late = async {
                 stop.cancelled().await;
                 tokio::time::sleep(GOODBYE).await;
             };
             tokio::select! {
-                // A server that ends by itself must not leave workers behind.
-                answered = answering => { stop.cancel(); answered }
-                () = late => Ok(()),
+                () = answering => {}
+                () = late => {}
             }
         },
         working,
         passing_on,
     );
-    answered
+    Ok(())
 }
