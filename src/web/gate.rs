@@ -245,12 +245,15 @@ impl Caller {
         let session = self.session.ok_or_else(missing)?;
         let sight = Sight::of_wallet(session.address, state).await?;
         let is_owner = app.is_some_and(|(chain, app)| sight.has(chain, app));
-        match is_owner {
-            true if may(&self.roles, action, false, true) => Ok(self.actor.clone()),
-            true => Err(forbidden(&self.roles, action, true)),
-            false if sight.unread().is_empty() => Err(missing()),
-            // It may be there, and theirs.
-            false => Err(Sight::unreadable()),
+        if !is_owner {
+            // What does not read may be there, and theirs.
+            let is_told = sight.unread().is_empty();
+            return Err(if is_told { missing() } else { Sight::unreadable() });
+        }
+        if may(&self.roles, action, false, true) {
+            Ok(self.actor.clone())
+        } else {
+            Err(forbidden(&self.roles, action, true))
         }
     }
 
