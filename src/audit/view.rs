@@ -1,5 +1,9 @@
 //! The allowlist of an app as of a block, with everything that is known of how it came about.
 
+use std::collections::HashMap;
+
+use alloy::primitives::B256;
+
 use super::{
     AuditError,
     fold::{AllowedEntry, EntryKind, Policy, policy},
@@ -132,12 +136,11 @@ fn fill<T, F>(
 
 /// Names the requests that registered each entry, and the replicas that use it.
 fn attach(entries: &mut [AllowedEntry], uses: &[Use]) {
-    for entry in entries {
-        let of_entry = uses.iter().filter(|one| match entry.kind {
-            EntryKind::ComposeHash => one.compose.0 == entry.value,
-            EntryKind::Device => one.device.0 == entry.value,
-        });
-        for one in of_entry {
+    let places = places(entries);
+    for one in uses {
+        let of_use = [(EntryKind::ComposeHash, one.compose.0), (EntryKind::Device, one.device.0)];
+        for place in of_use.iter().filter_map(|named| places.get(named)) {
+            let entry = &mut entries[*place];
             if one.transactions.contains(&entry.tx) {
                 entry.requests.push(one.request);
             }
@@ -146,20 +149,22 @@ fn attach(entries: &mut [AllowedEntry], uses: &[Use]) {
     }
 }
 
+/// Where each entry stands: a list may be long, and so may what is to be found in it.
+fn places(entries: &[AllowedEntry]) -> HashMap<(EntryKind, B256), usize> {
+    entries.iter().enumerate().map(|(place, entry)| ((entry.kind, entry.value), place)).collect()
+}
+
 /// Says what the removal of each entry would hit.
 fn rely(entries: &mut [AllowedEntry], relying: &[Reliance]) {
-    for entry in entries {
-        for one in relying {
-            let needs_it = match entry.kind {
-                EntryKind::ComposeHash => one.compose.is_some_and(|hash| hash.0 == entry.value),
-                EntryKind::Device => one.device.0 == entry.value,
-            };
-            if needs_it {
-                let removal = &mut entry.removal;
-                note(&mut removal.instances, one.instance.as_ref());
-                note(&mut removal.requests, one.request.as_ref());
-                note(&mut removal.nodes, one.node.as_ref());
-            }
+    let places = places(entries);
+    for one in relying {
+        let compose = one.compose.map(|hash| (EntryKind::ComposeHash, hash.0));
+        let needed = compose.into_iter().chain([(EntryKind::Device, one.device.0)]);
+        for place in needed.filter_map(|needed| places.get(&needed)) {
+            let removal = &mut entries[*place].removal;
+            note(&mut removal.instances, one.instance.as_ref());
+            note(&mut removal.requests, one.request.as_ref());
+            note(&mut removal.nodes, one.node.as_ref());
         }
     }
 }
@@ -208,7 +213,7 @@ fn untold(history: &AppHistory, at: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::{Address, B256};
+    use alloy::primitives::Address;
     use uuid::Uuid;
 
     use super::*;

@@ -79,7 +79,7 @@ impl Chain {
     }
 
     /// Whether a contract that owns a Safe of this version says to it that `data` is its signature over
-    /// a transaction. A contract that cannot be asked is an error, one that refuses has not signed.
+    /// a transaction. A contract that cannot be asked is an error; one that refuses, or uses up its gas, has not signed.
     pub async fn contract_signed(
         &self,
         safe: Address,
@@ -91,14 +91,14 @@ impl Chain {
     ) -> Result<bool, ChainError> {
         let what = format!("whether contract {owner} signed");
         let calldata = contract_signature::question(version, hashes, data);
-        Ok(match self.call_from(&what, safe, owner, &calldata, at).await? {
+        Ok(match self.call_stranger(&what, safe, owner, &calldata, at).await? {
             CallAnswer::Returned(answer) => contract_signature::is_yes(version, &answer),
             CallAnswer::Reverted => false,
         })
     }
 
     /// Whether a contract says that `signature` is its own over a hash (EIP-1271). An account without
-    /// code has said nothing; a contract that cannot be asked is an error.
+    /// code has said nothing, and neither has one that uses up its gas; a contract that cannot be asked is an error.
     pub async fn contract_signed_hash(
         &self,
         contract: Address,
@@ -111,7 +111,7 @@ impl Chain {
         }
         let what = format!("whether contract {contract} signed");
         let calldata = contract_signature::question_of_hash(hash, signature);
-        Ok(match self.call(&what, contract, &calldata, at).await? {
+        Ok(match self.call_stranger(&what, Address::ZERO, contract, &calldata, at).await? {
             CallAnswer::Returned(answer) => contract_signature::is_yes_of_hash(&answer),
             CallAnswer::Reverted => false,
         })

@@ -12,18 +12,15 @@ use std::{
 
 use alloy::{
     eips::{BlockId, BlockNumberOrTag, RpcBlockHash},
-    network::TransactionBuilder,
     primitives::{Address, B256, Bytes, U256},
     providers::{DynProvider, Provider},
-    rpc::types::{Block, Filter, Log, TransactionReceipt, TransactionRequest},
+    rpc::types::{Block, Filter, Log, TransactionReceipt},
     transports::{RpcError, TransportErrorKind, TransportResult},
 };
 use chrono::DateTime;
 use url::Url;
 
-use super::{
-    CallAnswer, Header, connection::Connection, health::Health, own_url, simulate::Surroundings,
-};
+use super::{Header, connection::Connection, health::Health, own_url, simulate::Surroundings};
 use crate::request::{
     facts::BlockRef,
     ids::{BlockHash, ChainId, TxHash},
@@ -269,41 +266,6 @@ impl Endpoint {
         }
     }
 
-    /// What a contract answers at one block; without `to`, what this creation code returns.
-    pub async fn call(
-        &self,
-        to: Option<Address>,
-        data: &Bytes,
-        at: BlockHash,
-    ) -> Result<CallAnswer, EndpointError> {
-        self.call_from(Address::ZERO, to, data, at).await
-    }
-
-    /// The same, asked by somebody: a contract may answer each differently.
-    pub async fn call_from(
-        &self,
-        from: Address,
-        to: Option<Address>,
-        data: &Bytes,
-        at: BlockHash,
-    ) -> Result<CallAnswer, EndpointError> {
-        let mut request = TransactionRequest::default().with_input(data.clone());
-        if !from.is_zero() {
-            request.set_from(from);
-        }
-        match to {
-            Some(to) => request.set_to(to),
-            None => request.set_create(),
-        }
-        let answer =
-            self.ask(|provider| async move { provider.call(request).block(pinned(at)).await });
-        match answer.await? {
-            Ok(bytes) => Ok(CallAnswer::Returned(bytes)),
-            Err(failure) if is_revert(&failure) => Ok(CallAnswer::Reverted),
-            Err(failure) => Err(self.failed(&failure).await),
-        }
-    }
-
     pub async fn code(&self, address: Address, at: BlockHash) -> Result<Bytes, EndpointError> {
         self.tell(
             |provider| async move { provider.get_code_at(address).block_id(pinned(at)).await },
@@ -380,7 +342,7 @@ impl Endpoint {
 }
 
 /// Exactly this block, and only while it is part of the chain (EIP-1898).
-fn pinned(at: BlockHash) -> BlockId {
+pub(super) fn pinned(at: BlockHash) -> BlockId {
     BlockId::Hash(RpcBlockHash { block_hash: at.0, require_canonical: Some(true) })
 }
 
@@ -388,13 +350,4 @@ fn pinned(at: BlockHash) -> BlockId {
 fn is_rate_limit(failure: &Failure) -> bool {
     matches!(failure, RpcError::Transport(TransportErrorKind::Custom(error))
         if error.to_string().starts_with("Max retries exceeded"))
-}
-
-/// Whether the contract itself refused, as opposed to the node: code 3, or revert data.
-pub(super) fn is_revert(failure: &Failure) -> bool {
-    failure.as_error_resp().is_some_and(|error| {
-        error.code == 3
-            || error.as_revert_data().is_some()
-            || error.message.to_ascii_lowercase().contains("execution reverted")
-    })
 }

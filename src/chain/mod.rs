@@ -7,12 +7,13 @@
 mod agreement;
 mod approvals;
 mod around;
+mod calls;
 mod connection;
 mod endpoint;
 mod extensions;
 mod health;
 mod history;
-mod own_url;
+pub mod own_url;
 mod pay;
 mod reads;
 mod relayer_key;
@@ -337,29 +338,6 @@ impl Chain {
             Some(number) => self.header(number).await,
             None => quorum.agree(what, &answers),
         }
-    }
-
-    /// Calls a contract at one block.
-    pub async fn call(
-        &self,
-        what: &str,
-        to: Address,
-        data: &Bytes,
-        at: BlockRef,
-    ) -> Result<CallAnswer, ChainError> {
-        self.ask(what, |endpoint| endpoint.call(Some(to), data, at.hash)).await
-    }
-
-    /// Calls a contract at one block as somebody would who is a contract.
-    pub async fn call_from(
-        &self,
-        what: &str,
-        from: Address,
-        to: Address,
-        data: &Bytes,
-        at: BlockRef,
-    ) -> Result<CallAnswer, ChainError> {
-        self.ask(what, |endpoint| endpoint.call_from(from, Some(to), data, at.hash)).await
     }
 
     /// The code at an address at one block, empty for an account without code.

@@ -1,13 +1,14 @@
 //! What of an endpoint's URL is a secret. Some providers repeat a key that they refuse, and what an endpoint
-//! says is shown to everybody. Pure.
+//! says is shown to everybody; log lines are cut by it too. Pure.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use url::Url;
 
 /// Shorter parts are words such as `rpc` and `v3`.
 const SECRET_MIN: usize = 8;
 
 /// The parts of a URL beside its host, as they stand there and as they are meant, the longest first.
-pub(super) fn secrets(url: &Url) -> Vec<String> {
+pub fn secrets(url: &Url) -> Vec<String> {
     let written = [url.username(), url.password().unwrap_or_default()].into_iter();
     let written = written.chain(url.path_segments().into_iter().flatten());
     let written = written.chain(url.query().into_iter().flat_map(|query| query.split(['&', '='])));
@@ -17,8 +18,12 @@ pub(super) fn secrets(url: &Url) -> Vec<String> {
         meant.chain(url.path_segments().into_iter().flatten().map(|part| {
             percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned()
         }));
+    // As a header has user and password.
+    let (user, password) = (url.username(), url.password().unwrap_or_default());
+    let sent = (!user.is_empty() || !password.is_empty())
+        .then(|| STANDARD.encode(format!("{user}:{password}")));
     let mut all: Vec<String> =
-        written.chain(meant).filter(|part| part.len() >= SECRET_MIN).collect();
+        written.chain(meant).chain(sent).filter(|part| part.len() >= SECRET_MIN).collect();
     all.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
     all.dedup();
     all
@@ -44,6 +49,7 @@ mod tests {
             "abcdef0123456789%2Bx",
             "abcdef0123456789+x",
             "query-secret",
+            "c29tZXVzZXIxOnBhc3Mtd29yZC0x",
         ] {
             let said = without(&format!("bad key {secret}, v3"), &found, 99);
             assert_eq!(said, "bad key [key], v3", "{secret} of {found:?}");

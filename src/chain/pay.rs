@@ -9,10 +9,7 @@ use alloy::{
 };
 use futures::future::join_all;
 
-use super::{
-    Chain, ChainError, EndpointError,
-    endpoint::{Endpoint, is_revert},
-};
+use super::{Chain, ChainError, EndpointError, calls::is_revert, endpoint::Endpoint};
 use crate::request::{
     facts::BlockRef,
     ids::{BlockHash, TxHash},

@@ -251,6 +251,7 @@ impl Driver<'_> {
                 Ok(())
             }
             Verdict::Broken { seq, because } => bail!("entry {seq}: {because}"),
+            Verdict::Incomplete { request, because, .. } => bail!("request {request}: {because}"),
         }
     }
 

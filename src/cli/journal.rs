@@ -46,8 +46,12 @@ enum JournalCommand {
 
 /// Compute every hash of the journal again, straight from the database.
 ///
-/// Exit code 1 when an entry was changed or is missing. To notice a whole journal being replaced,
-/// compare the head with one noted elsewhere.
+/// And hold what the entries tell against what every request has come to, so that entries that are
+/// missing at the end, or all of them, are noticed by what they changed.
+///
+/// Exit code 1 when an entry was changed or is missing. To notice a whole journal being replaced, or
+/// the last entries being taken away that changed nothing, such as comments, compare the head with one
+/// noted elsewhere.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   DATABASE_URL=postgres://… countersign journal verify --json | jq -r .head")]
@@ -111,6 +115,16 @@ fn told(verdict: &Verdict) -> Answer {
                 ("Head", head.clone().into()),
             ];
             (facts, Ending::Done)
+        }
+        Verdict::Incomplete { entries, head, request, because } => {
+            let facts = vec![
+                ("Journal", Cell::toned("incomplete", Tone::Bad)),
+                ("Entries", entries.to_string().into()),
+                ("Head", head.clone().into()),
+                ("Request", request.to_string().into()),
+                ("Because", (*because).into()),
+            ];
+            (facts, Ending::Failed)
         }
         Verdict::Broken { seq, because } => {
             let facts = vec![

@@ -7,12 +7,13 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::{access_args::AccessArgs, database, logging, secret_file};
 use crate::{
-    chain::RelayerKey,
+    chain::{RelayerKey, own_url},
     clock::SystemClock,
-    config::{Overrides, Settings},
+    config::{ChainSettings, Overrides, SafeServiceSetting, Settings},
     flow::{SafeAccess, Service},
     safe_service::ProposerKey,
     store::Store,
@@ -137,6 +138,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     logging::to_stderr("info,sqlx=warn,alloy_pubsub=off,alloy_transport_ws=off");
     let vault = vault(&args)?;
     let settings = settings(&args)?;
+    logging::hide(urls(&settings).flat_map(own_url::secrets).collect());
     if settings.chains.is_empty() {
         bail!("no chain to follow: give --chain, such as --chain 8453=https://mainnet.base.org");
     }
@@ -144,6 +146,9 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         tracing::warn!(
             "no PHALA_CLOUD_API_KEY: requests are collected and approved, but nothing is committed"
         );
+    }
+    if let Some(told) = settings.nobody_signs_in() {
+        tracing::warn!("{told}");
     }
     let access = SafeAccess { api_key: args.safe_api_key.clone(), proposer: proposer(&args)? };
     let relayer = relayer(&args)?;
@@ -171,6 +176,20 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     database.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Where a key may stand in the settings. What links to an explorer are made of is shown to everybody.
+fn urls(settings: &Settings) -> impl Iterator<Item = &Url> {
+    let chains = settings.chains.iter();
+    let of_chains = chains.flat_map(|chain| chain.rpc.iter().chain(mailbox_of(chain)));
+    of_chains.chain(&settings.webhooks).chain([&settings.phala_api_prefix])
+}
+
+fn mailbox_of(chain: &ChainSettings) -> Option<&Url> {
+    match &chain.safe_service {
+        SafeServiceSetting::At(url) => Some(url),
+        SafeServiceSetting::Hosted | SafeServiceSetting::Off => None,
+    }
 }
 
 fn vault(args: &ServeArgs) -> Result<Vault> {

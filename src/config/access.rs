@@ -4,7 +4,7 @@ use alloy::primitives::Address;
 use serde::Deserialize;
 use url::Url;
 
-use super::{ConfigError, http_url, wrong};
+use super::{ConfigError, Settings, http_url, wrong};
 use crate::roles::Role;
 
 /// Proxies that a request may have passed.
@@ -71,6 +71,17 @@ impl AccessSettings {
     }
 }
 
+impl Settings {
+    /// What an operator is told of a service that others reach, when nobody but the machine itself can sign in.
+    #[must_use]
+    pub fn nobody_signs_in(&self) -> Option<&'static str> {
+        let is_reached = !self.listen.ip().is_loopback() && !self.is_devnet;
+        (is_reached && self.public_url.is_none()).then_some(
+            "no public_url: nobody signs in with a wallet but on this machine, since a sign-in would be bound to no site",
+        )
+    }
+}
+
 /// An address as people write it. One in mixed case carries a checksum, which must be right: a mistyped
 /// one would give somebody else a role.
 fn parse_address(text: &str) -> Option<Address> {
@@ -94,6 +105,7 @@ pub(super) fn site_url(setting: &str, text: &str) -> Result<Url, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Overrides;
 
     const ANNA: &str = "0x9D85ca56217D2bb651b00f15e694EB7E713637D4";
 
@@ -112,6 +124,25 @@ mod tests {
         let other = "0x0000000000000000000000000000000000000001";
         let read = AccessSettings::read(file, lists(&[other], &[])).unwrap();
         assert_eq!(read.roles_of(anna), [Role::Viewer]);
+    }
+
+    #[test]
+    fn who_is_reached_by_others_is_told_that_nobody_signs_in() {
+        for (listen, public_url, is_told) in [
+            ("127.0.0.1:8465", None, false),
+            ("[::1]:8465", None, false),
+            ("0.0.0.0:8465", None, true),
+            ("192.168.1.5:8465", None, true),
+            ("0.0.0.0:8465", Some("https://a.example"), false),
+        ] {
+            let given = |text: &str| Some(text.to_owned());
+            let (listen, public_url) = (given(listen), public_url.and_then(given));
+            let overrides = Overrides { listen, public_url, ..Overrides::default() };
+            let settings = Settings::read("", overrides).unwrap();
+            assert_eq!(settings.nobody_signs_in().is_some(), is_told, "{}", settings.listen);
+            let devnet = Settings { is_devnet: true, ..settings };
+            assert_eq!(devnet.nobody_signs_in(), None);
+        }
     }
 
     #[test]

@@ -56,7 +56,10 @@ pub enum ConfirmError {
          approval counts once `approveHash` is in a block"
     )]
     NotApproved { owner: Address },
-    #[error("the contract {owner} does not say that this is its signature over this transaction")]
+    #[error(
+        "the contract {owner} does not say that this is its signature over this transaction: it says \
+         something else, refuses, or uses up the gas it has to answer with"
+    )]
     NotSigned { owner: Address },
     #[error(transparent)]
     Duplicate(#[from] DuplicateOwner),

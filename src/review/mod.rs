@@ -24,7 +24,10 @@ use crate::{
         ids::{ReplicaId, RequestId},
         status::Status,
     },
-    store::{Store, StoreError, attempts::Baseline, commit_tokens::CommitTokens, journal::Actor},
+    store::{
+        Store, StoreError, attempts::Baseline, commit_tokens::CommitTokens, journal::Actor,
+        retries::Retry,
+    },
 };
 
 /// Longest reason that is kept, in characters.
@@ -33,6 +36,9 @@ pub const REASON_CHARS_MAX: usize = 1_000;
 pub const COMMENT_CHARS_MAX: usize = 2_000;
 /// Comments that a request takes: a timeline must have room for what happened.
 pub const COMMENTS_MAX: u32 = 200;
+
+/// Between two times that somebody has a request tried.
+pub const RETRY_PAUSE: TimeDelta = TimeDelta::seconds(10);
 
 /// Why a person's word was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +51,10 @@ pub enum ReviewError {
     Comment,
     #[error("the request has {COMMENTS_MAX} comments, and takes no more")]
     TooManyComments,
+    #[error("it is to be tried already, and nobody has yet: nothing is gained by asking again")]
+    RetryOnItsWay,
+    #[error("it was tried a moment ago: wait {} seconds between two times", RETRY_PAUSE.num_seconds())]
+    JustTried,
     #[error("cannot look at the app's instances, and nothing is settled unseen")]
     Cloud(#[from] PhalaError),
     #[error("the request is {0}: there is no commit to settle")]
@@ -100,7 +110,8 @@ pub async fn comment(
     commented.ok_or(ReviewError::TooManyComments)
 }
 
-/// Has a request tried now, whatever it waits for. Clears what a person was asked.
+/// Has a request tried now, whatever it waits for. Clears what a person was asked. Not again before
+/// something came of it: each time stands in the timeline for good.
 pub async fn retry(
     store: &Store,
     id: RequestId,
@@ -108,8 +119,12 @@ pub async fn retry(
     actor: &Actor,
     now: Time,
 ) -> Result<Request, ReviewError> {
-    let event = Event::Retried { reason: checked(reason)? };
-    Ok(store.record(id, None, actor, &event, now).await?)
+    let retry = store.retry(id, checked(reason)?, RETRY_PAUSE, actor, now);
+    match retry.await? {
+        Retry::Recorded(request) => Ok(*request),
+        Retry::OnItsWay => Err(ReviewError::RetryOnItsWay),
+        Retry::JustTried => Err(ReviewError::JustTried),
+    }
 }
 
 /// Takes a person's word for how a commit ended: with this replica, or with none. A replica must be

@@ -4,14 +4,17 @@
 //! kind ‖ body)`, numbers as 8 bytes big endian, `at` in microseconds since 1970. An advisory lock
 //! held to the end of the transaction keeps the chain single-file.
 
-use futures::TryStreamExt;
+mod verify;
+
+pub use verify::Verdict;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    During, Store, StoreError,
+    During, Store, StoreError, inconsistent,
     requests::{get_locked, record_of},
     signed,
 };
@@ -68,8 +71,9 @@ impl Actor {
 #[schema(as = JournalEntry)]
 pub struct Entry {
     pub seq: u64,
-    #[schema(value_type = String, format = DateTime)]
-    pub at: Time,
+    /// Null when somebody wrote a time there that is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<Time>,
     pub request: Option<Uuid>,
     pub actor: String,
     pub kind: String,
@@ -85,8 +89,8 @@ pub struct Entry {
 #[schema(as = ChainedEntry)]
 pub struct Chained {
     pub seq: i64,
-    /// Microseconds since 1970.
-    pub at_micros: i64,
+    /// Microseconds since 1970; null when somebody wrote a time there that is none, which has no hash.
+    pub at_micros: Option<i64>,
     pub request: Option<Uuid>,
     pub actor: String,
     pub kind: String,
@@ -106,9 +110,10 @@ pub struct JournalHead {
     pub hash: String,
 }
 
+/// What somebody wrote past the checks of the table is read as nothing, and so does not fit its hash.
 struct Row {
     seq: i64,
-    at: Time,
+    at: Option<Time>,
     request_id: Option<Uuid>,
     actor: String,
     kind: String,
@@ -118,18 +123,19 @@ struct Row {
 }
 
 impl Row {
-    fn computed_hash(&self) -> [u8; 32] {
+    /// None for a time that is none.
+    fn computed_hash(&self) -> Option<[u8; 32]> {
         let mut hasher = Sha256::new();
         hasher.update(&self.prev_hash);
         hasher.update(self.seq.to_be_bytes());
-        hasher.update(self.at.timestamp_micros().to_be_bytes());
+        hasher.update(self.at?.timestamp_micros().to_be_bytes());
         let request = self.request_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
         for part in [request.as_slice(), self.actor.as_bytes(), self.kind.as_bytes()] {
             hasher.update((part.len() as u64).to_be_bytes());
             hasher.update(part);
         }
         hasher.update(self.body.as_bytes());
-        hasher.finalize().into()
+        Some(hasher.finalize().into())
     }
 }
 
@@ -151,7 +157,7 @@ impl From<Row> for Chained {
     fn from(row: Row) -> Self {
         Self {
             seq: row.seq,
-            at_micros: row.at.timestamp_micros(),
+            at_micros: row.at.map(|at| at.timestamp_micros()),
             request: row.request_id,
             actor: row.actor,
             kind: row.kind,
@@ -178,10 +184,11 @@ pub async fn append(
         .fetch_optional(&mut *tx)
         .await
         .during("read the journal's end")?;
-    let (seq, prev_hash) = last.map_or((1, GENESIS.to_vec()), |last| (last.seq + 1, last.hash));
+    let (last, prev_hash) = last.map_or((0, GENESIS.to_vec()), |last| (last.seq, last.hash));
+    let seq = last.checked_add(1).ok_or_else(|| inconsistent("journal", "seq", last))?;
     let mut row = Row {
         seq,
-        at,
+        at: Some(at),
         request_id: Some(request.0),
         actor: actor.as_str().to_owned(),
         kind: event.kind().to_owned(),
@@ -189,7 +196,7 @@ pub async fn append(
         prev_hash,
         hash: vec![],
     };
-    row.hash = row.computed_hash().to_vec();
+    row.hash = row.computed_hash().expect("it has a time").to_vec();
     sqlx::query!(
         "insert into journal (seq, at, request_id, actor, kind, body, prev_hash, hash)
          values ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -206,21 +213,6 @@ pub async fn append(
     .await
     .during("append to the journal")?;
     Ok(())
-}
-
-/// What a check of the whole journal found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
-pub enum Verdict {
-    Intact {
-        entries: u64,
-        head: String,
-    },
-    /// The first entry that does not fit.
-    Broken {
-        seq: u64,
-        because: &'static str,
-    },
 }
 
 impl Store {
@@ -264,9 +256,14 @@ impl Store {
     ) -> Result<Vec<Entry>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            "select seq, at, request_id, actor, kind, body, prev_hash, hash from journal
+            r#"select coalesce(seq, 0) as "seq!",
+                case when at >= '0001-01-01T00:00:00Z' and at < '10000-01-01T00:00:00Z' then at end as at,
+                request_id, coalesce(actor, '') as "actor!", coalesce(kind, '') as "kind!",
+                coalesce(body, '') as "body!", coalesce(prev_hash, '') as "prev_hash!",
+                coalesce(hash, '') as "hash!"
+             from journal
              where ($1::uuid is null or request_id = $1) and ($2::bigint is null or seq < $2)
-             order by seq desc limit $3",
+             order by seq desc limit $3"#,
             request.map(|id| id.0),
             before.map(signed),
             i64::from(limit),
@@ -287,8 +284,13 @@ impl Store {
     pub async fn journal_chain(&self, after: u64, limit: u32) -> Result<Vec<Chained>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            "select seq, at, request_id, actor, kind, body, prev_hash, hash from journal
-             where seq > $1 order by seq limit $2",
+            r#"select coalesce(seq, 0) as "seq!",
+                case when at >= '0001-01-01T00:00:00Z' and at < '10000-01-01T00:00:00Z' then at end as at,
+                request_id, coalesce(actor, '') as "actor!", coalesce(kind, '') as "kind!",
+                coalesce(body, '') as "body!", coalesce(prev_hash, '') as "prev_hash!",
+                coalesce(hash, '') as "hash!"
+             from journal
+             where seq > $1 order by seq limit $2"#,
             signed(after),
             i64::from(limit),
         )
@@ -296,36 +298,5 @@ impl Store {
         .await
         .during("read the chain of the journal")?;
         Ok(rows.into_iter().map(Chained::from).collect())
-    }
-
-    /// Recomputes every hash from the first entry on.
-    pub async fn verify_journal(
-        &self,
-        mut progress: impl FnMut(u64),
-    ) -> Result<Verdict, StoreError> {
-        let mut rows = sqlx::query_as!(
-            Row,
-            "select seq, at, request_id, actor, kind, body, prev_hash, hash
-             from journal order by seq"
-        )
-        .fetch(&self.pool);
-        let (mut entries, mut head) = (0_u64, GENESIS.to_vec());
-        while let Some(row) = rows.try_next().await.during("read the journal")? {
-            let seq = row.seq.unsigned_abs();
-            let because = if seq != entries + 1 {
-                "an entry before it is missing"
-            } else if row.prev_hash != head {
-                "it does not follow from the entry before it"
-            } else if row.hash != row.computed_hash() {
-                "its content was changed"
-            } else {
-                entries = seq;
-                head = row.hash;
-                progress(entries);
-                continue;
-            };
-            return Ok(Verdict::Broken { seq, because });
-        }
-        Ok(Verdict::Intact { entries, head: alloy::hex::encode(head) })
     }
 }

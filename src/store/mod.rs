@@ -32,6 +32,7 @@ pub mod relays;
 pub mod reliance;
 mod request_rows;
 pub mod requests;
+pub mod retries;
 pub mod sessions;
 pub mod snapshot;
 pub mod tokens;

@@ -13,7 +13,7 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 
-use super::{WebState, api::apps, owners, peers::Peer, problem::Problem, site};
+use super::{WebState, owners, peers::Peer, problem::Problem, sight::Sight, site};
 use crate::{
     access::OpenToken,
     request::{
@@ -192,7 +192,8 @@ impl Caller {
         }
     }
 
-    /// Who it is, if they may do this to a request.
+    /// Who it is, if they may do this to a request. One that they may not even look at is to them as
+    /// good as none.
     pub async fn may_to(
         &self,
         state: &WebState,
@@ -203,11 +204,16 @@ impl Caller {
             return Ok(actor);
         }
         let store = &state.service.store;
-        let request = store.request(id).await?;
-        if may(&self.roles, action, store.is_made_by(id, &self.actor).await?, false) {
+        let app = store.app_of(id).await?;
+        let is_own = app.is_some() && store.is_made_by(id, &self.actor).await?;
+        if may(&self.roles, action, is_own, false) {
             return Ok(self.actor.clone());
         }
-        self.may_of_app(state, action, request.chain, request.app).await
+        if !may(&self.roles, Action::Look, is_own, false) {
+            return self.may_of_seen(state, action, app, "request").await;
+        }
+        let (chain, app) = app.ok_or_else(|| Problem::not_found("request"))?;
+        self.may_of_app(state, action, chain, app).await
     }
 
     /// Which of these they may do to a request. A chain that does not read makes nobody an owner.
@@ -249,6 +255,31 @@ impl Caller {
         }
     }
 
+    /// Of what only its owner may see. The answer to everybody else is the same whether it is there or
+    /// not, and so is what is read for it.
+    async fn may_of_seen(
+        &self,
+        state: &WebState,
+        action: Action,
+        app: Option<(ChainId, AppId)>,
+        what: &str,
+    ) -> Result<Actor, Problem> {
+        let missing = || Problem::not_found_or_not_yours(what);
+        let session = self.session.ok_or_else(missing)?;
+        let sight = Sight::of_wallet(session.address, state).await?;
+        let is_owner = app.is_some_and(|(chain, app)| sight.has(chain, app));
+        if !is_owner {
+            // What does not read may be there, and theirs.
+            let is_told = sight.unread().is_empty();
+            return Err(if is_told { missing() } else { Sight::unreadable() });
+        }
+        if may(&self.roles, action, false, true) {
+            Ok(self.actor.clone())
+        } else {
+            Err(forbidden(&self.roles, action, true))
+        }
+    }
+
     /// Whether they may look at what a path is about: a request, an app, or nothing in particular.
     async fn looks(&self, parts: &mut Parts, state: &WebState) -> Result<(), Problem> {
         if self.may(Action::Look).is_ok() {
@@ -264,8 +295,9 @@ impl Caller {
         let (Some(chain), Some(app)) = (named("chain_id"), named("app")) else {
             return Err(forbidden(&self.roles, Action::Look, false));
         };
-        let app = apps::find(state, chain, app).await?;
-        self.may_of_app(state, Action::Look, app.chain, app.app).await.map(drop)
+        let missing = |_| Problem::not_found("app");
+        let app = (chain.parse().map_err(missing)?, app.parse().map_err(missing)?);
+        self.may_of_seen(state, Action::Look, Some(app), "app").await.map(drop)
     }
 }
 

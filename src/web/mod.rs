@@ -4,6 +4,7 @@ pub mod answers;
 pub mod api;
 pub mod candidates;
 pub mod compose_proof;
+mod connections;
 pub mod device_meaning;
 pub mod explained;
 pub mod gate;
@@ -28,12 +29,11 @@ mod webhook;
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,9 @@ use crate::flow::Service;
 
 /// How long open connections may take to end after the service was told to stop.
 const GOODBYE: Duration = Duration::from_secs(10);
+
+/// How long a caller may take for the head of a request, and leave a connection unused.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What every handler can reach.
 #[derive(Clone)]
@@ -107,28 +110,23 @@ pub async fn serve_with(
         peers: Arc::new(peers::Peers::new(service.clock.clone())),
         answers: Arc::default(),
     };
-    // Answers that come in parts go out in parts.
-    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    let router = beside(router(state)).into_make_service_with_connect_info::<SocketAddr>();
-    let answering = axum::serve(listener, router)
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
+    let site = beside(router(state));
+    let answering = connections::answer(listener, site, HEAD_PATIENCE, stop.clone());
     let working = service.clone().run(stop.clone());
     let passing_on = live.run(service.store.clone());
-    let (answered, (), ()) = futures::join!(
+    futures::join!(
         async {
             let late = async {
                 stop.cancelled().await;
                 tokio::time::sleep(GOODBYE).await;
             };
             tokio::select! {
-                // A server that ends by itself must not leave workers behind.
-                answered = answering => { stop.cancel(); answered }
-                () = late => Ok(()),
+                () = answering => {}
+                () = late => {}
             }
         },
         working,
         passing_on,
     );
-    answered
+    Ok(())
 }

@@ -54,7 +54,7 @@ pub async fn healthz() -> &'static str {
 }
 
 /// Whether database, chains and Phala Cloud are reachable; and, without a say in `ready`, whether the
-/// relayer can pay and files with secrets are kept from others.
+/// relayer can pay, files with secrets are kept from others, and people can sign in.
 #[utoipa::path(
     get, path = "/readyz", tag = "probes",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
@@ -76,6 +76,7 @@ pub async fn readiness(state: &WebState) -> Readiness {
     // Without a relayer everything goes on: anyone may execute.
     checks.extend(relayers(state).await);
     checks.extend(exposed_secrets(state));
+    checks.extend(sign_in(state));
     Readiness { ready, checks }
 }
 
@@ -177,6 +178,12 @@ fn exposed_secrets(state: &WebState) -> Option<Check> {
         }
     };
     Some(Check { name: "secret files".into(), ok: false, detail })
+}
+
+/// That nobody can sign in.
+fn sign_in(state: &WebState) -> Option<Check> {
+    let told = state.service.settings.nobody_signs_in()?;
+    Some(Check { name: "sign-in".into(), ok: false, detail: told.into() })
 }
 
 /// Metrics in Prometheus' text format.

@@ -74,6 +74,14 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {what}"))
     }
 
+    /// The same to whoever could see it only as an owner of its app: whether it is there is not theirs to know.
+    pub(super) fn not_found_or_not_yours(what: &str) -> Self {
+        let title = format!(
+            "there is no such {what}, or it is none of yours: it takes a role here, or to own the Safe of the app"
+        );
+        Self { title, ..Self::not_found(what) }
+    }
+
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = chain_of(error), "a request could not be answered");
         let title = "Countersign could not do this; the log of the service says why";
@@ -186,6 +194,9 @@ impl From<ReviewError> for Problem {
             error @ ReviewError::Comment => Self::of_field("text", error.to_string()),
             error @ ReviewError::TooManyComments => {
                 Self::new(StatusCode::CONFLICT, "too-many-comments", error.to_string())
+            }
+            error @ (ReviewError::RetryOnItsWay | ReviewError::JustTried) => {
+                Self::new(StatusCode::CONFLICT, "already-retried", error.to_string())
             }
             error @ (ReviewError::NothingToSettle(_) | ReviewError::NotAsked) => {
                 Self::new(StatusCode::CONFLICT, "not-in-this-status", error.to_string())

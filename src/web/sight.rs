@@ -41,12 +41,17 @@ impl Sight {
         let Some(session) = caller.session else { return Err(forbidden) };
         match Self::of_wallet(session.address, state).await? {
             Self::Of { apps, unread, .. } if apps.is_empty() && !unread.is_empty() => {
-                let title = "it cannot be read now which apps are yours: try again soon";
-                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "chain-unreadable", title))
+                Err(Self::unreadable())
             }
             Self::Of { apps, .. } if apps.is_empty() => Err(forbidden),
             sight => Ok(sight),
         }
+    }
+
+    /// What somebody is told of whom it is not known now what they may see.
+    pub fn unreadable() -> Problem {
+        let title = "it cannot be read now which apps are yours: try again soon";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "chain-unreadable", title)
     }
 
     /// What the owner of Safes may see, by that alone.

@@ -30,11 +30,40 @@ impl Site {
         })
     }
 
+    /// The site that somebody may sign in to.
+    ///
+    /// Without `public_url` its name is whatever host the caller says. A page elsewhere could have wallets
+    /// sign in to its own name, which they have no reason to warn of, and hand that in here under the same
+    /// name. So then only the names of the machine itself are taken: a wallet warns of a page elsewhere
+    /// that asks in those. Where the service listens says nothing, since a proxy may stand before it.
+    pub fn to_sign_in(settings: &Settings, headers: &HeaderMap) -> Result<Self, Problem> {
+        let site = Self::of(settings, headers)?;
+        let asked = headers.get(header::HOST).and_then(host);
+        if settings.public_url.is_some()
+            || settings.is_devnet
+            || asked.is_some_and(|url| is_this_machine(&url))
+        {
+            return Ok(site);
+        }
+        let title = "nobody signs in by this name before the operator has set public_url to it";
+        Err(Problem::new(StatusCode::FORBIDDEN, "no-public-url", title))
+    }
+
     fn at(url: &Url) -> Option<Self> {
         let host = url.host_str()?;
         let domain = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let origin = url.origin().ascii_serialization();
         Some(Self { domain, uri: url.to_string(), origin })
+    }
+}
+
+/// Whether a host means the machine that asks, whoever that is.
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
@@ -231,6 +260,31 @@ mod tests {
             let expected = expected.map(|(a, b, c)| (a.into(), b.into(), c.into()));
             assert_eq!(of(public, host), expected, "{public:?} {host}");
         }
+    }
+
+    #[test]
+    fn without_a_public_url_only_the_machine_itself_is_signed_in_to() {
+        for (public, host, expected) in [
+            (None, "127.0.0.1:8465", Ok("127.0.0.1:8465")),
+            (None, "127.8.9.10", Ok("127.8.9.10")),
+            (None, "[::1]:8465", Ok("[::1]:8465")),
+            (None, "localhost:8465", Ok("localhost:8465")),
+            (None, "LOCALHOST", Ok("localhost")),
+            (None, "192.168.1.5:8465", Err("no-public-url")),
+            (None, "0.0.0.0:8465", Err("no-public-url")),
+            (None, "evil.example", Err("no-public-url")),
+            (None, "localhost.evil.example", Err("no-public-url")),
+            (None, "127.0.0.1.evil.example", Err("no-public-url")),
+            (None, "", Err("no-host")),
+            (Some("https://a.example"), "evil.example", Ok("a.example")),
+            (Some("http://192.168.1.5:8465"), "192.168.1.5:8465", Ok("192.168.1.5:8465")),
+        ] {
+            let site = Site::to_sign_in(&settings(public), &headers(&[("host", host)]));
+            let told = site.map(|site| site.domain).map_err(|problem| problem.code);
+            assert_eq!(told, expected.map(str::to_owned), "{public:?} {host}");
+        }
+        let devnet = Settings { is_devnet: true, ..settings(None) };
+        assert!(Site::to_sign_in(&devnet, &headers(&[("host", "192.168.1.5")])).is_ok());
     }
 
     #[test]

@@ -128,7 +128,8 @@ impl Director<'_> {
             for entry in entries.iter().filter(|entry| entry.request == Some(request.id.0)) {
                 let event: Result<Event, _> = serde_json::from_value(entry.body.clone());
                 let next = event.map_err(|error| error.to_string()).and_then(|event| {
-                    facts.apply(&event, entry.at).map_err(|error| error.to_string())
+                    let at = entry.at.ok_or_else(|| "it has no time".to_owned())?;
+                    facts.apply(&event, at).map_err(|error| error.to_string())
                 });
                 match next {
                     Ok(next) => facts = next,

@@ -288,6 +288,6 @@ async fn a_browser_without_script_settles_comments_and_rejects() {
     assert_eq!(said["text"], HARM);
     // Nobody here is no signer, in whatever browser.
     let stranger = Visitor::signed_in(api, &wallet(STRANGER)).await;
-    assert_eq!(stranger.get(&format!("/requests/{proposed}")).await.status, 403);
+    assert_eq!(stranger.get(&format!("/requests/{proposed}")).await.status, 404);
     running.stop().await;
 }

@@ -121,6 +121,30 @@ async fn the_answer_to_a_prepare_gains_a_link_to_the_review_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_is_prepared_with_a_long_body_is_kept_without_what_stood_in_it() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let (prefix, source) = (gateway_of(&running.api), &world.town.source);
+    let answer = client()
+        .post(format!("{prefix}/cvms/{source}/replicas"))
+        .header("X-API-Key", world.town.cloud.api_key())
+        .header("X-Prepare-Only", "true")
+        .json(&json!({ "node_id": 6, "note": "x".repeat(300 * 1024) }))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status().as_u16(), 465);
+    let body: Value = answer.json().await.unwrap();
+    let request = only_request(&running.api).await;
+    let url = format!("{}/requests/{}", running.api.base(), request["id"].as_str().unwrap());
+    assert_eq!(body["links"][0]["url"], json!(url), "its token is not lost");
+    assert_eq!(request["node_id"], json!(null));
+    let kept = "select (prepare_body_sealed is not null)::text from requests";
+    assert_eq!(world.database.text(kept).await, "false");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_source_is_the_same_in_whatever_spelling_it_is_prepared_from() {
     let world = World::new().await;
     let running = world.start().await;

@@ -70,7 +70,8 @@ fn folded(journal: &[Entry]) -> HashMap<RequestId, Facts> {
         let event: Event = serde_json::from_value(entry.body.clone()).unwrap();
         assert_eq!(event.kind(), entry.kind);
         let known = facts.entry(RequestId(entry.request.unwrap())).or_default();
-        *known = known.apply(&event, entry.at).expect("the journal tells legal changes only");
+        *known =
+            known.apply(&event, entry.at.unwrap()).expect("the journal tells legal changes only");
     }
     facts
 }
@@ -139,6 +140,19 @@ async fn whoever_changes_it_all_the_same_is_found_out() {
         ("delete from journal where seq = 1", 2),
         ("update journal set kind = 'proposed' where seq = 1", 1),
         ("update journal set prev_hash = hash where seq = 1", 1),
+        ("update journal set prev_hash = '' where seq = 2", 2),
+        ("update journal set hash = null where seq = 2", 2),
+        ("update journal set body = null where seq = 1", 1),
+        ("update journal set at = 'infinity' where seq = 2", 2),
+        ("update journal set at = '-infinity' where seq = 1", 1),
+        ("update journal set at = '290000-01-01' where seq = 2", 2),
+        ("update journal set at = null where seq = 2", 2),
+        ("update journal set seq = -1 where seq = 1", -1),
+        ("update journal set seq = 9223372036854775807 where seq = 2", i64::MAX),
+        (
+            "insert into journal select 1, at, request_id, actor, kind, body, prev_hash, hash from journal where seq = 2",
+            1,
+        ),
     ];
     let world = World::new().await;
     let running = world.start().await;
@@ -148,6 +162,12 @@ async fn whoever_changes_it_all_the_same_is_found_out() {
     let guard = "alter table journal disable trigger all";
     sqlx::raw_sql(guard).execute(&mut connection).await.unwrap();
     sqlx::raw_sql("create table kept as table journal").execute(&mut connection).await.unwrap();
+    // Whoever can write here can take the checks of the columns away too.
+    let open = "alter table journal drop constraint journal_pkey, drop constraint journal_hash_key,
+        drop constraint journal_seq_check, drop constraint journal_hash_check,
+        drop constraint journal_prev_hash_check, alter hash drop not null, alter body drop not null,
+        alter at drop not null";
+    sqlx::raw_sql(open).execute(&mut connection).await.unwrap();
     for (change, place) in changes {
         sqlx::raw_sql(change).execute(&mut connection).await.unwrap();
         let verdict = running.service.store.verify_journal(|_| {}).await.unwrap();
@@ -155,10 +175,52 @@ async fn whoever_changes_it_all_the_same_is_found_out() {
             matches!(verdict, Verdict::Broken { seq, .. } if seq == place),
             "{change}: {verdict:?}"
         );
+        // The others can be read all the same.
+        for path in ["/v1/journal", "/v1/journal/chain", "/journal", &format!("/requests/{id}")] {
+            let answer = running.api.get(path).await;
+            assert_eq!(answer.status, 200, "{change}, {path}: {}", answer.text);
+        }
         let restore = "delete from journal; insert into journal table kept";
         sqlx::raw_sql(restore).execute(&mut connection).await.unwrap();
         let verdict = running.service.store.verify_journal(|_| {}).await.unwrap();
         assert!(matches!(verdict, Verdict::Intact { entries: 2, .. }), "{verdict:?}");
+    }
+    connection.close().await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_taken_off_the_end_is_found_by_what_it_changed() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let id = running.api.submit(&world.submission(&world.prepare().await)).await;
+    running.api.wait_for(&id, "proposed").await;
+    let comment = json!({ "text": "nothing comes of this" });
+    assert_eq!(
+        running.api.post(&format!("/v1/requests/{id}/comments"), &comment).await.status,
+        200
+    );
+    let mut connection = world.database.connect().await;
+    sqlx::raw_sql("alter table journal disable trigger all")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    for (change, left, because) in [
+        ("delete from journal where seq = 3", 2, None),
+        ("delete from journal where seq = 2", 1, Some("its entries do not lead to where it is")),
+        ("delete from journal", 0, Some("no entry tells that it was opened")),
+    ] {
+        sqlx::raw_sql(change).execute(&mut connection).await.unwrap();
+        let verdict = running.service.store.verify_journal(|_| {}).await.unwrap();
+        let found = match &verdict {
+            Verdict::Intact { entries, .. } => (*entries, None),
+            Verdict::Incomplete { entries, request, because, .. } => {
+                assert_eq!(request.to_string(), id);
+                (*entries, Some(*because))
+            }
+            Verdict::Broken { .. } => panic!("{change}: {verdict:?}"),
+        };
+        assert_eq!(found, (left, because), "{change}");
     }
     connection.close().await.unwrap();
     running.stop().await;

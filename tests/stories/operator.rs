@@ -2,6 +2,11 @@
 //! has it tried again; and everybody can read why a request is where it is.
 
 use chrono::TimeDelta;
+use countersign::{
+    clock::Clock,
+    review::RETRY_PAUSE,
+    store::{Store, journal::Actor, retries::Retry},
+};
 use serde_json::{Value, json};
 
 use crate::world::{Answer, Api, DEPTH, Running, World, api::make_token, eventually, process::cli};
@@ -256,6 +261,45 @@ async fn a_retry_tries_at_once_what_a_person_was_asked_about() {
     let (who, said) = said(api, &id, "retried").await;
     assert_eq!((who.as_str(), &said["reason"]), ("token:story", &json!("credit was added")));
     running.stop().await;
+}
+
+/// Each is an entry for good, so nobody can fill the timeline with them.
+#[tokio::test]
+async fn a_retry_is_not_asked_for_again_before_something_came_of_it() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.wait_for_reason(&id, "0 of 2 signatures").await;
+    let path = format!("/v1/requests/{id}/retry");
+    let retry = async || {
+        let answer = api.post(&path, &json!({ "reason": "now" })).await;
+        (answer.status, answer.body["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let retries = async || api.told(&id).await.iter().filter(|kind| *kind == "retried").count();
+    let refused = (409, "already-retried".to_owned());
+    assert_eq!(retry().await.0, 200);
+    for _ in 0..5 {
+        assert_eq!(retry().await, refused);
+    }
+    // Once it was tried and some time has passed, it can be asked for again.
+    api.wait_for_reason(&id, "0 of 2 signatures").await;
+    assert_eq!(retry().await, refused);
+    world.clock.pass(TimeDelta::seconds(11));
+    assert_eq!(retry().await.0, 200);
+    assert_eq!(retries().await, 2);
+    running.stop().await;
+
+    // As long as nobody takes it, time alone changes nothing.
+    let store = Store::open(world.database.options()).await.unwrap();
+    let (id, person) = (id.parse().unwrap(), Actor::service("story"));
+    let later = |hours| world.clock.now() + TimeDelta::hours(hours);
+    let retry = async |at| store.retry(id, "now".into(), RETRY_PAUSE, &person, at).await.unwrap();
+    assert!(matches!(retry(later(1)).await, Retry::Recorded(_)));
+    for hours in 2..5 {
+        assert!(matches!(retry(later(hours)).await, Retry::OnItsWay));
+    }
+    store.close().await;
 }
 
 #[tokio::test]

@@ -249,10 +249,26 @@ fn harmless(route: &str, id: &str, app: AppId) -> (Method, String, Option<Value>
     (method, path, body)
 }
 
-async fn status_of(caller: &Caller, route: &str, id: &str, app: AppId) -> u16 {
+fn call_of(caller: &Caller, route: &str, id: &str, app: AppId) -> RequestBuilder {
     let (method, path, body) = harmless(route, id, app);
-    let call = caller.call(method, &path);
-    caller.status(body.iter().fold(call, RequestBuilder::json)).await
+    body.iter().fold(caller.call(method, &path), RequestBuilder::json)
+}
+
+/// Whether a call names a request or an app.
+fn is_of_one(route: &str) -> bool {
+    route.contains("{id}") || route.contains("{app}") || route == "post /v1/proposals"
+}
+
+/// What somebody is told who may not see what a path names.
+const HIDDEN: &str = "or it is none of yours";
+
+/// The status of an answer, and whether it says that there is nothing for them there.
+async fn told(caller: &Caller, route: &str, id: &str, app: AppId) -> (u16, bool) {
+    let answer = call_of(caller, route, id, app).send().await.expect("the service answers");
+    let status = answer.status().as_u16();
+    // Of what is let in some answers never end.
+    let is_hidden = status == 404 && answer.text().await.unwrap().contains(HIDDEN);
+    (status, is_hidden)
 }
 
 #[test]
@@ -283,10 +299,11 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
         scene.world.clock.pass(TimeDelta::minutes(1));
         for ((caller, name), cell) in callers.iter().zip(CALLERS).zip(row.replace(' ', "").chars())
         {
-            let status = status_of(caller, route, &scene.ours, app).await;
+            let (status, is_hidden) = told(caller, route, &scene.ours, app).await;
             let expected = match (cell, name) {
-                ('y', _) => !matches!(status, 401 | 403 | 415 | 429 | 500),
+                ('y', _) => !is_hidden && !matches!(status, 401 | 403 | 415 | 429 | 500),
                 (_, "nobody") => status == 401,
+                (_, "stranger") if is_of_one(route) => is_hidden,
                 _ => status == 403,
             };
             if !expected {
@@ -310,22 +327,56 @@ async fn a_signer_of_one_safe_has_no_say_in_what_is_another_s() {
             (&theirs, &scene.theirs, scene.other_app, true),
             (&theirs, &scene.ours, our_app, false),
         ] {
-            let status = status_of(caller, route, id, app).await;
-            assert_eq!(status != 403, lets_in, "{route} {id}: {status} ({row})");
+            let (status, is_hidden) = told(caller, route, id, app).await;
+            let is_let_in = !is_hidden && status != 403;
+            assert_eq!(is_let_in, lets_in, "{route} {id}: {status} ({row})");
         }
     }
     // One of several is enough to be refused.
     let both = json!({ "requests": [scene.ours, scene.theirs], "reason": "together" });
-    assert_eq!(ours.post("/v1/proposals", &both).await, 403);
+    assert_eq!(ours.post("/v1/proposals", &both).await, 404);
     let reject = |id: &str| format!("/v1/requests/{id}/reject");
     let no = json!({ "reason": "not on our app" });
-    assert_eq!(theirs.post(&reject(&scene.ours), &no).await, 403);
+    assert_eq!(theirs.post(&reject(&scene.ours), &no).await, 404);
     assert_eq!(ours.post(&reject(&scene.ours), &no).await, 200);
     let told = scene.running.api.timeline(&scene.ours).await;
     let last = told.last().unwrap();
     let actor = format!("wallet:{}", wallet(0).address());
     assert_eq!((&last["kind"], &last["actor"]), (&json!("rejected"), &json!(actor)));
     assert_eq!(scene.running.api.request(&scene.theirs).await["status"], "proposed");
+    scene.running.stop().await;
+}
+
+/// What tells one answer from another, beside when it was given and under which number.
+async fn whole(call: RequestBuilder) -> (u16, String, Vec<(String, String)>) {
+    let answer = call.send().await.expect("the service answers");
+    let headers = answer
+        .headers()
+        .iter()
+        .filter(|(name, _)| ![header::DATE.as_str(), "x-request-id"].contains(&name.as_str()));
+    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()));
+    let (status, headers) = (answer.status().as_u16(), headers.collect());
+    (status, answer.text().await.unwrap(), headers)
+}
+
+#[tokio::test]
+async fn what_is_another_s_is_answered_like_what_is_not_there() {
+    let scene = Scene::set().await;
+    let nothing = ("01a1fcbd-70c3-75cc-be9e-a3487739dbcd", AppId(Address::repeat_byte(0x99)));
+    let not_theirs = (scene.theirs.as_str(), scene.other_app);
+    // A signature shows that whoever hands it in knows of the request, whose id nobody guesses.
+    let routes = ROUTES.iter().map(|(route, _)| *route).filter(|route| is_of_one(route));
+    let routes: Vec<&str> = routes.filter(|route| !route.ends_with("/confirmations")).collect();
+    assert_eq!(routes.len(), 22);
+    for caller in [scene.wallet(STRANGER).await, scene.wallet(0).await] {
+        for route in &routes {
+            let [missing, hidden] =
+                [nothing, not_theirs].map(|(id, app)| whole(call_of(&caller, route, id, app)));
+            let (missing, hidden) = (missing.await, hidden.await);
+            assert_eq!(missing.0, 404, "{route}: {missing:?}");
+            assert_eq!(missing, hidden, "{route}");
+        }
+    }
     scene.running.stop().await;
 }
 
@@ -370,7 +421,7 @@ async fn whoever_is_removed_from_the_safe_is_no_signer_any_more() {
     scene.world.as_the_safe(chain.safe, remove.abi_encode().into()).await;
     // What was read is good for a moment.
     scene.world.clock.pass(TimeDelta::seconds(16));
-    assert_eq!(signer.post(&path, &why).await, 403);
+    assert_eq!(signer.post(&path, &why).await, 404);
     assert_eq!(signer.visitor.get("/v1/session").await.body["signer_of"], json!([]));
     let page = signer.call(Method::GET, "/sign-in").header(header::ACCEPT, "text/html");
     let page = signer.visitor.send(page).await.text;

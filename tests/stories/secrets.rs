@@ -2,7 +2,10 @@
 //! whoever holds them. Everything the program says or keeps is searched, in every spelling.
 
 use alloy::hex;
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection};
@@ -180,8 +183,58 @@ async fn no_secret_is_ever_said_logged_or_stored_in_the_open() {
     assert!(heard.contains(&id), "the stream told of the request: {heard}");
     assert_absent("the stream of events", &heard, &secrets);
     let log = program.terminate().await;
-    assert!(log.contains("\"TRACE\""), "the log tells everything it can");
+    assert!(log.contains("\"DEBUG\""), "the log tells everything it can");
     assert_absent("the log", &log, &secrets);
+}
+
+/// Parts of URLs, each a secret of somebody.
+const IN_URLS: [&str; 8] = [
+    "rpc-user-5d02f1",
+    "rpc-password-8d21ca",
+    "rpc-path-key-77ab01d4",
+    "rpc-query-key-19c3e8",
+    "socket-password-0b7e5a",
+    "cloud-user-44a1b2",
+    "cloud-password-e7d930",
+    "hook-path-5c1f99aa",
+];
+
+#[tokio::test]
+async fn no_key_in_a_url_is_ever_logged() {
+    let world = World::new().await;
+    let [user, password, path, query, socket, cloud_user, cloud_password, hook] = IN_URLS;
+    let anvil = world.town.chain.rpc_url().authority().to_owned();
+    let cloud = world.town.cloud.api_prefix().to_string();
+    let cloud = cloud.replace("http://", &format!("http://{cloud_user}:{cloud_password}@"));
+    // A node that answers, one that is not there by this path, and a socket.
+    let chain = format!(
+        "8453=http://{user}:{password}@{anvil}/?key={query},http://{anvil}/v3/{path},\
+         ws://{user}:{socket}@{anvil}/?key={query};quorum=1;depth=2;poll_ms=50;safe_service=off"
+    );
+    let program = world
+        .spawn_with(|command| {
+            command
+                .env("COUNTERSIGN_CHAIN", &chain)
+                .env("PHALA_CLOUD_API_PREFIX", &cloud)
+                .env("COUNTERSIGN_WEBHOOK", format!("http://{anvil}/{hook}"))
+                .env("RUST_LOG", "trace,alloy_rpc_client=trace,reqwest::connect=trace");
+        })
+        .await;
+    let api = &program.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.wait_for(&id, "proposed").await;
+    assert_eq!(api.get("/readyz").await.status, 200, "Phala Cloud was asked");
+    let told = api.get("/v1/chains").await;
+    let states: Vec<_> = told.body[0]["endpoints"].as_array().unwrap().iter().collect();
+    assert_eq!(states.len(), 3, "{}", told.text);
+    let log = program.terminate().await;
+    assert!(log.contains("\"DEBUG\""), "the log tells details: {log}");
+    let secrets = IN_URLS.map(str::to_owned).to_vec();
+    assert_absent("the log", &log, &secrets);
+    for (name, password) in [(user, password), (user, socket), (cloud_user, cloud_password)] {
+        let header = STANDARD.encode(format!("{name}:{password}"));
+        assert!(!log.contains(&header), "the log tells a header of {name}");
+    }
 }
 
 #[test]

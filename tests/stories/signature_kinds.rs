@@ -277,7 +277,7 @@ async fn a_safe_that_owns_the_safe_signs_by_its_own_owners() {
 }
 
 /// Contracts that say neither yes nor no, each with what becomes of its signature.
-const ODD_CONTRACTS: [(Address, &[u8], u16); 5] = [
+const ODD_CONTRACTS: [(Address, &[u8], u16); 7] = [
     // An account without code.
     (address!("00000000000000000000000000000000000a0001"), &[], 422),
     // Reverts.
@@ -289,8 +289,11 @@ const ODD_CONTRACTS: [(Address, &[u8], u16); 5] = [
         &hex!("631626ba7e60e01b60005260206000f3"),
         422,
     ),
-    // Burns all gas: whether it signed cannot be read.
-    (address!("00000000000000000000000000000000000a0005"), &hex!("5b600056"), 503),
+    // Burns all gas, breaks off with all of it, and takes from an empty stack: answers of the chain as a
+    // refusal is.
+    (address!("00000000000000000000000000000000000a0005"), &hex!("5b600056"), 422),
+    (address!("00000000000000000000000000000000000a0006"), &hex!("fe"), 422),
+    (address!("00000000000000000000000000000000000a0007"), &hex!("01"), 422),
 ];
 
 #[tokio::test]

@@ -231,6 +231,10 @@ async fn an_owner_of_a_thousand_apps_costs_a_few_reads() {
     let unread = signer.get("/v1/requests").await;
     let told = (unread.status, unread.body["code"].as_str());
     assert_eq!(told, (503, Some("chain-unreadable")), "{}", unread.text);
+    for app in [chain.app, AppId(Address::repeat_byte(0x99))] {
+        let one = signer.get(&format!("/v1/apps/8453/{app}")).await;
+        assert_eq!(same(&one), same(&unread), "whether it is there or not");
+    }
     running.stop().await;
 }
 

@@ -196,7 +196,8 @@ pub async fn reject(
 }
 
 /// Has a request tried now, whatever it waits for, and takes back what a person was asked. Possible
-/// until it has ended.
+/// until it has ended; refused as `already-retried` until somebody has tried since the last time, and
+/// within ten seconds of it.
 #[utoipa::path(
     post, path = "/v1/requests/{id}/retry", operation_id = "retry_request", tag = "requests", params(("id" = RequestId, Path)), request_body = Reason,
     responses((status = 200, body = RequestView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)),

@@ -154,7 +154,8 @@ fn chain_in(state: &WebState, body: &Value) -> Result<ChainId, Problem> {
 #[utoipa::path(
     post, path = "/v1/session/challenge", operation_id = "challenge", tag = "session", request_body = NewChallenge,
     responses(
-        (status = 201, body = Challenge), (status = 403, description = "A page of another site asks", body = Problem),
+        (status = 201, body = Challenge),
+        (status = 403, description = "A page of another site asks, or `no-public-url`: without that setting only the machine itself is signed in to", body = Problem),
         (status = 422, body = Problem), (status = 429, description = "Too many; `Retry-After` says when again", body = Problem),
     ),
     security(())
@@ -166,7 +167,7 @@ pub async fn challenge(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Challenge>), Problem> {
     let service = &state.service;
-    let site = Site::of(&service.settings, &headers)?;
+    let site = Site::to_sign_in(&service.settings, &headers)?;
     not_from_elsewhere(&site, &headers)?;
     state.peers.signs_in(peer)?;
     let body = parse_body(&body)?;
@@ -204,7 +205,7 @@ pub async fn sign_in(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let (service, now) = (&state.service, state.service.clock.now());
-    let site = Site::of(&service.settings, &headers)?;
+    let site = Site::to_sign_in(&service.settings, &headers)?;
     not_from_elsewhere(&site, &headers)?;
     state.peers.signs_in(peer)?;
     let body = parse_body(&body)?;

@@ -1,5 +1,6 @@
 // Checks the journal in the browser: every hash is computed again from the texts that the API gives, and
-// each entry must follow from the one before. It mirrors `countersign journal verify`.
+// each entry must follow from the one before. `countersign journal verify` does the same, and also looks for
+// what is missing at the end.
 
 import { sha256 } from "./sha256.js";
 
@@ -33,6 +34,7 @@ function hashOf(entry) {
 function wrong(entry, last) {
   if (entry.seq !== last.seq + 1) return "an entry before it is missing";
   if (entry.prev_hash !== last.hash) return "it does not follow from the entry before it";
+  if (entry.at_micros === null) return "its time is none";
   if (entry.hash !== hashOf(entry)) return "its content was changed";
 }
 

@@ -54,7 +54,8 @@ const CAPTURES_A_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Apps of which nothing is known here that Phala Cloud is asked about with our own key within a minute.
 /// Anybody can prepare through here, and our calls are counted too.
 const STRANGERS_A_MINUTE: NonZeroU32 = NonZeroU32::new(20).unwrap();
-/// Bytes of a body that is looked at on its way. Longer ones only pass.
+/// Bytes of a body that is looked at on its way. Longer ones pass, and nothing is known of them: what is
+/// prepared with one is kept without what was sent, and an answer that is longer is not kept.
 const LOOKED_AT_BYTES_MAX: usize = 256 * 1024;
 
 /// The gateway of this instance.

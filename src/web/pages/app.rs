@@ -35,6 +35,8 @@ use crate::{
 
 /// Newest entries of a history that are shown; the page of the ledger has more.
 const HISTORY_MAX: usize = 100;
+/// Most entries of the allowlist that are shown, those that were allowed last; the files have all.
+const ROWS_MAX: usize = 500;
 /// Most ids that are shown in a cell; the files have all.
 const IDS_MAX: usize = 10;
 
@@ -55,6 +57,8 @@ struct Row {
     tx: Transaction,
     by: String,
     requests: Vec<RequestId>,
+    /// How many requests are not shown.
+    more_requests: usize,
     removal: Hits,
 }
 
@@ -102,14 +106,13 @@ impl App {
         let past = past.take(HISTORY_MAX).map(|(one, changed)| Past::new(one, changed, explorer));
         let past = past.collect();
         let until = head.filter(|_| at.is_none()).map(|head| head.block_time);
-        let entries = list.policy.entries.iter();
         Self {
             chain: history.chain.label(),
             reading: head
                 .filter(|_| !history.is_read())
                 .map(|head| percent(history.progress(head.block.number))),
             head,
-            rows: entries.map(|entry| Row::new(entry, explorer)).collect(),
+            rows: newest(&list.policy.entries).map(|entry| Row::new(entry, explorer)).collect(),
             history: past,
             is_cut,
             chart: Chart::new(&audit::lanes(&list.ledger, at), until, explorer),
@@ -131,7 +134,7 @@ impl App {
 
     /// Entries that nobody needs who is known here.
     fn unused(&self) -> usize {
-        self.rows.iter().filter(|row| row.removal.is_nothing()).count()
+        self.view.entries.iter().filter(|entry| entry.removal.hits_nobody()).count()
     }
 
     /// As of when, as it stands in the address of a file.
@@ -192,7 +195,8 @@ impl Row {
             time: When(entry.since_time),
             tx: Transaction::new(entry.tx, explorer),
             by: by(entry.acted_by.as_ref()),
-            requests: entry.requests.clone(),
+            requests: entry.requests.iter().take(IDS_MAX).copied().collect(),
+            more_requests: entry.requests.len().saturating_sub(IDS_MAX),
             removal: Hits::new(&entry.removal),
         }
     }
@@ -223,6 +227,16 @@ impl Hits {
     fn more(&self, of: usize) -> Option<usize> {
         self.counts[of].checked_sub(IDS_MAX).filter(|more| *more > 0)
     }
+}
+
+/// The entries that are shown, in their order.
+fn newest(entries: &[AllowedEntry]) -> impl Iterator<Item = &AllowedEntry> {
+    let mut since: Vec<u64> = entries.iter().map(|entry| entry.since.number).collect();
+    since.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+    let from = since.get(ROWS_MAX).map_or(0, |first_left_out| first_left_out + 1);
+    // What one block allowed stands there whole or not at all, unless it alone is too much.
+    let from = if since.first().is_some_and(|newest| *newest < from) { from - 1 } else { from };
+    entries.iter().filter(move |entry| entry.since.number >= from).take(ROWS_MAX)
 }
 
 /// Never 100 before it is done.
@@ -351,6 +365,30 @@ mod tests {
         assert!(now.contains("12 instances") && now.contains("and 2 more"), "{now}");
         assert!(now.contains("1 request on the way") && now.contains("1 node"), "{now}");
         assert!(now.contains("1 of 2 entries is needed by nobody"), "{now}");
+    }
+
+    #[test]
+    fn of_a_long_list_those_allowed_last_are_shown() {
+        let entries = |blocks: &[u64]| -> Vec<AllowedEntry> {
+            let entry = audit::policy(&ledger(), true, None).entries.remove(0);
+            let since = |number: &u64| BlockRef { number: *number, ..entry.since };
+            blocks
+                .iter()
+                .map(|number| AllowedEntry { since: since(number), ..entry.clone() })
+                .collect()
+        };
+        for (blocks, count, first) in [
+            (vec![7, 3], 2, 7),
+            ((0..500).collect(), 500, 0),
+            ((0..900).collect(), 500, 400),
+            ((0..900).rev().collect(), 500, 899),
+            (vec![5; 900], 500, 5),
+            ([vec![4; 300], vec![5; 400]].concat(), 400, 5),
+        ] {
+            let entries = entries(&blocks);
+            let shown: Vec<u64> = newest(&entries).map(|entry| entry.since.number).collect();
+            assert_eq!((shown.len(), shown[0]), (count, first), "{} entries", blocks.len());
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::{
 /// One entry as a page shows it.
 pub struct Line {
     pub seq: u64,
-    pub at: When,
+    /// None when somebody wrote a time there that is none.
+    pub at: Option<When>,
     pub request: Option<uuid::Uuid>,
     pub words: String,
     pub actor: String,
@@ -22,7 +23,7 @@ impl From<Entry> for Line {
         let event = serde_json::from_value::<Event>(entry.body).ok();
         Self {
             seq: entry.seq,
-            at: When(entry.at),
+            at: entry.at.map(When),
             request: entry.request,
             // An entry of another version still says its name.
             words: event.as_ref().map_or_else(|| entry.kind.replace('_', " "), words),
@@ -149,7 +150,7 @@ mod tests {
     fn line(kind: &str, body: serde_json::Value) -> Line {
         Line::from(Entry {
             seq: 1,
-            at: "2026-11-03T14:05:09Z".parse().unwrap(),
+            at: "2026-11-03T14:05:09Z".parse().ok(),
             request: None,
             actor: "service:watch".into(),
             kind: kind.into(),
