@@ -16,6 +16,7 @@ await run(async (browser) => {
     hold(one.name, page.bytes > 0 && page.bytes < FIRST_PAINT_BYTES, 'loads', page.bytes, 'bytes')
     const text = await textOf(page)
     await isAccessible(page, one.name)
+    await isWritten(page, one.name)
     await shoot(page, one, 'light-1280')
     await page.emulateMedia({ colorScheme: 'dark' })
     await isAccessible(page, `${one.name}, dark`)
@@ -41,6 +42,19 @@ async function textOf(page) {
 }
 
 async function isAccessible(page, name) {
+/** What is to be typed is set apart by its letters, not by the marks that terminals show. */
+async function isWritten(page, name) {
+  const marked = await page.evaluate(() => {
+    const [texts, out] = [document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), []]
+    while (texts.nextNode()) {
+      const { currentNode: text } = texts
+      if (text.data.includes('`') && !text.parentElement.closest('pre')) out.push(text.data.trim().slice(0, 160))
+    }
+    return out
+  })
+  hold(name, marked.length === 0, 'shows backticks:', marked.slice(0, 3).join(' | '))
+}
+
   await page.evaluate(axe)
   const runOnly = { type: 'tag', values: TAGS }
   const { violations } = await page.evaluate((runOnly) => axe.run(document, { runOnly }), runOnly)

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 
 use super::{
     Page,
-    parts::{When, cut, short},
+    parts::{self, When, cut, short},
     refusal::{Asked as Query, Seen},
     render,
 };

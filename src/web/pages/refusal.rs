@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::written;
+use super::{parts, written};
 use crate::web::{
     WebState,
     gate::{Auditor, Caller, Reader},
