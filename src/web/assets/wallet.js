@@ -112,7 +112,8 @@ const deeds = {
     const text = "0x" + Array.from(new TextEncoder().encode(challenge.message), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const signature = await ask(wallet, "personal_sign", [text, address]);
     await post("/v1/session", { message: challenge.message, signature });
-    location.reload();
+    if (panel.dataset.back) location.assign(panel.dataset.back);
+    else location.reload();
     return `Signed in as ${address}.`;
   },
 };
@@ -181,10 +182,8 @@ if (panel) {
 }
 
 const leave = document.getElementById("sign-out");
-if (leave) {
-  leave.hidden = false;
-  leave.addEventListener("click", async () => {
-    await fetch("/v1/session", { method: "DELETE" });
-    location.reload();
-  });
-}
+leave?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await fetch("/v1/session", { method: "DELETE" }).catch(() => {});
+  location.assign(leave.dataset.then);
+});

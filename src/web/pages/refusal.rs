@@ -3,13 +3,13 @@
 
 use askama::Template;
 use axum::{
-    extract::{FromRequestParts, Query},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
+    extract::{FromRequestParts, Query, Request, State},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
 
-use super::{parts, written};
+use super::{bar::Bar, parts, written};
 use crate::web::{
     WebState,
     gate::{Auditor, Caller, Reader},
@@ -70,12 +70,14 @@ impl IntoResponse for PageProblem {
 }
 
 /// The answer to an address that leads nowhere: a page for browsers, a problem for programs.
-pub async fn nothing_here(uri: Uri, headers: HeaderMap) -> Response {
+pub async fn nothing_here(State(state): State<WebState>, request: Request) -> Response {
     let problem = Problem::not_found("page");
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let (mut parts, _) = request.into_parts();
+    let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let browser = accept.is_some_and(|accept| accept.contains("text/html"));
-    if browser && !uri.path().starts_with("/v1/") {
-        PageProblem(problem).into_response()
+    if browser && !parts.uri.path().starts_with("/v1/") {
+        let bar = Bar::of(&mut parts, &state).await;
+        bar.over(|| PageProblem(problem).into_response())
     } else {
         problem.into_response()
     }
