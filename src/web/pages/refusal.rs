@@ -1,6 +1,9 @@
 //! Errors as a browser shows them: the same problem as the API's, as a small page that says what to do.
 //! No page has the browser ask for a password by itself, but the one that is there for that.
 
+use std::convert::Infallible;
+
+use alloy::primitives::Address;
 use askama::Template;
 use axum::{
     extract::{FromRequestParts, Query, Request, State},
@@ -114,6 +117,18 @@ impl FromRequestParts<WebState> for Known {
     type Rejection = PageProblem;
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
         Ok(Self(Caller::from_request_parts(parts, state).await?))
+    }
+}
+
+/// The wallet of whoever is signed in, if anybody is.
+#[derive(Debug)]
+pub struct Wallet(pub Option<Address>);
+
+impl FromRequestParts<WebState> for Wallet {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Infallible> {
+        let session = Caller::of(parts, state).await.ok().and_then(|caller| caller.session);
+        Ok(Self(session.map(|session| session.address)))
     }
 }
 
