@@ -4,6 +4,7 @@
 use std::{collections::HashMap, fmt, str::FromStr};
 
 use alloy::primitives::Address;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -73,48 +74,52 @@ impl FromStr for Place {
     }
 }
 
+/// A stretch of the queue, as its index has it.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    ranks: [i16; 2],
+    is_over: bool,
+}
+
+/// The rank of what is over.
+const OVER: i16 = 3;
+const OPEN: Stretch = Stretch { ranks: [0, OVER - 1], is_over: false };
+/// What is over. The index has what ended as an alarm before everything that is open, since a person had to
+/// look; but whoever reads the queue has something to do first.
+const ENDED: [Stretch; 2] =
+    [Stretch { ranks: [OVER, OVER], is_over: true }, Stretch { ranks: [0, 0], is_over: true }];
+
 impl Store {
-    /// One page of the requests that fit, in the order of the queue.
+    /// One page of the requests that fit, in the order of the queue. `waits_for`: only those that a
+    /// signature of this owner is missing for.
     pub async fn queue(
         &self,
         filter: &Filter,
+        waits_for: Option<Address>,
         after: Option<Place>,
         limit: u32,
     ) -> Result<Queue, StoreError> {
-        let (chains, apps) = columns(filter.apps.as_deref());
         let mut tx = self.begin().await?;
         // Which index serves depends on what is asked for: one plan for all would walk everything.
         sqlx::query!("set local plan_cache_mode = force_custom_plan")
             .execute(&mut *tx)
             .await
             .during("choose a plan")?;
-        let rows = sqlx::query!(
-            r#"select id, queue_rank as "rank!", queue_at as "at!" from requests
-             where ($1::text is null or status = $1)
-               and ($2::bytea is null or app = $2)
-               and ($3::text is null or position(replace($3, '-', '') in replace(concat_ws(' ',
-                    id::text, source_cvm, node_id, note, encode(compose_hash, 'hex'),
-                    encode(device_id, 'hex'), replica_id), '-', '')) > 0)
-               and ($4::smallint is null or (queue_rank, queue_at, id) > ($4, $5::bigint, $6::uuid))
-               and ($8::bigint[] is null
-                    or (chain_id, app) in (select * from unnest($8::bigint[], $9::bytea[])))
-             order by queue_rank, queue_at, id limit $7"#,
-            filter.status.map(Status::as_str),
-            filter.app.map(|app| app.0.to_vec()),
-            filter.text,
-            after.map(|place| place.rank),
-            after.map(|place| place.at),
-            after.map(|place| place.id),
-            // One more tells whether there is a next page.
-            i64::from(limit) + 1,
-            chains.as_deref(),
-            apps.as_deref(),
-        )
-        .fetch_all(&mut *tx)
-        .await
-        .during("list the queue")?;
-        let places: Vec<Place> =
-            rows.iter().map(|row| Place { rank: row.rank, at: row.at, id: row.id }).collect();
+        // One more tells whether there is a next page.
+        let wanted = limit.saturating_add(1);
+        let mut places = vec![];
+        if after.is_none_or(|place| place.rank < OVER) {
+            places = stretch(&mut tx, OPEN, filter, waits_for, after, wanted).await?;
+        }
+        if places.len() < wanted as usize {
+            let after = after.filter(|place| place.rank == OVER);
+            let mut ended = vec![];
+            for one in ENDED {
+                ended.extend(stretch(&mut tx, one, filter, waits_for, after, wanted).await?);
+            }
+            ended.sort_unstable();
+            places.extend(ended);
+        }
         let shown = &places[..places.len().min(limit as usize)];
         let ids: Vec<Uuid> = shown.iter().map(|place| place.id).collect();
         let mut requests = load(&mut tx, &ids).await?;
@@ -173,6 +178,58 @@ impl Store {
             .during("read the names of nodes")?;
         Ok(rows.into_iter().map(|row| (row.node_id, row.name)).collect())
     }
+}
+
+/// The first places of a stretch that fit.
+async fn stretch(
+    tx: &mut PgConnection,
+    stretch: Stretch,
+    filter: &Filter,
+    waits_for: Option<Address>,
+    after: Option<Place>,
+    wanted: u32,
+) -> Result<Vec<Place>, StoreError> {
+    let Stretch { ranks: [first, last], is_over } = stretch;
+    let (chains, apps) = columns(filter.apps.as_deref());
+    let rows = sqlx::query!(
+        r#"select id, queue_rank as "rank!", queue_at as "at!" from requests
+         where ($1::text is null or status = $1)
+           and ($2::bytea is null or app = $2)
+           and ($3::text is null or position(replace($3, '-', '') in replace(concat_ws(' ',
+                id::text, source_cvm, node_id, note, encode(compose_hash, 'hex'),
+                encode(device_id, 'hex'), replica_id), '-', '')) > 0
+                or node_id in (select n.node_id from nodes n
+                    where position($3 in concat(n.name, ' (', n.node_id, ')')) > 0))
+           and ($4::smallint is null or (queue_rank, queue_at, id) > ($4, $5::bigint, $6::uuid))
+           and ($8::bigint[] is null
+                or (chain_id, app) in (select * from unnest($8::bigint[], $9::bytea[])))
+           and queue_rank between $10 and $11
+           and (ended_as is not null or running_at is not null) = $12
+           and ($13::bytea is null or status = 'proposed' and exists (
+                select from proposals p
+                where p.id = proposal_id and $13 = any(p.owners) and not exists (
+                    select from confirmations c where c.proposal_id = p.id and c.owner = $13)))
+         order by queue_rank, queue_at, id limit $7"#,
+        filter.status.map(Status::as_str),
+        filter.app.map(|app| app.0.to_vec()),
+        filter.text,
+        after.map(|place| if is_over { first } else { place.rank }),
+        after.map(|place| place.at),
+        after.map(|place| place.id),
+        i64::from(wanted),
+        chains.as_deref(),
+        apps.as_deref(),
+        first,
+        last,
+        is_over,
+        waits_for.map(|owner| owner.to_vec()),
+    )
+    .fetch_all(tx)
+    .await
+    .during("list the queue")?;
+    let rank = |rank| if is_over { OVER } else { rank };
+    let places = rows.into_iter().map(|row| Place { rank: rank(row.rank), at: row.at, id: row.id });
+    Ok(places.collect())
 }
 
 #[cfg(test)]

@@ -37,12 +37,16 @@ pub struct Reader;
 pub struct Auditor;
 
 /// Somebody who is known here. What they may do is yet to be asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     actor: Actor,
     pub roles: Vec<Role>,
     pub session: Option<Session>,
 }
+
+/// Whoever a request is from, once that was looked at: a wrong token counts once.
+#[derive(Debug, Clone)]
+struct LookedAt(Result<Caller, Problem>);
 
 fn refused(title: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", title)
@@ -86,8 +90,18 @@ pub fn carries_our_token(headers: &HeaderMap) -> bool {
 }
 
 impl Caller {
+    /// Whoever a request is from, and will be for whoever asks again.
+    pub async fn looked_at(parts: &mut Parts, state: &WebState) -> Result<Self, Problem> {
+        let caller = Self::of(parts, state).await;
+        parts.extensions.insert(LookedAt(caller.clone()));
+        caller
+    }
+
     /// Whoever a request is from.
     pub async fn of(parts: &Parts, state: &WebState) -> Result<Self, Problem> {
+        if let Some(LookedAt(caller)) = parts.extensions.get() {
+            return caller.clone();
+        }
         let headers = &parts.headers;
         if let Some(text) = bearer(headers) {
             return Self::by_token(&text, parts, state).await;

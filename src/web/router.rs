@@ -148,7 +148,7 @@ pub fn router(state: WebState) -> Router {
     let (api, _) = documented().split_for_parts();
     let document = openapi();
     let bounded = api
-        .merge(pages::routes())
+        .merge(pages::routes(&state))
         .route("/openapi.json", get(async move || Json(document)))
         .fallback(pages::nothing_here)
         .method_not_allowed_fallback(async || {

@@ -23,11 +23,17 @@ await run(async (browser) => {
   const reject = page.locator('#act-reject')
   await reject.getByRole('button', { name: 'Reject' }).click()
   hold('reject', page.url().includes('#timeline') && await reject.isVisible(), 'went without a reason')
+  // A browser takes blanks for a reason; the page comes back as it was left, with what is wrong.
+  await reject.getByLabel('Why?').fill('   ')
+  await reject.getByRole('button', { name: 'Reject' }).click()
+  await reject.getByRole('alert').filter({ hasText: 'Give a reason' }).waitFor()
+  hold('reject', await reject.getByLabel('Why?').inputValue() === '   ', 'lost what was written')
+  const isFocused = await reject.getByLabel('Why?').evaluate((it) => it === document.activeElement)
+  hold('reject', isFocused, 'does not lead to what is wrong')
   await reject.getByLabel('Why?').fill('not ours')
   await reject.getByRole('button', { name: 'Reject' }).click()
   await page.locator('.headline .badge.rejected').waitFor()
   hold('reject', await page.locator('#act-reject').count() === 0, 'is offered again')
-  await context.close()
 
   // With script, what is written stays while the page keeps up, and nothing in it runs.
   const scripted = await visitor(browser, { extraHTTPHeaders: {} })
@@ -39,4 +45,12 @@ await run(async (browser) => {
   const bad = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact))
   hold('acts', bad.length === 0, bad.map(({ id }) => id).join(' '))
   await scripted.close()
+
+  // Out again, without script.
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByText('Nobody is signed in').waitFor()
+  const place = new URL(page.url())
+  hold('sign-out', place.pathname === '/sign-in', 'led to', page.url())
+  hold('sign-out', place.searchParams.get('back') === `/requests/${scene.proposed}`, 'leads back to', page.url())
+  await context.close()
 })

@@ -8,6 +8,7 @@ const FIRST_PAINT_BYTES = 100_000
 /** Characters on a line of prose that are still read with ease. */
 const LINE_CHARS = 110
 const NARROW = { width: 360, height: 740 }
+const WALKS = 5
 
 await run(async (browser) => {
   for (const one of scene.pages) {
@@ -15,6 +16,7 @@ await run(async (browser) => {
     const page = await open(context, one)
     hold(one.name, page.bytes > 0 && page.bytes < FIRST_PAINT_BYTES, 'loads', page.bytes, 'bytes')
     const text = await textOf(page)
+    await isWritten(page, one.name)
     await isAccessible(page, one.name)
     await shoot(page, one, 'light-1280')
     await page.emulateMedia({ colorScheme: 'dark' })
@@ -40,6 +42,19 @@ async function textOf(page) {
   return text.replace(/\d+ (d|h|min|s)\b/g, 'some time')
 }
 
+/** What is to be typed is set apart by its letters, not by the marks that terminals show. */
+async function isWritten(page, name) {
+  const marked = await page.evaluate(() => {
+    const [texts, out] = [document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), []]
+    while (texts.nextNode()) {
+      const { currentNode: text } = texts
+      if (text.data.includes('`') && !text.parentElement.closest('pre')) out.push(text.data.trim().slice(0, 160))
+    }
+    return out
+  })
+  hold(name, marked.length === 0, 'shows backticks:', marked.slice(0, 3).join(' | '))
+}
+
 async function isAccessible(page, name) {
   await page.evaluate(axe)
   const runOnly = { type: 'tag', values: TAGS }
@@ -53,13 +68,22 @@ async function shoot(page, { picture }, kind) {
   if (picture) await page.screenshot({ path: `${scene.screenshots}/${picture}-${kind}.png`, fullPage: true })
 }
 
-/** Everything that can be used is reached by Tab alone, and the focus is seen there. */
+/** Everything that can be used is reached by Tab alone, and the focus is seen there. A page that kept up with
+ * something meanwhile has other parts than were walked through, and is walked through again. */
 async function isReachable(page, name) {
+  let missed
+  for (let walk = 0; walk < WALKS; walk++) {
+    missed = await walkThrough(page, name)
+    if (!missed || await page.evaluate(() => usable.every((it) => it.isConnected))) break
+  }
+  hold(name, !missed, missed)
+}
+
+/** What was missed, if anything was. */
+async function walkThrough(page, name) {
   const count = await page.evaluate(() => {
-    const all = document.querySelectorAll('a[href], button, input, select, summary')
-    const usable = [...all].filter((it) => it.checkVisibility())
-    usable.forEach((it, number) => it.setAttribute('data-usable', number))
-    document.body.focus()
+    const all = document.querySelectorAll('a[href], button, input, select, textarea, summary')
+    window.usable = [...all].filter((it) => it.checkVisibility())
     return usable.length
   })
   const reached = new Set()
@@ -71,13 +95,13 @@ async function isReachable(page, name) {
       const { top, bottom, left, right } = it.getBoundingClientRect()
       const isOnScreen = bottom > 0 && top < innerHeight && right > 0 && left < innerWidth
       const isMarked = outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2
-      return { number: it.dataset.usable, html: it.outerHTML.slice(0, 120), isOnScreen, isMarked }
+      return { number: usable.indexOf(it), html: it.outerHTML.slice(0, 120), isOnScreen, isMarked }
     })
-    if (at.number === undefined) continue
+    if (at.number < 0) continue
     reached.add(at.number)
     hold(name, at.isOnScreen && at.isMarked, 'focus is not seen at', at.html)
   }
-  hold(name, reached.size === count, 'by keyboard', reached.size, 'of', count, 'are reached')
+  return reached.size < count && `by keyboard ${reached.size} of ${count} are reached`
 }
 
 /** Nothing is cut off or has to be pushed sideways on a telephone, whatever is opened. */

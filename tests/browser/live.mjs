@@ -39,6 +39,19 @@ await run(async (browser) => {
   hold('request', await one.locator('#data').getAttribute('open') !== null, 'closed what was opened')
   hold('request', (await one.title()).startsWith('approved'), 'kept its old title')
   await context.close()
+
+  // Nothing answers any more: the page that is open says so, and takes it back.
+  const other = await visitor(browser)
+  const left = await open(other, { name: 'silence', path: request, isRefused: true })
+  const silence = left.getByRole('alert').filter({ hasText: /not answered since \d\d:\d\d:\d\d UTC/ })
+  hold('silence', !await left.locator('#silent').isVisible(), 'is told of a service that answers')
+  await other.route('**', (route) => route.abort())
+  // A page that comes back opens its stream anew.
+  await left.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
+  await silence.waitFor()
+  await other.unrouteAll({ behavior: 'wait' })
+  await silence.waitFor({ state: 'hidden' })
+  await other.close()
 })
 
 /** The stream is open, and what it first brought is shown; the mark goes with a page that is loaded anew. */

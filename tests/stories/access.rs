@@ -136,8 +136,10 @@ async fn nobody_is_asked_for_a_password_before_the_sign_in_was_offered() {
     for path in ["/", "/apps", "/journal", "/requests/00000000-0000-0000-0000-000000000000"] {
         let answer = stranger.get(path).await;
         assert_eq!((answer.status, asks(&answer)), (401, false), "{path}");
-        for way in ["href=\"/sign-in\"", "href=\"/token\""] {
-            assert!(answer.text.contains(way), "{path}: {}", answer.text);
+        let place = path.replace('/', "%2F");
+        for way in ["sign-in", "token"] {
+            let link = format!("href=\"/{way}?back={place}\"");
+            assert!(answer.text.contains(&link), "{path}: {}", answer.text);
         }
     }
     // An open page listens by itself.
@@ -167,7 +169,10 @@ async fn a_refusal_says_which_roles_it_takes() {
     let title = "your role here (viewer) does not allow this: it takes the role admin, or to own the Safe of the app";
     assert_eq!(told, title);
     let page = viewer.get("/journal").await.text;
-    assert!(page.contains("auditor or admin") && page.contains("href=\"/sign-in\""), "{page}");
+    assert!(
+        page.contains("auditor or admin") && page.contains("href=\"/sign-in?back=%2Fjournal\""),
+        "{page}"
+    );
     running.stop().await;
 }
 

@@ -158,7 +158,8 @@ async fn a_page_offers_what_its_visitor_may_do_and_takes_nothing_else() {
     let (signer, viewer) = (scene.visitor(0).await, scene.visitor(VIEWER).await);
     let seen = scene.page(&viewer).await;
     assert_eq!(seen.status, 200, "{}", seen.text);
-    assert!(!seen.text.contains("<form"), "a viewer may do nothing: {}", seen.text);
+    let acts = format!("action=\"/requests/{}", scene.id);
+    assert!(!seen.text.contains(&acts), "a viewer may do nothing: {}", seen.text);
     let page = scene.page(&signer).await.text;
     for act in ["comments", "retry", "withdraw", "reject"] {
         assert!(page.contains(&format!("action=\"{}\"", scene.path(act))), "{act}: {page}");
@@ -177,6 +178,45 @@ async fn a_page_offers_what_its_visitor_may_do_and_takes_nothing_else() {
         let (told, _, text) = send(visitor.call(Method::POST, &path), &body).await;
         assert_eq!(told, status, "{path}: {text}");
     }
+    scene.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_that_is_refused_comes_back_as_it_was_filled_in() {
+    let scene = Scene::set().await;
+    let signer = scene.visitor(0).await;
+    let token = form_token(&scene.page(&signer).await.text);
+    let sent = async |act: &str, name: &str, typed: &str| {
+        let body = form(&[("token", &token), (name, typed)]);
+        send(signer.call(Method::POST, &scene.path(act)), &body).await
+    };
+    let long = format!("\nI looked at </textarea><b>all of it</b>{}", "x".repeat(2_000));
+    let shown = format!(
+        "\nI looked at &#60;/textarea&#62;&#60;b&#62;all of it&#60;/b&#62;{}",
+        "x".repeat(2_000)
+    );
+    let (status, _, page) = sent("comments", "text", &long).await;
+    assert_eq!(status, 422, "{page}");
+    // The first line feed in a field is not part of it.
+    let field =
+        page.split("aria-describedby=\"comments-wrong\" autofocus>\n").nth(1).expect("the field");
+    assert!(field.starts_with(&format!("{shown}</textarea>")), "{field}");
+    let told = "id=\"comments-wrong\" role=\"alert\">write a comment of 1 to 2000 characters.";
+    assert!(field.contains(told), "{field}");
+    assert!(page.contains(&format!("data-page=\"/requests/{}\"", scene.id)), "{page}");
+    let (status, _, page) = sent("reject", "reason", "  ").await;
+    assert_eq!(status, 422, "{page}");
+    assert!(page.contains("<details id=\"act-reject\" open>"), "{page}");
+    assert!(page.contains("<details id=\"act-withdraw\">"), "the others are as they were: {page}");
+    let told = "id=\"reject-wrong\" role=\"alert\">give a reason of 1 to 1000 characters.";
+    assert!(page.contains(told), "{page}");
+    // Somebody else ends it meanwhile: then there is no form to show.
+    let path = format!("/v1/requests/{}/withdraw", scene.id);
+    let answer = scene.api().post(&path, &json!({ "reason": "not needed" })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let (status, _, page) = sent("reject", "reason", "not ours").await;
+    assert_eq!(status, 409, "{page}");
+    assert!(page.contains("This did not work") && !page.contains("autofocus"), "{page}");
     scene.running.stop().await;
 }
 

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use countersign::devnet::Wallet;
 use serde_json::json;
 
-use crate::world::{World, browser::Browser, eventually};
+use crate::world::{Visitor, World, browser::Browser, eventually};
 
 /// A hundred thousand requests, most of them over, of a thousand apps. Nobody looks at them: they are
 /// due tomorrow. One of a hundred asks a person, and of those that wait the later ones die first.
@@ -41,12 +42,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[tokio::test]
 async fn a_queue_of_a_hundred_thousand_is_in_order_and_without_lag() {
     let Some(browser) = Browser::start().await else { return };
-    let world = World::new().await;
+    let mut world = World::new().await;
+    let admin = Wallet::funded(5).unwrap();
+    let admins = vec![admin.address().to_string()];
+    world.set_access(|lists| lists.admins = admins);
     drop(world.service().await.store);
     world.database.execute(MANY).await;
     let running = world.start().await;
     let api = &running.api;
     let app = "0x0000000000000000000000000000000000000007";
+    let owner = Visitor::signed_in(api, &admin).await;
     for path in [
         "/".to_owned(),
         "/?status=failed".into(),
@@ -55,11 +60,14 @@ async fn a_queue_of_a_hundred_thousand_is_in_order_and_without_lag() {
         format!("/?app={app}&status=withdrawn"),
         "/?q=cvm-99".into(),
         "/?q=no+such+thing".into(),
+        "/?q=prod6".into(),
+        "/?mine=1".into(),
+        "/?mine=1&q=no+such+thing".into(),
     ] {
         let mut times = vec![];
         for _ in 0..3 {
             let begun = Instant::now();
-            assert_eq!(api.get(&path).await.status, 200, "{path}");
+            assert_eq!(owner.get(&path).await.status, 200, "{path}");
             times.push(begun.elapsed());
         }
         let best = times.into_iter().min().unwrap();
@@ -82,6 +90,12 @@ async fn a_queue_of_a_hundred_thousand_is_in_order_and_without_lag() {
     running.stop().await;
 }
 
+/// The requests that a page lists, in its order.
+fn listed_ids(page: &str) -> Vec<String> {
+    let rows = page.split("<th scope=\"row\"><a id=\"r-").skip(1);
+    rows.map(|row| row.split('"').next().unwrap().to_owned()).collect()
+}
+
 /// What the database computes for the order, held against what the program says of the same facts.
 #[tokio::test]
 async fn the_order_agrees_with_status_and_attention() {
@@ -89,13 +103,14 @@ async fn the_order_agrees_with_status_and_attention() {
     let running = world.start().await;
     let api = &running.api;
     let mut ids = vec![];
-    for node in 51..57 {
+    for node in 51..58 {
         ids.push(super::browser::submit_on(&world, api, node, "a note").await);
     }
     for id in &ids {
         api.proposal(id).await;
     }
     world.sign(api, &ids[0]).await;
+    world.sign_by(api, &ids[5], 0).await;
     for (verb, id) in [("withdraw", &ids[1]), ("reject", &ids[2])] {
         let answer =
             api.post(&format!("/v1/requests/{id}/{verb}"), &json!({ "reason": "so" })).await;
@@ -122,12 +137,51 @@ async fn the_order_agrees_with_status_and_attention() {
         let request = api.request(id).await;
         let status = request["status"].as_str().unwrap();
         ranks.push(match status {
+            // What is over is never in the way of what is not, however it ended.
+            "withdrawn" | "rejected" | "failed" | "expired" | "running" => 3,
             _ if request["needs_attention"] == true => 0,
             "proposed" | "approved" => 1,
-            "withdrawn" | "rejected" | "failed" | "expired" | "running" => 3,
             _ => 2,
         });
     }
-    assert_eq!(ranks, [0, 0, 1, 1, 3, 3], "{page}");
+    assert_eq!(ranks, [0, 1, 1, 1, 3, 3, 3], "{page}");
+    let (failed, first) = (&ids[4], listed_ids(&page)[4].clone());
+    assert_eq!(*failed, first, "of what is over the newest comes first, alarm or not: {page}");
+    // Page by page it is the same.
+    let (mut next, mut paged) = (Some("/?limit=2".to_owned()), vec![]);
+    while let Some(path) = next {
+        let page = api.get(&path).await.text;
+        paged.extend(listed_ids(&page));
+        let link =
+            page.split_once("\" rel=\"next\"").and_then(|(before, _)| before.rsplit_once('"'));
+        next = link.map(|(_, address)| address.replace("&#38;", "&"));
+    }
+    assert_eq!(paged, listed_ids(&page));
+    // An owner finds what waits for the own signature, and is told so.
+    for (owner, waiting) in [(0, vec![&ids[3], &ids[6]]), (1, vec![&ids[3], &ids[5], &ids[6]])] {
+        let owner = Visitor::signed_in(api, &world.town.chain.owners[owner]).await;
+        let mut found = listed_ids(&owner.get("/?mine=1").await.text);
+        assert_eq!(owner.get("/?mine=1&status=approved").await.text.matches("<tr>").count(), 0);
+        let all = owner.get("/").await.text;
+        assert_eq!(all.matches("your signature is missing").count(), waiting.len(), "{all}");
+        found.sort_by_key(|id| ids.iter().position(|one| one == id));
+        assert_eq!(found.iter().collect::<Vec<_>>(), waiting);
+    }
+    assert_eq!(api.get("/?mine=1").await.status, 401, "a token is no owner");
+    // What a row shows of a node is found.
+    world
+        .database
+        .execute(
+            "insert into nodes (node_id, name, first_seen_at, last_seen_at)
+             values ('54', 'prod54', now(), now())
+             on conflict (node_id) do update set name = excluded.name",
+        )
+        .await;
+    assert!(api.get("/").await.text.contains("prod54 (54)"));
+    for (text, found) in [("prod54", &ids[3..4]), ("rod54+(54)", &ids[3..4]), ("prod59", &ids[..0])]
+    {
+        let page = api.get(&format!("/?q={text}")).await.text;
+        assert_eq!(listed_ids(&page), found, "{text}");
+    }
     running.stop().await;
 }

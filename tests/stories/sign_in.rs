@@ -8,7 +8,7 @@ use countersign::{
     request::ids::SafeTxHash,
     safe::{contract_signature::safe_message_hash, packed::pack},
 };
-use reqwest::header;
+use reqwest::{Method, header};
 use serde_json::json;
 
 use crate::world::{Answer, Api, Visitor, World, visitor::signed};
@@ -217,6 +217,60 @@ async fn a_session_ends_when_it_is_not_used_and_after_half_a_day() {
     Visitor::signed_in(&running.api, &other()).await;
     let kept = world.database.text("select count(*)::text from sessions").await;
     assert_eq!(kept, "1", "what has ended is not kept");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn every_page_says_who_somebody_is_and_leads_out_and_back() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let visitor = Visitor::signed_in(&running.api, &anna()).await;
+    let name = anna().address().to_string();
+    let short = format!("{}…{}", &name[..6], &name[name.len() - 4..]);
+    // Of nobody's Safe, so most pages are refused.
+    for (path, status) in [("/sign-in", 200), ("/", 403), ("/apps", 403), ("/nowhere", 404)] {
+        let page = visitor.call(Method::GET, path).header(header::ACCEPT, "text/html");
+        let page = visitor.send(page).await;
+        assert_eq!(page.status, status, "{path}");
+        let bar = page.text.split("</nav>").next().unwrap();
+        let title = format!("title=\"You are wallet {name}\"");
+        for part in [title.as_str(), short.as_str(), "action=\"/sign-out"] {
+            assert!(bar.contains(part), "{path}: {part}: {bar}");
+        }
+        let call = Api::bare().get(format!("{}{path}", running.api.base()));
+        let call = call.header(header::ACCEPT, "text/html");
+        let page = visitor.send(call.basic_auth("any", Some(running.api.token()))).await.text;
+        let bar = page.split("</nav>").next().unwrap();
+        assert!(bar.contains("API token") && !bar.contains("sign-out"), "{path}: {bar}");
+    }
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().unwrap();
+    let form = |origin: &str, path: &str| {
+        let call = client.post(format!("{}{path}", running.api.base()));
+        call.header(header::COOKIE, &visitor.cookie)
+            .header(header::ORIGIN, origin)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+    };
+    let elsewhere = form("https://evil.example", "/sign-out").send().await.unwrap();
+    assert_eq!(elsewhere.status(), 403);
+    assert!(visitor.actor().await.is_some());
+    let way = "/sign-out?back=%2Fjournal%3Fbefore%3D7";
+    let left = form(&visitor.origin, way).send().await.unwrap();
+    assert_eq!(left.status(), 303);
+    assert_eq!(left.headers()[header::LOCATION], "/sign-in?back=%2Fjournal%3Fbefore%3D7");
+    assert!(left.headers()[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
+    assert_eq!(visitor.actor().await, None);
+    let hostile = form(&visitor.origin, "/sign-out?back=//evil.example").send().await.unwrap();
+    assert_eq!(hostile.headers()[header::LOCATION], "/sign-in");
+    // A token leads back too, and nowhere else.
+    for (back, place) in
+        [("%2Fapps", "/apps"), ("%2F%2Fevil.example", "/"), ("%2F%5Cevil.example", "/")]
+    {
+        let call = client.get(format!("{}/token?back={back}", running.api.base()));
+        let answer = call.basic_auth("any", Some(running.api.token())).send().await.unwrap();
+        assert_eq!(answer.status(), 303, "{back}");
+        assert_eq!(answer.headers()[header::LOCATION], place, "{back}");
+    }
     running.stop().await;
 }
 

@@ -12,7 +12,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Request, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use chrono::{DurationRound, TimeDelta};
@@ -347,13 +347,21 @@ pub async fn sign_out(
     State(state): State<WebState>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let settings = &state.service.settings;
     if session(&headers, &state).await?.is_some() {
-        site::check_change(settings, &axum::http::Method::DELETE, &headers)?;
-        if let Some(id) = site::session_id(settings, &headers) {
-            state.service.store.end_session(&id.hash()).await?;
-        }
+        site::check_change(&state.service.settings, &axum::http::Method::DELETE, &headers)?;
     }
-    let gone = site::set_cookie(settings, "", 0);
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
+    let gone = end(&state, &headers).await?;
+    Ok((StatusCode::NO_CONTENT, [gone]).into_response())
+}
+
+/// Ends the session of whoever sends its cookie, and takes the cookie back.
+pub async fn end(
+    state: &WebState,
+    headers: &HeaderMap,
+) -> Result<(HeaderName, HeaderValue), Problem> {
+    let settings = &state.service.settings;
+    if let Some(id) = site::session_id(settings, headers) {
+        state.service.store.end_session(&id.hash()).await?;
+    }
+    Ok((header::SET_COOKIE, site::set_cookie(settings, "", 0)))
 }

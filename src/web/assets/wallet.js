@@ -14,9 +14,13 @@ const UNKNOWN_CHAIN = 4902;
 const panel = document.getElementById("wallet");
 const say = (words, kind = "") => {
   const note = panel.querySelector("[role=status]");
-  [note.textContent, note.className] = [words, kind];
+  note.className = kind;
+  if (note.textContent !== words) note.textContent = words; // it is read aloud once
 };
 const wallets = new Map();
+const accounts = new Map(); // of wallets, as far as they tell this page by themselves
+let isBusy = false; // somebody is asked
+let sent; // what was sent from this page
 const same = (one, other) => one?.toLowerCase() === other?.toLowerCase();
 const shown = (kind, name) => document.querySelector(`[data-${kind}="${name}"]`)?.textContent.trim();
 
@@ -35,14 +39,32 @@ async function ask(wallet, method, params = []) {
   }
 }
 
-/** The account that acts: one of `owners`, or the first one where anybody may. */
-async function account(wallet, owners) {
-  const accounts = await ask(wallet, "eth_requestAccounts");
-  const found = owners ? accounts.find((one) => owners.some((owner) => same(one, owner))) : accounts[0];
-  if (found) return found;
-  const names = accounts.length ? accounts.join(", ") : "no account";
-  throw new Refused(`${wallet.info.name} offers ${names}, which is no owner of this Safe. `
-    + `Choose one of its owners there, and try again: ${owners.join(", ")}`);
+/** Who may sign, as it stands on the page. */
+const signers = () => Array.from(document.querySelectorAll("[data-owner]"), ({ dataset }) =>
+  ({ address: dataset.owner, hasSigned: "signed" in dataset }));
+const ownersAmong = (accounts) => signers().filter(({ address }) => accounts.some((one) => same(one, address)));
+const list = (signers) => signers.map(({ address }) => address).join(", ");
+
+/** Why some accounts of a wallet have nothing to sign here, if they have not. */
+function nothingToSign({ info: { name } }, accounts) {
+  const owners = ownersAmong(accounts);
+  if (!owners.length) {
+    return `${name} offers ${accounts.join(", ")}, which is no owner of this Safe. `
+      + `Switch there to one of its owners: ${list(signers())}`;
+  }
+  if (!owners.every(({ hasSigned }) => hasSigned)) return undefined;
+  const missing = document.querySelector("[data-missing]")?.textContent ?? "0";
+  return `${list(owners)} (${name}) has signed already. Still missing: ${missing} of ${list(signers().filter(({ hasSigned }) => !hasSigned))}`;
+}
+
+/** The account that acts: an owner who has yet to sign, or the first one where anybody may. */
+async function account(wallet, isOwner) {
+  const offered = await ask(wallet, "eth_requestAccounts");
+  if (!offered.length) throw new Refused(`${wallet.info.name} offers no account.`);
+  if (!isOwner) return offered[0];
+  const nothing = nothingToSign(wallet, offered);
+  if (nothing) throw new Refused(nothing);
+  return ownersAmong(offered).find(({ hasSigned }) => !hasSigned).address;
 }
 
 /** Has the wallet look at the chain of the Safe: many refuse to sign for another one. */
@@ -84,12 +106,10 @@ async function post(path, body) {
   return said;
 }
 
-const owners = () => Array.from(document.querySelectorAll("[data-owner]"), (one) => one.dataset.owner);
-
 const deeds = {
   async sign(wallet) {
     const { chainId, document: typed } = onPage();
-    const signer = await account(wallet, owners());
+    const signer = await account(wallet, true);
     await toChain(wallet, chainId);
     document.getElementById("hashes")?.scrollIntoView({ block: "center" });
     say(`Compare the hashes in ${wallet.info.name} with those on this page, then sign there.`);
@@ -104,7 +124,8 @@ const deeds = {
     await toChain(wallet, chainId);
     const limit = gas && { gas: "0x" + BigInt(gas).toString(16) };
     const hash = await ask(wallet, "eth_sendTransaction", [{ from, to: safe, data, value: "0x0", ...limit }]);
-    return `Sent: transaction ${hash}. Nothing else is to be done: this page follows until the end.`;
+    sent = `Sent: transaction ${hash}.`;
+    return `${sent} Nothing else is to be done: this page follows until the end.`;
   },
   async "sign-in"(wallet) {
     const address = await account(wallet);
@@ -112,7 +133,8 @@ const deeds = {
     const text = "0x" + Array.from(new TextEncoder().encode(challenge.message), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const signature = await ask(wallet, "personal_sign", [text, address]);
     await post("/v1/session", { message: challenge.message, signature });
-    location.reload();
+    if (panel.dataset.back) location.assign(panel.dataset.back);
+    else location.reload();
     return `Signed in as ${address}.`;
   },
 };
@@ -126,65 +148,114 @@ const hints = {
 
 async function act(deed, wallet) {
   const focused = document.activeElement;
+  isBusy = true;
   for (const button of panel.querySelectorAll("button")) button.disabled = true;
   try {
     say(`Asking ${wallet.info.name} …`);
     say(await deeds[deed](wallet), "good");
-    if (deed === "execute") await new Promise((go) => setTimeout(go, SENT_MS)); // once is enough
+    if (deed === "execute") {
+      happened();
+      await new Promise((go) => setTimeout(go, SENT_MS)); // once is enough
+    }
   } catch (error) {
     say(error instanceof Refused ? error.message : `${wallet.info.name}: ${error?.message ?? error}`, "urgent");
   }
+  isBusy = false;
   for (const button of panel.querySelectorAll("button")) button.disabled = false;
   // A button that is disabled loses the focus; whoever has no mouse goes on from where they were.
   if (document.activeElement === document.body) (focused?.isConnected ? focused : panel.querySelector("button"))?.focus();
+}
+
+const status = () => document.querySelector("[data-status]")?.dataset.status;
+
+/** What became of what was sent from here. The page says so too, but maybe far from where somebody looks. */
+function happened() {
+  const now = status();
+  if (now === "approved") return;
+  panel.querySelector(".hint")?.remove();
+  put([]);
+  const next = document.querySelector("[data-next]")?.textContent.trim() ?? "";
+  const kind = { running: "good", failed: "urgent", expired: "urgent", rejected: "urgent", withdrawn: "urgent" };
+  say(`${sent} The request is ${now} now: ${next}.`, kind[now]);
 }
 
 /** What can be done here now. */
 function possible() {
   if (panel.dataset.deed) return panel.dataset.deed;
   if (!shown("tx", "nonce")) return undefined;
-  const status = document.querySelector("[data-status]")?.dataset.status;
-  if (status === "approved") return shown("execution", "data") && "execute";
-  return status === "proposed" ? "sign" : undefined;
+  if (status() === "approved") return shown("execution", "data") && "execute";
+  return status() === "proposed" ? "sign" : undefined;
+}
+
+/** Puts buttons, or words in place of one, where buttons are, unless they are there. */
+function put(all) {
+  const place = panel.querySelector("[data-buttons]");
+  const now = JSON.stringify(all.map(({ words, wallet }) => [words, wallet?.info.uuid]));
+  if (place.dataset.buttons === now) return;
+  place.dataset.buttons = now;
+  place.replaceChildren(...all.map(({ words, wallet, deed }) => {
+    if (!wallet) return Object.assign(document.createElement("p"), { textContent: words });
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: words, disabled: isBusy });
+    button.addEventListener("click", () => act(deed, wallet));
+    return button;
+  }));
 }
 
 function offer() {
   const deed = possible();
-  panel.hidden = !deed || wallets.size === 0;
+  panel.hidden = !(deed || sent) || wallets.size === 0;
   if (panel.hidden) return;
-  const buttons = panel.querySelector("[data-buttons]");
+  if (sent && deed !== "execute") return happened();
   const hint = panel.querySelector(".hint") ?? Object.assign(document.createElement("p"), { className: "hint" });
   if (hint.textContent !== hints[deed]()) hint.textContent = hints[deed]();
   if (!hint.isConnected) panel.prepend(hint);
-  const fresh = Array.from(wallets.values(), (wallet) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = `${words[deed]} with ${wallet.info.name}`;
-    button.addEventListener("click", () => act(deed, wallet));
-    return button;
-  });
-  const now = JSON.stringify([deed, [...wallets.keys()]]);
-  if (buttons.dataset.buttons === now) return;
-  buttons.dataset.buttons = now;
-  buttons.replaceChildren(...fresh);
+  const [buttons, signed, strangers] = [[], [], []];
+  for (const wallet of wallets.values()) {
+    const known = accounts.get(wallet.info.uuid) ?? [];
+    const nothing = deed === "sign" && known.length && nothingToSign(wallet, known);
+    if (!nothing) buttons.push({ words: `${words[deed]} with ${wallet.info.name}`, wallet, deed });
+    else (ownersAmong(known).length ? signed : strangers).push({ words: `${nothing}.` });
+  }
+  // Who owns nothing here is told so, unless somebody else is asked.
+  put([...signed, ...buttons, ...(buttons.length ? [] : strangers)]);
+}
+
+/** Says beside the owners in a part of the page which wallet here has their account. */
+function name(part) {
+  for (const row of part.querySelectorAll("[data-owner]")) {
+    const has = ({ info }) => accounts.get(info.uuid)?.some((one) => same(one, row.dataset.owner));
+    row.querySelector("[data-wallets]").textContent = [...wallets.values()].filter(has).map(({ info }) => info.name).join(", ");
+  }
+}
+
+/** Looks which accounts a wallet lets this page see. Nobody is asked for it. */
+async function look(wallet) {
+  const known = await wallet.provider.request({ method: "eth_accounts" }).catch(() => []);
+  accounts.set(wallet.info.uuid, [known].flat().filter((one) => typeof one === "string"));
+  name(document);
+  offer();
 }
 
 if (panel) {
   addEventListener("eip6963:announceProvider", ({ detail }) => {
     if (typeof detail?.info?.name !== "string" || typeof detail.provider?.request !== "function") return;
-    wallets.set(String(detail.info.uuid), detail);
+    if (wallets.get(detail.info.uuid)?.provider === detail.provider) return;
+    wallets.set(detail.info.uuid, detail);
     offer();
+    look(detail);
+    detail.provider.on?.("accountsChanged", () => look(detail));
   });
+  addEventListener("focus", () => wallets.forEach(look)); // somebody comes back from a wallet
+  document.addEventListener("fresh", ({ detail }) => name(detail));
   document.addEventListener("live", offer); // what can be done changes with what happens
   offer();
   dispatchEvent(new Event("eip6963:requestProvider"));
 }
 
+// Without script the form does the same; but where there is no TLS, browsers do not say that it is from here.
 const leave = document.getElementById("sign-out");
-if (leave) {
-  leave.hidden = false;
-  leave.addEventListener("click", async () => {
-    await fetch("/v1/session", { method: "DELETE" });
-    location.reload();
-  });
-}
+leave?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await fetch("/v1/session", { method: "DELETE" }).catch(() => {});
+  location.assign(leave.dataset.then);
+});

@@ -2,18 +2,23 @@
 //! taken only from a page of this site, with the token of the session that it was shown to
 //! ([`Caller::of_form`]).
 
+use alloy::primitives::Address;
 use axum::{
     body::Bytes,
     extract::{Path, State},
-    http::HeaderMap,
-    response::Redirect,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Redirect, Response},
 };
 
-use super::{PageProblem, timeline};
+use super::{PageProblem, render, request::RequestPage, simulation::Wish, timeline};
 use crate::{
-    request::{Request, ids::ReplicaId},
+    request::{
+        Request,
+        ids::{ReplicaId, RequestId},
+    },
     review,
     roles::Action,
+    store::journal::Actor,
     web::{WebState, api::requests::request_id, gate::Caller, problem::Problem},
 };
 
@@ -72,6 +77,28 @@ impl Act {
         }
     }
 
+    async fn done(
+        self,
+        state: &WebState,
+        id: RequestId,
+        form: &Form,
+        actor: &Actor,
+    ) -> Result<(), Problem> {
+        let (store, now) = (&state.service.store, state.service.clock.now());
+        match self {
+            Self::Comment => review::comment(store, id, form.text("text")?, actor, now).await?,
+            Self::Retry => review::retry(store, id, form.text("reason")?, actor, now).await?,
+            Self::Withdraw => review::withdraw(store, id, form.text("reason")?, actor, now).await?,
+            Self::Reject => review::reject(store, id, form.text("reason")?, actor, now).await?,
+            Self::Settle => {
+                let (replica, reason) = (form.replica()?, form.text("reason")?);
+                let cloud = &state.service.cloud;
+                review::settle(store, cloud, id, replica, reason, actor, now).await?
+            }
+        };
+        Ok(())
+    }
+
     /// Whether the request is where this can be done.
     fn fits(self, request: &Request) -> bool {
         let status = request.status();
@@ -89,9 +116,20 @@ impl Act {
 pub struct Acts {
     /// Who is signed in.
     pub who: Option<String>,
+    pub wallet: Option<Address>,
     /// What stands in each form.
     pub token: String,
-    may: Vec<Act>,
+    pub may: Vec<Act>,
+    /// The form that was just sent and not taken.
+    pub refused: Option<Refused>,
+}
+
+/// A form that was not taken. It is shown again as it was filled in, with the reason.
+#[derive(Debug)]
+pub struct Refused {
+    act: Act,
+    form: Form,
+    problem: Problem,
 }
 
 impl Acts {
@@ -107,7 +145,34 @@ impl Acts {
         let actions: Vec<Action> = fitting.iter().map(|act| act.action()).collect();
         let may_do = caller.may_of(state, &actions, request).await?;
         let may = fitting.into_iter().filter(|act| may_do.contains(&act.action())).collect();
-        Ok(Self { who: Some(timeline::actor(caller.name())), token, may })
+        let wallet = caller.session.map(|session| session.address);
+        let who = Some(timeline::actor(caller.name()));
+        Ok(Self { who, wallet, token, may, refused: None })
+    }
+
+    /// The same after a form was not taken.
+    pub fn after(self, refused: Option<Refused>) -> Self {
+        Self { refused, ..self }
+    }
+
+    /// Why the form of an act was not taken, if it was just sent.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over references")]
+    pub fn wrong(&self, act: &Act) -> Option<&str> {
+        let refused = self.refused.as_ref().filter(|refused| refused.act == *act)?;
+        Some(&refused.problem.title)
+    }
+
+    /// What stands in a field of it: nothing, unless it was just sent.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over references")]
+    pub fn typed(&self, act: &Act, field: &str) -> &str {
+        let refused = self.refused.as_ref().filter(|refused| refused.act == *act);
+        refused.and_then(|refused| refused.form.find(field)).unwrap_or_default()
+    }
+
+    /// Whether an instance was chosen, or that it is none (an empty id).
+    pub fn chose(&self, replica: &str) -> bool {
+        let refused = self.refused.as_ref().filter(|refused| refused.act == Act::Settle);
+        refused.is_some_and(|refused| refused.form.find("replica") == Some(replica))
     }
 
     pub fn may_comment(&self) -> bool {
@@ -125,6 +190,7 @@ impl Acts {
 }
 
 /// A form as a browser sends it.
+#[derive(Debug)]
 struct Form(Vec<(String, String)>);
 
 impl Form {
@@ -154,31 +220,39 @@ impl Form {
     }
 }
 
-/// Does what a form asks for, and leads back to the page.
+/// Does what a form asks for, and leads back to the page; or shows it again with what is wrong.
 pub async fn act(
     State(state): State<WebState>,
     Path((id, name)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Redirect, PageProblem> {
+) -> Result<Response, PageProblem> {
     let form = Form::read(&body);
     let caller = Caller::of_form(&headers, form.find("token").unwrap_or_default(), &state).await?;
     let act = Act::ALL.into_iter().find(|act| act.name() == name);
     let (act, id) = (act.ok_or_else(|| Problem::not_found("page"))?, request_id(&id)?);
     let actor = caller.may_to(&state, act.action(), id).await?;
-    let (store, now) = (&state.service.store, state.service.clock.now());
-    match act {
-        Act::Comment => review::comment(store, id, form.text("text")?, &actor, now).await?,
-        Act::Retry => review::retry(store, id, form.text("reason")?, &actor, now).await?,
-        Act::Withdraw => review::withdraw(store, id, form.text("reason")?, &actor, now).await?,
-        Act::Reject => review::reject(store, id, form.text("reason")?, &actor, now).await?,
-        Act::Settle => {
-            let (replica, reason) = (form.replica()?, form.text("reason")?);
-            let cloud = &state.service.cloud;
-            review::settle(store, cloud, id, replica, reason, &actor, now).await?
-        }
-    };
-    Ok(Redirect::to(&format!("/requests/{id}#timeline")))
+    match act.done(&state, id, &form, &actor).await {
+        Ok(()) => Ok(Redirect::to(&format!("/requests/{id}#timeline")).into_response()),
+        Err(problem) => again(&state, &headers, id, Refused { act, form, problem }).await,
+    }
+}
+
+/// The page with the form that was not taken. Where it is not to be had any more, the problem alone.
+async fn again(
+    state: &WebState,
+    headers: &HeaderMap,
+    id: RequestId,
+    refused: Refused,
+) -> Result<Response, PageProblem> {
+    let problem = refused.problem.clone();
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
+    let act = refused.act;
+    let page = RequestPage::of(state, id, &Wish::default(), headers, Some(refused)).await?;
+    if !page.acts.may.contains(&act) {
+        return Err(problem.into());
+    }
+    Ok((status, render(&page)?).into_response())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     Page,
-    parts::number,
+    parts::{self, number},
     refusal::{Asked, Inspector},
     render,
     timeline::Line,

@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 
+use alloy::primitives::Address;
 use askama::Template;
-use axum::extract::State;
+use axum::{extract::State, http::StatusCode};
 use chrono::TimeDelta;
+use serde::Deserialize;
 
 use super::{
     Page,
-    parts::{When, cut, short},
-    refusal::{Asked as Query, Seen},
+    parts::{self, When, cut, short},
+    refusal::{Asked as Query, Seen, Wallet},
     render,
 };
 use crate::{
@@ -46,6 +48,50 @@ const NAME_CHARS: usize = 40;
 /// Owners who have not signed that a list names.
 const MISSING_MAX: usize = 3;
 
+/// What the list is narrowed to, as its form sends it.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Narrowed {
+    status: Option<String>,
+    app: Option<String>,
+    q: Option<String>,
+    /// `1`: to what waits for the signature of whoever looks.
+    mine: Option<String>,
+    limit: Option<String>,
+    /// A place of this page: the list of the API has another order.
+    cursor: Option<String>,
+}
+
+impl Narrowed {
+    fn read(&self) -> Result<(Filter, u32), Problem> {
+        let Self { status, app, q, limit, .. } = self.clone();
+        ListQuery { status, app, q, limit, cursor: None }.read()
+    }
+
+    fn place(&self) -> Result<Option<Place>, Problem> {
+        let place = self.cursor.as_deref().filter(|text| !text.is_empty());
+        let place = place.map(str::parse::<Place>).transpose();
+        place.map_err(|error| Problem::of_field("cursor", error.to_string()))
+    }
+
+    fn is_mine(&self) -> Result<bool, Problem> {
+        match self.mine.as_deref().unwrap_or_default() {
+            "" => Ok(false),
+            "1" => Ok(true),
+            _ => Err(Problem::of_field("mine", "expected 1, or nothing")),
+        }
+    }
+
+    /// Whose signature is to be missing.
+    fn waits_for(&self, wallet: Option<Address>) -> Result<Option<Address>, Problem> {
+        let nobody = || {
+            let title = "sign in with your wallet: only an owner's signature is waited for";
+            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", title)
+        };
+        if self.is_mine()? { wallet.ok_or_else(nobody).map(Some) } else { Ok(None) }
+    }
+}
+
 /// One request in the list.
 struct Row {
     view: RequestView,
@@ -67,6 +113,8 @@ struct Row {
     proof: Option<&'static str>,
     /// How many others are put to the Safe in the same transaction.
     others: usize,
+    /// Whether it waits for a signature of whoever looks.
+    is_mine: bool,
 }
 
 /// Whether nothing comes next, so that only the reason is worth saying.
@@ -99,10 +147,12 @@ impl Left {
 #[template(path = "list.html")]
 struct List {
     rows: Vec<Row>,
-    query: ListQuery,
+    query: Narrowed,
     next: Option<Place>,
     /// Chains of which it is not known what the visitor may see there.
     unread: Vec<String>,
+    /// Whether somebody looks whose signature can be missing.
+    is_signer: bool,
 }
 
 /// What is known beside the requests themselves.
@@ -113,12 +163,15 @@ struct Beside {
     /// With which others each is put to its Safe.
     together: HashMap<RequestId, Vec<RequestId>>,
     can_prepare: bool,
+    /// The wallet of whoever looks.
+    wallet: Option<Address>,
 }
 
 impl List {
-    fn new(queue: Queue, beside: &Beside, query: ListQuery, now: Time) -> Self {
+    fn new(queue: Queue, beside: &Beside, query: Narrowed, now: Time) -> Self {
         let rows = queue.requests.into_iter().map(|request| Row::new(request, beside, now));
-        Self { rows: rows.collect(), next: queue.next, query, unread: vec![] }
+        let is_signer = beside.wallet.is_some();
+        Self { rows: rows.collect(), next: queue.next, query, unread: vec![], is_signer }
     }
 
     fn statuses(&self) -> [(Status, bool); 12] {
@@ -134,8 +187,13 @@ impl List {
     }
 
     fn is_filtered(&self) -> bool {
-        let fields = [&self.query.status, &self.query.app, &self.query.q];
+        let Narrowed { status, app, q, mine, .. } = &self.query;
+        let fields = [status, app, q, mine];
         fields.into_iter().flatten().any(|field| !field.trim().is_empty())
+    }
+
+    fn is_mine(&self) -> bool {
+        self.query.is_mine().unwrap_or_default()
     }
 
     fn is_first_page(&self) -> bool {
@@ -150,6 +208,7 @@ impl List {
             ("status", self.query.status.as_deref()),
             ("app", self.query.app.as_deref()),
             ("q", self.query.q.as_deref()),
+            ("mine", self.query.mine.as_deref()),
             ("limit", self.query.limit.as_deref()),
             ("cursor", place.as_deref()),
         ];
@@ -172,7 +231,10 @@ impl Row {
             None => node.to_string(),
         };
         let proof = beside.proofs.get(&request.id).map(|proof| proof.state);
+        let missing = asked.signatures.iter().filter(|_| status == Status::Proposed);
+        let is_mine = missing.flat_map(|it| &it.missing).any(|owner| Some(*owner) == beside.wallet);
         let row = Self {
+            is_mine,
             chain: ChainId::label(request.chain),
             app: short(&request.app),
             source: short(&request.source),
@@ -219,17 +281,15 @@ impl Row {
 
 pub async fn page(
     Seen(sight): Seen,
+    Wallet(wallet): Wallet,
     State(state): State<WebState>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<Narrowed>,
 ) -> Page {
-    let place = query.cursor.as_deref().filter(|text| !text.is_empty());
-    let place = place.map(str::parse::<Place>).transpose();
-    let place = place.map_err(|error| Problem::of_field("cursor", error.to_string()))?;
-    // The cursor is one of this page, not of the API's list, which has another order.
-    let (filter, limit) = ListQuery { cursor: None, ..query.clone() }.read()?;
+    let (place, waits_for) = (query.place()?, query.waits_for(wallet)?);
+    let (filter, limit) = query.read()?;
     let filter = Filter { apps: sight.apps().map(<[_]>::to_vec), ..filter };
     let service = &state.service;
-    let mut queue = service.store.queue(&filter, place, limit).await?;
+    let mut queue = service.store.queue(&filter, waits_for, place, limit).await?;
     let standings = Standings::of(service, &queue.requests).await?;
     for request in &mut queue.requests {
         standings.explain(request);
@@ -242,6 +302,7 @@ pub async fn page(
         node_names: service.store.node_names(&nodes).await?,
         together: service.store.together_with(&ids).await?,
         can_prepare: service.can_prepare,
+        wallet,
     };
     let list = List::new(queue, &beside, query, service.clock.now());
     render(&List { unread: sight.unread().iter().map(|chain| chain.label()).collect(), ..list })
@@ -249,12 +310,14 @@ pub async fn page(
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::Address;
-
     use super::*;
     use crate::web::pages::samples;
 
-    fn list(query: ListQuery) -> String {
+    fn list(query: Narrowed) -> String {
+        list_for(None, query)
+    }
+
+    fn list_for(wallet: Option<Address>, query: Narrowed) -> String {
         let mut late = samples::request();
         late.note = Some("<script>alert(1)</script>".into());
         late.reason = Some("waits for <b>two</b> owners".into());
@@ -267,6 +330,7 @@ mod tests {
             node_names: HashMap::from([("5".into(), "prod<5>".into())]),
             together: HashMap::from([(late.id, vec![late.id; 2])]),
             can_prepare: false,
+            wallet,
         };
         let next = "1_5_00000000-0000-0000-0000-000000000007".parse().ok();
         List::new(Queue { requests: vec![late], next }, &beside, query, now).render().unwrap()
@@ -274,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_row_says_what_matters_and_escapes_what_people_wrote() {
-        let page = list(ListQuery::default());
+        let page = list(Narrowed::default());
         for part in [
             "1 of 2",
             "one transaction with 2 others",
@@ -294,6 +358,25 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_is_told_what_waits_for_the_own_signature() {
+        let words = "your signature is missing";
+        let (owner, signed) = (Address::repeat_byte(3), Address::repeat_byte(1));
+        for (wallet, is_mine) in [(None, false), (Some(signed), false), (Some(owner), true)] {
+            let page = list_for(wallet, Narrowed::default());
+            assert_eq!(page.contains(words), is_mine, "{wallet:?}: {page}");
+            assert_eq!(page.contains("name=\"mine\""), wallet.is_some(), "{wallet:?}: {page}");
+        }
+        let asked = |mine: &str, wallet| {
+            let query = Narrowed { mine: Some(mine.into()), ..Narrowed::default() };
+            query.waits_for(wallet).map_err(|problem| problem.status)
+        };
+        assert_eq!(asked("1", Some(owner)), Ok(Some(owner)));
+        assert_eq!(asked("", Some(owner)), Ok(None));
+        assert_eq!(asked("1", None), Err(401), "nobody is no owner");
+        assert_eq!(asked("yes", Some(owner)), Err(422));
+    }
+
+    #[test]
     fn nobody_is_missing_once_enough_signed() {
         let mut request = samples::request();
         request.facts.approved_at = Some(request.created_at);
@@ -304,22 +387,24 @@ mod tests {
             node_names: HashMap::new(),
             together: HashMap::new(),
             can_prepare: true,
+            wallet: Some(Address::ZERO),
         };
         let now = request.expires_at - TimeDelta::minutes(5);
         let row = Row::new(request, &beside, now);
-        assert_eq!(row.missing(), Vec::<String>::new());
+        assert_eq!((row.missing(), row.is_mine), (Vec::<String>::new(), false));
         assert_eq!(row.left.unwrap().slack, "no slack");
     }
 
     #[test]
     fn the_next_page_keeps_the_filter() {
-        let query = ListQuery {
+        let query = Narrowed {
             status: Some("proposed".into()),
             q: Some("a&b \"<i>".into()),
-            ..ListQuery::default()
+            mine: Some("1".into()),
+            ..Narrowed::default()
         };
         let page = list(query);
-        let next = "/?status=proposed&#38;q=a%26b+%22%3Ci%3E&#38;cursor=1_5_";
+        let next = "/?status=proposed&#38;q=a%26b+%22%3Ci%3E&#38;mine=1&#38;cursor=1_5_";
         assert!(page.contains(next), "{page}");
         assert!(page.contains("value=\"a&#38;b &#34;&#60;i&#62;\""), "{page}");
         assert!(page.contains("<option value=\"proposed\" selected>"), "{page}");

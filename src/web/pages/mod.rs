@@ -8,6 +8,8 @@ mod acts;
 mod app;
 mod apps;
 mod assets;
+mod back;
+mod bar;
 mod chart;
 mod checks;
 mod drift;
@@ -29,6 +31,7 @@ mod token;
 use askama::Template;
 use axum::{
     Router,
+    middleware::from_fn_with_state,
     response::Html,
     routing::{get, post},
 };
@@ -38,7 +41,7 @@ use crate::compose::visible;
 
 pub use refusal::{PageProblem, nothing_here};
 
-pub fn routes() -> Router<WebState> {
+pub fn routes(state: &WebState) -> Router<WebState> {
     Router::new()
         .route("/", get(list::page))
         .route("/requests/{id}", get(request::page))
@@ -49,7 +52,9 @@ pub fn routes() -> Router<WebState> {
         .route("/journal", get(journal::page))
         .route("/operator", get(operator::page))
         .route("/sign-in", get(sign_in::page))
+        .route("/sign-out", post(sign_in::leave))
         .route("/token", get(token::page))
+        .layer(from_fn_with_state(state.clone(), bar::around))
         .merge(assets::routes())
 }
 

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use alloy::primitives::B256;
-use askama::{Template, filters::HtmlSafe};
+use askama::{
+    Template,
+    filters::{Html, HtmlSafe, escape},
+};
 use url::Url;
 
 use crate::{
@@ -51,6 +54,41 @@ pub fn ledger(hash: &B256) -> String {
     as_on_a_ledger(*hash)
 }
 
+/// A sentence that marks what is typed with backticks, as it is for terminals too. Everything in it is
+/// escaped here.
+#[derive(Debug, Clone)]
+pub struct Sentence(String);
+
+impl fmt::Display for Sentence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0.as_str();
+        while let Some((before, (typed, after))) = typed(rest) {
+            write!(f, "{}<code>{}</code>", escaped(before)?, escaped(typed)?)?;
+            rest = after;
+        }
+        write!(f, "{}", escaped(rest)?)
+    }
+}
+
+impl HtmlSafe for Sentence {}
+
+/// What stands before the first pair of marks, between them, and after. A text that was cut has lost the
+/// second one.
+fn typed(text: &str) -> Option<(&str, (&str, &str))> {
+    let (before, rest) = text.split_once('`')?;
+    let cut = || rest.ends_with('…').then_some((rest, ""));
+    Some((before, rest.split_once('`').or_else(cut)?))
+}
+
+fn escaped(text: &str) -> Result<impl fmt::Display, fmt::Error> {
+    escape(text, Html).map_err(|_| fmt::Error)
+}
+
+/// For templates, which hand over references.
+pub fn sentence(text: impl fmt::Display) -> Sentence {
+    Sentence(text.to_string())
+}
+
 /// An address in a list: begin and end, since its link leads to the whole.
 pub fn short(address: &impl fmt::Display) -> String {
     let text = address.to_string();
@@ -88,6 +126,21 @@ mod tests {
         let at: Time = "2026-11-03T14:05:09.123456Z".parse().unwrap();
         let expected = "<time datetime=\"2026-11-03T14:05:09Z\">2026-11-03 14:05:09</time>";
         assert_eq!(When(at).to_string(), expected);
+    }
+
+    #[test]
+    fn what_is_typed_is_marked_without_marks() {
+        for (text, expected) in [
+            ("no marks", "no marks"),
+            ("run `a b` or `c`.", "run <code>a b</code> or <code>c</code>."),
+            ("`a`", "<code>a</code>"),
+            ("a ` alone", "a ` alone"),
+            ("`a` and ` alone", "<code>a</code> and ` alone"),
+            ("cut in `countersign sh…", "cut in <code>countersign sh…</code>"),
+            ("<b> `<i>&`", "&#60;b&#62; <code>&#60;i&#62;&#38;</code>"),
+        ] {
+            assert_eq!(sentence(text).to_string(), expected);
+        }
     }
 
     #[test]

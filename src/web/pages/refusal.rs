@@ -1,15 +1,18 @@
 //! Errors as a browser shows them: the same problem as the API's, as a small page that says what to do.
 //! No page has the browser ask for a password by itself, but the one that is there for that.
 
+use std::convert::Infallible;
+
+use alloy::primitives::Address;
 use askama::Template;
 use axum::{
-    extract::{FromRequestParts, Query},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
+    extract::{FromRequestParts, Query, Request, State},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
 
-use super::written;
+use super::{bar::Bar, parts, written};
 use crate::web::{
     WebState,
     gate::{Auditor, Caller, Reader},
@@ -70,12 +73,14 @@ impl IntoResponse for PageProblem {
 }
 
 /// The answer to an address that leads nowhere: a page for browsers, a problem for programs.
-pub async fn nothing_here(uri: Uri, headers: HeaderMap) -> Response {
+pub async fn nothing_here(State(state): State<WebState>, request: Request) -> Response {
     let problem = Problem::not_found("page");
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let (mut parts, _) = request.into_parts();
+    let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let browser = accept.is_some_and(|accept| accept.contains("text/html"));
-    if browser && !uri.path().starts_with("/v1/") {
-        PageProblem(problem).into_response()
+    if browser && !parts.uri.path().starts_with("/v1/") {
+        let bar = Bar::of(&mut parts, &state).await;
+        bar.over(|| PageProblem(problem).into_response())
     } else {
         problem.into_response()
     }
@@ -112,6 +117,18 @@ impl FromRequestParts<WebState> for Known {
     type Rejection = PageProblem;
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
         Ok(Self(Caller::from_request_parts(parts, state).await?))
+    }
+}
+
+/// The wallet of whoever is signed in, if anybody is.
+#[derive(Debug)]
+pub struct Wallet(pub Option<Address>);
+
+impl FromRequestParts<WebState> for Wallet {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Infallible> {
+        let session = Caller::of(parts, state).await.ok().and_then(|caller| caller.session);
+        Ok(Self(session.map(|session| session.address)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/requests/{id}`: what am I approving, is it what it says, what happens next, and how long do
 //! we have. One screen.
 
+use alloy::primitives::Address;
 use askama::Template;
 use axum::{
     extract::{Path, State},
@@ -8,8 +9,8 @@ use axum::{
 };
 
 use super::{
-    Page,
-    acts::Acts,
+    Page, PageProblem,
+    acts::{Act, Acts, Refused},
     checks::{Check, Wanted, checks, wanted},
     list::{self, Left},
     parts::{self, Transaction, When},
@@ -28,6 +29,7 @@ use crate::{
         Request,
         deadline::COMMIT_MARGIN,
         explain::{self, Explanation},
+        ids::RequestId,
         kind::Kind,
         status::Status,
     },
@@ -66,7 +68,7 @@ const WAY: [Status; 8] = [
 
 #[derive(Template)]
 #[template(path = "request.html")]
-struct RequestPage {
+pub struct RequestPage {
     view: RequestView,
     explanation: Explanation,
     /// When that is, in words, since a page has no clock.
@@ -88,7 +90,7 @@ struct RequestPage {
     wanted: Vec<Wanted>,
     review: Option<Review>,
     token: Token,
-    acts: Acts,
+    pub acts: Acts,
     executed: Option<Executed>,
     registered: Option<When>,
     timeline: Vec<Line>,
@@ -168,6 +170,48 @@ impl RequestPage {
         }
     }
 
+    /// What is known of a request at the present moment; `refused`: a form of the page that was not taken.
+    pub async fn of(
+        state: &WebState,
+        id: RequestId,
+        wish: &Wish,
+        headers: &HeaderMap,
+        refused: Option<Refused>,
+    ) -> Result<Self, PageProblem> {
+        let service = &state.service;
+        let mut request = service.store.request(id).await?;
+        let Explained { explanation, .. } = explained(service, &mut request).await?;
+        let mut journal = service.store.journal_page(Some(id), None, TIMELINE_MAX).await?;
+        journal.reverse();
+        let proposal = service.store.proposal(id).await?;
+        let known = Known {
+            explanation,
+            candidates: candidates(state, &request).await?,
+            mailbox: mailbox(service, &request).await?,
+            nonce: nonce(service, &request).await?,
+            relayer: relayer(service, &request).await?,
+            compose: Some(compose(service, &request).await?),
+            device: Some(meaning(service, request.device).await?),
+            node_name: service
+                .store
+                .node_names(request.node.as_slice())
+                .await?
+                .into_values()
+                .next(),
+            simulation: simulation::part(state, &request, proposal.as_ref(), wish).await?,
+            proposal: proposals::view(state, id)
+                .await?
+                .map(|view| if service.settings.is_devnet { view.without_wallet() } else { view }),
+            ledger: &service.store.ledger(request.chain, request.app).await?,
+            journal,
+            // A chain that is no longer configured still has its requests.
+            explorer: service.chains.get(request.chain).ok().and_then(Chain::explorer),
+            can_prepare: service.can_prepare,
+            acts: Acts::of(state, headers, &request).await?.after(refused),
+        };
+        Ok(Self::new(request, known, service.clock.now()))
+    }
+
     /// Each step of the way, and whether it is behind; none for a request that ended elsewhere.
     fn steps(&self) -> Vec<(Status, bool)> {
         let status = self.view.status;
@@ -197,6 +241,11 @@ impl RequestPage {
         list::is_over(self.view.status)
     }
 
+    /// Whether an owner is whoever looks.
+    fn is_you(&self, owner: &Address) -> bool {
+        self.acts.wallet.as_ref() == Some(owner)
+    }
+
     fn is_current(&self, step: Status) -> bool {
         step == self.view.status
     }
@@ -224,34 +273,8 @@ pub async fn page(
     headers: HeaderMap,
 ) -> Page {
     let id = request_id(&id)?;
-    let service = &state.service;
-    service.visit_mailbox(id).await;
-    let mut request = service.store.request(id).await?;
-    let Explained { explanation, .. } = explained(service, &mut request).await?;
-    let mut journal = service.store.journal_page(Some(id), None, TIMELINE_MAX).await?;
-    journal.reverse();
-    let proposal = service.store.proposal(id).await?;
-    let known = Known {
-        explanation,
-        candidates: candidates(&state, &request).await?,
-        mailbox: mailbox(service, &request).await?,
-        nonce: nonce(service, &request).await?,
-        relayer: relayer(service, &request).await?,
-        compose: Some(compose(service, &request).await?),
-        device: Some(meaning(service, request.device).await?),
-        node_name: service.store.node_names(request.node.as_slice()).await?.into_values().next(),
-        simulation: simulation::part(&state, &request, proposal.as_ref(), &wish).await?,
-        proposal: proposals::view(&state, id)
-            .await?
-            .map(|view| if service.settings.is_devnet { view.without_wallet() } else { view }),
-        ledger: &service.store.ledger(request.chain, request.app).await?,
-        journal,
-        // A chain that is no longer configured still has its requests.
-        explorer: service.chains.get(request.chain).ok().and_then(Chain::explorer),
-        can_prepare: service.can_prepare,
-        acts: Acts::of(&state, &headers, &request).await?,
-    };
-    render(&RequestPage::new(request, known, service.clock.now()))
+    state.service.visit_mailbox(id).await;
+    render(&RequestPage::of(&state, id, &wish, &headers, None).await?)
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
-//! `/sign-in`: who you are here, and how to become somebody. Everybody may look at it.
+//! `/sign-in`: who you are here, and how to become somebody. Everybody may look at it. And `/sign-out`, a plain
+//! form, so that it works without script.
 
 use askama::Template;
 use axum::{
     body::Body,
     extract::{Request, State},
+    http::HeaderMap,
+    response::{IntoResponse, Redirect, Response},
 };
 
-use super::{Page, render};
+use super::{Page, PageProblem, back::Back, bar, render};
 use crate::{
     chain::Chain,
     request::ids::ChainId,
     web::{
         WebState,
-        api::session::{SessionView, view},
+        api::session::{self, SessionView, view},
+        site,
     },
 };
 
@@ -22,13 +26,27 @@ struct SignIn {
     who: SessionView,
     /// Chains that a wallet may name.
     chains: Vec<ChainId>,
+    /// The page that somebody comes from.
+    back: Option<Back>,
 }
 
 pub async fn page(State(state): State<WebState>, request: Request<Body>) -> Page {
     let (parts, _) = request.into_parts();
     let who = view(&state, &parts).await?;
     let chains = state.service.chains.iter().map(Chain::id).collect();
-    render(&SignIn { who, chains })
+    render(&SignIn { who, chains, back: bar::here().back })
+}
+
+/// Ends the session. The form holds no secret, since it stands on every page, beside what others may have
+/// put there: that it comes from a page of this site is enough for what costs a sign-in at worst.
+pub async fn leave(
+    State(state): State<WebState>,
+    headers: HeaderMap,
+) -> Result<Response, PageProblem> {
+    site::check_form(&state.service.settings, &headers)?;
+    let gone = session::end(&state, &headers).await?;
+    let next = bar::here().leading_back("/sign-in");
+    Ok(([gone], Redirect::to(&next)).into_response())
 }
 
 #[cfg(test)]
@@ -50,12 +68,16 @@ mod tests {
             unread_chains: vec![ChainId::ETHEREUM],
             ..SessionView::default()
         };
-        let page = SignIn { who, chains: vec![] }.render().unwrap();
+        let back = Back::parse("/journal?before=7&x=<b>");
+        let page = SignIn { who, chains: vec![], back }.render().unwrap();
+        assert!(page.contains("<a href=\"/journal?before=7&#38;x=&#60;b&#62;\">Go on"), "{page}");
         for told in ["wallet:0x01", "requester", "0x5a5a", "Ethereum could not be read"] {
             assert!(page.to_lowercase().contains(&told.to_lowercase()), "{told}: {page}");
         }
-        let nobody = SignIn { who: SessionView::default(), chains: vec![ChainId::BASE] };
+        let back = Back::parse("/journal");
+        let nobody = SignIn { who: SessionView::default(), chains: vec![ChainId::BASE], back };
         let page = nobody.render().unwrap();
+        assert!(page.contains("data-back=\"/journal\""), "{page}");
         assert!(page.contains("Nobody is signed in") && page.contains("Base (8453)"), "{page}");
     }
 }

@@ -8,13 +8,16 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 
-use super::PageProblem;
+use super::{PageProblem, bar};
 use crate::web::{WebState, gate::Caller};
 
 pub async fn page(State(state): State<WebState>, request: Request<Body>) -> Response {
     let (parts, _) = request.into_parts();
     match Caller::of(&parts, &state).await {
-        Ok(_) => Redirect::to("/").into_response(),
+        Ok(_) => {
+            let back = bar::here().back;
+            Redirect::to(back.as_ref().map_or("/", |back| back.as_str())).into_response()
+        }
         Err(problem) if problem.status == StatusCode::UNAUTHORIZED.as_u16() => {
             PageProblem::from(problem).asking()
         }

@@ -236,3 +236,30 @@ fn a_request_that_ended_elsewhere_has_no_way_to_go() {
     let shown = page_of(withdrawn).render().unwrap();
     assert!(shown.contains("or a rejection of it"), "{shown}");
 }
+
+#[test]
+fn an_owner_who_looks_is_told_which_of_them_they_are() {
+    let (request, owner) = (samples::request(), Address::repeat_byte(2));
+    let now = request.expires_at - TimeDelta::days(2);
+    for (wallet, is_there) in
+        [(None, false), (Some(owner), true), (Some(Address::repeat_byte(9)), false)]
+    {
+        let proposal = ProposalView::of(&samples::proposal(), &[], vec![(&request).into()]);
+        let acts = Acts { wallet, ..Acts::default() };
+        let known = Known { proposal: Some(proposal), acts, ..known(&request, now) };
+        let page = RequestPage::new(request.clone(), known, now).render().unwrap();
+        let row = format!("<code>{owner}</code> (you)");
+        assert_eq!(page.contains(&row), is_there, "{wallet:?}: {page}");
+        assert_eq!(page.matches("(you)").count(), usize::from(is_there));
+    }
+}
+
+#[test]
+fn what_is_to_be_typed_is_shown_without_the_marks_of_terminals() {
+    let mut request = samples::request();
+    request.facts.attempt = Some(uuid::Uuid::from_u128(10));
+    request.facts.attention = Some("say which: `countersign settle`".into());
+    let page = shown(request, Some(&samples::proposal()));
+    assert!(page.contains("say which: <code>countersign settle</code>"), "{page}");
+    assert!(!page.contains('`'), "{page}");
+}
