@@ -83,12 +83,11 @@ async fn connect(url: &SecretString, say: impl Fn(&str)) -> Result<Database> {
     let url = url.expose_secret();
     let at = Store::place_of_url(url)?;
     let mut opening = pin!(Store::open_url(url));
-    let opened = match tokio::time::timeout(AT_ONCE, &mut opening).await {
-        Ok(opened) => opened,
-        Err(_) => {
-            say(&format!("waits for the database at {at}"));
-            opening.await
-        }
+    let opened = if let Ok(opened) = tokio::time::timeout(AT_ONCE, &mut opening).await {
+        opened
+    } else {
+        say(&format!("waits for the database at {at}"));
+        opening.await
     };
     let store = opened.map_err(|error| {
         // A server that let us in is the right one.

@@ -111,7 +111,7 @@ pub async fn serve_with(
         answers: Arc::default(),
     };
     let site = beside(router(state));
-    let answering = connections::answer(listener, site, HEAD_PATIENCE, stop.clone());
+    let answering = Box::pin(connections::answer(listener, site, HEAD_PATIENCE, stop.clone()));
     let working = service.clone().run(stop.clone());
     let passing_on = live.run(service.store.clone());
     futures::join!(

@@ -204,7 +204,7 @@ async fn no_key_in_a_url_is_ever_logged() {
     let world = World::new().await;
     let [user, password, path, query, socket, cloud_user, cloud_password, hook] = IN_URLS;
     let anvil = world.town.chain.rpc_url().authority().to_owned();
-    let cloud = world.town.cloud.api_prefix().to_string();
+    let cloud = world.town.cloud.api_prefix().clone();
     let cloud = cloud.replace("http://", &format!("http://{cloud_user}:{cloud_password}@"));
     // A node that answers, one that is not there by this path, and a socket.
     let chain = format!(
