@@ -12,8 +12,8 @@ use crate::{
 };
 
 const CALLERS: usize = 16;
-const CALLS_OF_EACH: usize = 500;
-const PAGES_OF_EACH: usize = 50;
+const CALLS_OF_EACH: usize = 4_000;
+const PAGES_OF_EACH: usize = 1_000;
 /// What the API answers in a second at least, and the slowest of a hundred answers.
 const RATE_MIN: f64 = 5_000.0;
 const API_P99_MAX_MS: f64 = 20.0;

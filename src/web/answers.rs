@@ -1,23 +1,24 @@
 //! Answers that are given again. While nothing was written into the database since one was made, the same
 //! rows would make it again, which one look at the snapshot of PostgreSQL tells: nothing has to say what
-//! an answer is made of. What else it is made of, which is the time and what the chains were last seen
-//! like, may be a second old.
+//! an answer is made of. What else it is made of, which is the time and how the chains were last seen to
+//! answer, may be some seconds old. Who asks for what is being made already waits for it.
 //!
 //! Only those who see everything are answered so, and no session: its pages hold its form token.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::{
-    body::{Body, Bytes, HttpBody, to_bytes},
+    body::{Bytes, HttpBody, to_bytes},
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use tokio::sync::OnceCell;
 
 use super::{WebState, gate::Caller, site};
 use crate::{
@@ -27,22 +28,29 @@ use crate::{
 
 /// What is asked for over and over, and whose answer depends on nothing but the path, the query and who
 /// asks.
-const READS: [&str; 5] =
-    ["/", "/requests/{id}", "/v1/requests", "/v1/requests/{id}", "/v1/apps/{chain_id}/{app}"];
+const READS: [&str; 4] = ["/", "/requests/{id}", "/v1/requests", "/v1/requests/{id}"];
 /// How old an answer may be, although nothing was written.
-const LIFE: Duration = Duration::from_secs(1);
+const LIFE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Of all that are kept, with their keys.
 const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What an answer takes beside its bytes, at least.
+const ENTRY_BYTES: usize = 256;
 
 /// Who asks, if that is not everybody, and for what.
 type Key = (Option<String>, String);
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Answer {
-    made: Instant,
     headers: HeaderMap,
     body: Bytes,
+}
+
+/// An answer, or the place for one that is being made.
+#[derive(Debug)]
+struct Place {
+    since: Instant,
+    answer: OnceCell<Answer>,
 }
 
 /// The answers to one state of the database.
@@ -50,7 +58,17 @@ struct Answer {
 struct Kept {
     snapshot: Option<Snapshot>,
     bytes: usize,
-    answers: HashMap<Key, Answer>,
+    places: HashMap<Key, Arc<Place>>,
+}
+
+impl Kept {
+    fn make_room(&mut self, bytes: usize) {
+        if self.bytes + bytes > KEPT_BYTES_MAX {
+            self.places.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+    }
 }
 
 /// What was answered lately.
@@ -58,24 +76,30 @@ struct Kept {
 pub struct Answers(Mutex<Kept>);
 
 impl Answers {
-    fn find(&self, snapshot: &Snapshot, key: &Key, now: Instant) -> Option<Answer> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = kept.answers.get(key).filter(|_| kept.snapshot.as_ref() == Some(snapshot))?;
-        (now.duration_since(answer.made) < LIFE).then(|| answer.clone())
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `snapshot` is from before the answer was made: if that saw more, no later snapshot is the same.
-    fn keep(&self, snapshot: Snapshot, key: Key, answer: Answer) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key_bytes = key.1.len();
-        let bytes = key_bytes + answer.body.len();
-        if kept.snapshot.as_ref() != Some(&snapshot) || kept.bytes + bytes > KEPT_BYTES_MAX {
+    /// Where the answer is, or is to be put. `snapshot` is from before it is made: if that sees more, no
+    /// later snapshot is the same.
+    fn place(&self, snapshot: Snapshot, key: Key, now: Instant) -> Arc<Place> {
+        let mut kept = self.kept();
+        if kept.snapshot.as_ref() != Some(&snapshot) {
             *kept = Kept { snapshot: Some(snapshot), ..Kept::default() };
         }
-        kept.bytes += bytes;
-        if let Some(old) = kept.answers.insert(key, answer) {
-            kept.bytes -= key_bytes + old.body.len();
+        let known = kept.places.get(&key);
+        if let Some(place) = known.filter(|place| now.duration_since(place.since) < LIFE) {
+            return place.clone();
         }
+        // What an older answer took is given back with all the others: it is an estimate from above.
+        kept.make_room(ENTRY_BYTES + key.1.len());
+        let place = Arc::new(Place { since: now, answer: OnceCell::new() });
+        kept.places.insert(key, place.clone());
+        place
+    }
+
+    fn grew(&self, bytes: usize) {
+        self.kept().make_room(bytes);
     }
 }
 
@@ -111,24 +135,40 @@ pub async fn again(State(state): State<WebState>, request: Request, next: Next) 
         return next.run(request).await;
     };
     let key = (who, request.uri().to_string());
-    let made = Instant::now();
-    if let Some(answer) = state.answers.find(&snapshot, &key, made) {
-        metrics::counter!("countersign_answers_again_total").increment(1);
-        return (answer.headers, answer.body).into_response();
+    let place = state.answers.place(snapshot, key, Instant::now());
+    let mut is_new = false;
+    let answer = place.answer.get_or_try_init(async || {
+        is_new = true;
+        let answer = make(request, next).await?;
+        state.answers.grew(answer.body.len());
+        Ok(answer)
+    });
+    match answer.await {
+        Ok(Answer { headers, body }) => {
+            if !is_new {
+                metrics::counter!("countersign_answers_again_total").increment(1);
+            }
+            (headers.clone(), body.clone()).into_response()
+        }
+        Err(Unkept(response)) => *response,
     }
+}
+
+/// An answer for one caller only: it says that something is wrong, is long, or is still being written.
+struct Unkept(Box<Response>);
+
+async fn make(request: Request, next: Next) -> Result<Answer, Unkept> {
     let response = next.run(request).await;
     let size = response.body().size_hint().exact();
     let is_kept = size.is_some_and(|bytes| bytes <= ANSWER_BYTES_MAX as u64);
     if response.status() != StatusCode::OK || !is_kept {
-        return response;
+        return Err(Unkept(Box::new(response)));
     }
     let (parts, body) = response.into_parts();
-    let Ok(body) = to_bytes(body, ANSWER_BYTES_MAX).await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let answer = Answer { made, headers: parts.headers.clone(), body: body.clone() };
-    state.answers.keep(snapshot, key, answer);
-    Response::from_parts(parts, Body::from(body))
+    match to_bytes(body, ANSWER_BYTES_MAX).await {
+        Ok(body) => Ok(Answer { headers: parts.headers, body }),
+        Err(_) => Err(Unkept(Box::new(StatusCode::INTERNAL_SERVER_ERROR.into_response()))),
+    }
 }
 
 #[cfg(test)]
@@ -143,51 +183,46 @@ mod tests {
         (Some(who.into()), what.into())
     }
 
-    fn answer(made: Instant, body: &'static [u8]) -> Answer {
-        Answer { made, headers: HeaderMap::new(), body: Bytes::from_static(body) }
-    }
-
     #[test]
     fn an_answer_is_for_one_who_asks_the_same_of_the_same_database_in_time() {
-        let (answers, now) = (Answers::default(), Instant::now());
-        answers.keep(snapshot("7:9:8"), key("ann", "/v1/requests"), answer(now, b"one"));
-        let find = |seen, who, what, at| answers.find(&snapshot(seen), &key(who, what), at);
-        assert_eq!(find("7:9:8", "ann", "/v1/requests", now).unwrap().body, "one");
-        for (case, seen, who, what, at) in [
-            ("something was written", "7:9:", "ann", "/v1/requests", now),
-            ("somebody else", "7:9:8", "bob", "/v1/requests", now),
-            ("another query", "7:9:8", "ann", "/v1/requests?limit=1", now),
-            ("a second later", "7:9:8", "ann", "/v1/requests", now + LIFE),
+        let now = Instant::now();
+        let first = ("7:9:8", "ann", "/v1/requests", now);
+        let is_shared = |(seen, who, what, at): (&str, &str, &str, Instant)| {
+            let answers = Answers::default();
+            let place = answers.place(snapshot(first.0), key(first.1, first.2), first.3);
+            Arc::ptr_eq(&place, &answers.place(snapshot(seen), key(who, what), at))
+        };
+        assert!(is_shared(first));
+        assert!(is_shared(("7:9:8", "ann", "/v1/requests", now + LIFE / 2)));
+        for (case, other) in [
+            ("something was written", ("7:9:", "ann", "/v1/requests", now)),
+            ("somebody else", ("7:9:8", "bob", "/v1/requests", now)),
+            ("another query", ("7:9:8", "ann", "/v1/requests?limit=1", now)),
+            ("too late", ("7:9:8", "ann", "/v1/requests", now + LIFE)),
         ] {
-            assert!(find(seen, who, what, at).is_none(), "{case}");
+            assert!(!is_shared(other), "{case}");
         }
     }
 
     #[test]
     fn what_was_made_before_something_was_written_is_dropped_with_it() {
         let (answers, now) = (Answers::default(), Instant::now());
-        answers.keep(snapshot("1:1:"), key("ann", "/a"), answer(now, b"old"));
-        answers.keep(snapshot("1:2:"), key("ann", "/b"), answer(now, b"new"));
-        assert!(answers.find(&snapshot("1:2:"), &key("ann", "/a"), now).is_none());
-        assert!(answers.find(&snapshot("1:1:"), &key("ann", "/a"), now).is_none());
-        assert_eq!(answers.0.lock().unwrap().bytes, 5, "the new one with its path");
+        let old = answers.place(snapshot("1:1:"), key("ann", "/a"), now);
+        answers.grew(1_000);
+        answers.place(snapshot("1:2:"), key("ann", "/b"), now);
+        assert_eq!(Arc::strong_count(&old), 1, "nobody else holds it");
+        assert_eq!(answers.kept().bytes, ENTRY_BYTES + 2, "the new one with its path");
     }
 
     #[test]
     fn so_much_is_kept_and_no_more() {
-        static LARGE: [u8; ANSWER_BYTES_MAX] = [b'x'; ANSWER_BYTES_MAX];
         let (answers, now) = (Answers::default(), Instant::now());
         for number in 0..200 {
-            // Each twice: one that takes the place of another counts once.
-            for _ in 0..2 {
-                let key = key("ann", &format!("/{number}"));
-                answers.keep(snapshot("1:1:"), key, answer(now, &LARGE));
-            }
-            let kept = answers.0.lock().unwrap();
-            let sum: usize =
-                kept.answers.iter().map(|(key, one)| key.1.len() + one.body.len()).sum();
-            assert_eq!(kept.bytes, sum);
-            assert!(sum <= KEPT_BYTES_MAX, "{sum}");
+            answers.place(snapshot("1:1:"), key("ann", &format!("/{number}")), now);
+            answers.grew(ANSWER_BYTES_MAX);
+            let kept = answers.kept();
+            assert!(kept.bytes <= KEPT_BYTES_MAX, "{}", kept.bytes);
+            assert!(kept.places.len() * ANSWER_BYTES_MAX <= KEPT_BYTES_MAX + ANSWER_BYTES_MAX);
         }
     }
 }

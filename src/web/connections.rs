@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
-use axum::{Extension, Router, extract::ConnectInfo, serve::Listener};
+use axum::{Extension, Router, extract::ConnectInfo, middleware::AddExtension, serve::Listener};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -13,6 +13,7 @@ use hyper_util::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Layer;
 
 type Protocol = Builder<TokioExecutor>;
 
@@ -35,7 +36,7 @@ pub async fn answer(
         };
         // Answers that come in parts go out in parts.
         drop(connection.set_nodelay(true));
-        let site = told_of(peer, site.clone());
+        let site = Extension(ConnectInfo(peer)).layer(site.clone());
         connections.spawn(answer_on(connection, site, protocol.clone(), stop.clone()));
     }
     drop(listener);
@@ -46,7 +47,7 @@ pub async fn answer(
 /// Whatever ends a connection early is the caller's.
 async fn answer_on(
     connection: TcpStream,
-    site: Router,
+    site: AddExtension<Router, ConnectInfo<SocketAddr>>,
     protocol: Protocol,
     stop: CancellationToken,
 ) {
@@ -57,11 +58,6 @@ async fn answer_on(
         () = stop.cancelled() => answering.as_mut().graceful_shutdown(),
     }
     drop(answering.await);
-}
-
-/// The site, which knows from where it is called on a connection.
-fn told_of(peer: SocketAddr, site: Router) -> Router {
-    Router::new().fallback_service(site).layer(Extension(ConnectInfo(peer)))
 }
 
 #[cfg(test)]

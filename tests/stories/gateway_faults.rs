@@ -273,7 +273,7 @@ async fn no_key_and_no_token_of_a_caller_is_ever_logged_or_stored() {
         assert_absent(&table, &rows, &secrets);
     }
     let log = program.terminate().await;
-    assert!(log.contains("\"TRACE\"") && log.contains("kept what was prepared"), "it tells all");
+    assert!(log.contains("\"DEBUG\"") && log.contains("kept what was prepared"), "it tells all");
     assert_absent("the log", &log, &secrets);
 }
 
