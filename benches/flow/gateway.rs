@@ -1,5 +1,7 @@
 //! What the gateway costs its callers: a small GET through the real program against the same call made
-//! directly, one at a time, and with 200 callers at once whose answers take as long as a cloud's do.
+//! directly, one at a time, and with 200 callers at once whose answers take as long as a cloud's do. These
+//! begin one after the other, as callers do who know nothing of each other; and in the same moment, which
+//! measures how long two cores, shared with callers and cloud, take for 200 calls that come together.
 //!
 //! Both are measured in turns, so that whatever else the machine does falls on both.
 
@@ -22,11 +24,11 @@ const ADDS_MAX_MS: f64 = 2.0;
 const ALONE: usize = 2_000;
 const CALLERS: usize = 200;
 const CALLS_OF_EACH: usize = 10;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 10;
 /// A cloud's API is seldom faster.
 const ANSWERS_AFTER: Duration = Duration::from_millis(100);
 
-pub async fn figures() -> [Figure; 2] {
+pub async fn figures() -> [Figure; 3] {
     let prefix = cloud().await;
     let mut world = World::new().await;
     world.settings.phala_api_prefix = prefix.parse().expect("an address is a URL");
@@ -40,15 +42,28 @@ pub async fn figures() -> [Figure; 2] {
     }
     let alone =
         added("GET through the gateway, alone: added to a direct call, p50", &mut ours, &mut floor);
+    let spread = ANSWERS_AFTER / u32::try_from(CALLERS).expect("a small count");
+    let name = "the same with 200 callers at once, p50";
+    let crowd = crowd(name, &client, &through, &prefix, spread).await;
+    let name = "the same when all 200 call in the same moment, p50";
+    let burst = self::crowd(name, &client, &through, &prefix, Duration::ZERO).await;
+    process.terminate().await;
+    [alone, crowd, burst]
+}
+
+async fn crowd(
+    name: &'static str,
+    client: &reqwest::Client,
+    through: &str,
+    prefix: &str,
+    spread: Duration,
+) -> Figure {
     let (mut ours, mut floor) = (vec![], vec![]);
     for _ in 0..ROUNDS {
-        ours.extend(at_once(&client, &through).await);
-        floor.extend(at_once(&client, &prefix).await);
+        ours.extend(at_once(client, through, spread).await);
+        floor.extend(at_once(client, prefix, spread).await);
     }
-    let name = "the same with 200 callers at once, p50";
-    let crowd = added(name, &mut ours, &mut floor);
-    process.terminate().await;
-    [alone, crowd]
+    added(name, &mut ours, &mut floor)
 }
 
 fn added(name: &'static str, ours: &mut [f64], floor: &mut [f64]) -> Figure {
@@ -57,8 +72,10 @@ fn added(name: &'static str, ours: &mut [f64], floor: &mut [f64]) -> Figure {
     Figure::at_most(name, "ms", ours - floor, ADDS_MAX_MS, 1.0)
 }
 
-async fn at_once(client: &reqwest::Client, prefix: &str) -> Vec<f64> {
-    let callers = (0..CALLERS).map(async |_| {
+/// Every caller begins `spread` after the one before.
+async fn at_once(client: &reqwest::Client, prefix: &str, spread: Duration) -> Vec<f64> {
+    let callers = (0..CALLERS).map(async |caller| {
+        tokio::time::sleep(spread * u32::try_from(caller).expect("a small count")).await;
         let mut times = vec![];
         for _ in 0..CALLS_OF_EACH {
             times.push(call(client, prefix, "cvms/usual").await);

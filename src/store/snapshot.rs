@@ -6,7 +6,7 @@ use super::{During, Store, StoreError};
 /// not begun, and those between that had not ended. Transaction ids do not come again
 /// (`pg_current_snapshot`, "Transaction ID and Snapshot Information Functions").
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot(pub(super) String);
+pub struct Snapshot(String);
 
 #[cfg(test)]
 impl Snapshot {

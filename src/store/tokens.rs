@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{During, Store, StoreError, journal::Actor, snapshot::Snapshot};
+use super::{During, Store, StoreError, journal::Actor};
 use crate::{clock::Time, request::ids::RequestId};
 
 /// The use of a token is noted no more often than this.
@@ -52,17 +52,15 @@ impl Store {
         })
     }
 
-    /// The live token with this hash, and what the database held when it was looked up. Notes its use, at
-    /// most once a minute.
+    /// The live token with this hash. Notes its use, at most once a minute.
     pub async fn token_by_hash(
         &self,
         secret_hash: &[u8; 32],
         now: Time,
-    ) -> Result<Option<(ApiToken, Snapshot)>, StoreError> {
+    ) -> Result<Option<ApiToken>, StoreError> {
         let row = sqlx::query!(
-            r#"select id, name, scopes, created_at, last_used_at, revoked_at,
-                pg_current_snapshot()::text as "snapshot!"
-             from api_tokens where secret_hash = $1 and revoked_at is null"#,
+            "select id, name, scopes, created_at, last_used_at, revoked_at
+             from api_tokens where secret_hash = $1 and revoked_at is null",
             secret_hash.as_slice(),
         )
         .fetch_optional(&self.pool)
@@ -79,15 +77,14 @@ impl Store {
             .await
             .during("note the use of an API token")?;
         }
-        let token = ApiToken {
+        Ok(Some(ApiToken {
             id: row.id,
             name: row.name,
             scopes: row.scopes,
             created_at: row.created_at,
             last_used_at: row.last_used_at,
             revoked_at: row.revoked_at,
-        };
-        Ok(Some((token, Snapshot(row.snapshot))))
+        }))
     }
 
     pub async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {

@@ -20,11 +20,8 @@ use axum::{
 };
 use tokio::sync::OnceCell;
 
-use super::{WebState, gate::Caller, site};
-use crate::{
-    roles::Action,
-    store::{StoreError, snapshot::Snapshot},
-};
+use super::{WebState, gate, site};
+use crate::store::{StoreError, snapshot::Snapshot};
 
 /// What is asked for over and over, and whose answer depends on nothing but the path, the query and who
 /// asks.
@@ -37,8 +34,15 @@ const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What an answer takes beside its bytes, at least.
 const ENTRY_BYTES: usize = 256;
 
-/// Who asks, if that is not everybody, and for what.
-type Key = (Option<String>, String);
+/// Who may be given an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum For {
+    Everybody,
+    /// Whoever has the token with this hash.
+    Token([u8; 32]),
+}
+
+type Key = (For, String);
 
 #[derive(Debug)]
 struct Answer {
@@ -73,11 +77,32 @@ impl Kept {
 
 /// What was answered lately.
 #[derive(Debug, Default)]
-pub struct Answers(Mutex<Kept>);
+pub struct Answers {
+    kept: Mutex<Kept>,
+    /// The last look at what the database holds, and when it began.
+    looked: tokio::sync::Mutex<Option<(Instant, Snapshot)>>,
+}
 
 impl Answers {
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the database holds at some moment after this was called. All who come during one look share
+    /// the next.
+    async fn look(
+        &self,
+        at: impl AsyncFnOnce() -> Result<Snapshot, StoreError>,
+    ) -> Result<Snapshot, StoreError> {
+        let came = Instant::now();
+        let mut looked = self.looked.lock().await;
+        if let Some((_, snapshot)) = looked.as_ref().filter(|(began, _)| *began > came) {
+            return Ok(snapshot.clone());
+        }
+        let began = Instant::now();
+        let snapshot = at().await?;
+        *looked = Some((began, snapshot.clone()));
+        Ok(snapshot)
     }
 
     /// Where the answer is, or is to be put. `snapshot` is from before it is made: if that sees more, no
@@ -108,30 +133,27 @@ fn is_read(request: &Request) -> bool {
     request.method() == Method::GET && path.is_some_and(|path| READS.contains(&path))
 }
 
-/// Who asks, if their answer may be one that was made before, and what the database holds now.
-async fn asks(
-    headers: &HeaderMap,
-    state: &WebState,
-) -> Result<Option<(Option<String>, Snapshot)>, StoreError> {
+/// Whose answer it is, if that can be told without looking them up. Whether they may have it is told
+/// where it is made.
+fn for_whom(headers: &HeaderMap, state: &WebState) -> Option<For> {
     let settings = &state.service.settings;
     if site::session_id(settings, headers).is_some() {
-        return Ok(None);
+        return None;
     }
-    if settings.open_reads && !headers.contains_key(header::AUTHORIZATION) {
-        return Ok(Some((None, state.service.store.snapshot().await?)));
+    match gate::our_token(headers) {
+        Some(token) => Some(For::Token(token.hash())),
+        None if headers.contains_key(header::AUTHORIZATION) => None,
+        None => settings.open_reads.then_some(For::Everybody),
     }
-    let known = Caller::by_known_token(headers, state).await?;
-    let known = known.filter(|(caller, _)| caller.may(Action::Look).is_ok());
-    Ok(known.map(|(caller, snapshot)| (Some(caller.name().to_owned()), snapshot)))
 }
 
 /// Gives an answer again if it would be the same, and keeps it if it is a new one.
 pub async fn again(State(state): State<WebState>, request: Request, next: Next) -> Response {
-    if !is_read(&request) {
-        return next.run(request).await;
-    }
+    let who = is_read(&request).then(|| for_whom(request.headers(), &state)).flatten();
+    let Some(who) = who else { return next.run(request).await };
     // What cannot be looked up here is an error where it is needed.
-    let Ok(Some((who, snapshot))) = asks(request.headers(), &state).await else {
+    let Ok(snapshot) = state.answers.look(async || state.service.store.snapshot().await).await
+    else {
         return next.run(request).await;
     };
     let key = (who, request.uri().to_string());
@@ -173,32 +195,41 @@ async fn make(request: Request, next: Next) -> Result<Answer, Unkept> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::{FutureExt, future::join_all};
+    use tokio::sync::Notify;
+
     use super::*;
 
     fn snapshot(text: &str) -> Snapshot {
         Snapshot::read_as(text)
     }
 
-    fn key(who: &str, what: &str) -> Key {
-        (Some(who.into()), what.into())
+    const ANN: For = For::Token([1; 32]);
+    const BOB: For = For::Token([2; 32]);
+
+    fn key(who: For, what: &str) -> Key {
+        (who, what.into())
     }
 
     #[test]
     fn an_answer_is_for_one_who_asks_the_same_of_the_same_database_in_time() {
         let now = Instant::now();
-        let first = ("7:9:8", "ann", "/v1/requests", now);
-        let is_shared = |(seen, who, what, at): (&str, &str, &str, Instant)| {
+        let first = ("7:9:8", ANN, "/v1/requests", now);
+        let is_shared = |(seen, who, what, at): (&str, For, &str, Instant)| {
             let answers = Answers::default();
             let place = answers.place(snapshot(first.0), key(first.1, first.2), first.3);
             Arc::ptr_eq(&place, &answers.place(snapshot(seen), key(who, what), at))
         };
         assert!(is_shared(first));
-        assert!(is_shared(("7:9:8", "ann", "/v1/requests", now + LIFE / 2)));
+        assert!(is_shared(("7:9:8", ANN, "/v1/requests", now + LIFE / 2)));
         for (case, other) in [
-            ("something was written", ("7:9:", "ann", "/v1/requests", now)),
-            ("somebody else", ("7:9:8", "bob", "/v1/requests", now)),
-            ("another query", ("7:9:8", "ann", "/v1/requests?limit=1", now)),
-            ("too late", ("7:9:8", "ann", "/v1/requests", now + LIFE)),
+            ("something was written", ("7:9:", ANN, "/v1/requests", now)),
+            ("somebody else", ("7:9:8", BOB, "/v1/requests", now)),
+            ("everybody", ("7:9:8", For::Everybody, "/v1/requests", now)),
+            ("another query", ("7:9:8", ANN, "/v1/requests?limit=1", now)),
+            ("too late", ("7:9:8", ANN, "/v1/requests", now + LIFE)),
         ] {
             assert!(!is_shared(other), "{case}");
         }
@@ -207,9 +238,9 @@ mod tests {
     #[test]
     fn what_was_made_before_something_was_written_is_dropped_with_it() {
         let (answers, now) = (Answers::default(), Instant::now());
-        let old = answers.place(snapshot("1:1:"), key("ann", "/a"), now);
+        let old = answers.place(snapshot("1:1:"), key(ANN, "/a"), now);
         answers.grew(1_000);
-        answers.place(snapshot("1:2:"), key("ann", "/b"), now);
+        answers.place(snapshot("1:2:"), key(ANN, "/b"), now);
         assert_eq!(Arc::strong_count(&old), 1, "nobody else holds it");
         assert_eq!(answers.kept().bytes, ENTRY_BYTES + 2, "the new one with its path");
     }
@@ -218,11 +249,49 @@ mod tests {
     fn so_much_is_kept_and_no_more() {
         let (answers, now) = (Answers::default(), Instant::now());
         for number in 0..200 {
-            answers.place(snapshot("1:1:"), key("ann", &format!("/{number}")), now);
+            answers.place(snapshot("1:1:"), key(ANN, &format!("/{number}")), now);
             answers.grew(ANSWER_BYTES_MAX);
             let kept = answers.kept();
             assert!(kept.bytes <= KEPT_BYTES_MAX, "{}", kept.bytes);
             assert!(kept.places.len() * ANSWER_BYTES_MAX <= KEPT_BYTES_MAX + ANSWER_BYTES_MAX);
         }
+    }
+
+    #[tokio::test]
+    async fn a_look_is_shared_by_all_who_came_before_it_began() {
+        let answers = Answers::default();
+        let looks = AtomicUsize::new(0);
+        let (begun, may_end) = (Notify::new(), Notify::new());
+        let look = async || {
+            let number = looks.fetch_add(1, Ordering::SeqCst);
+            begun.notify_one();
+            may_end.notified().await;
+            Ok(snapshot(&number.to_string()))
+        };
+        let mut first = Box::pin(answers.look(look));
+        assert!(first.as_mut().now_or_never().is_none());
+        begun.notified().await;
+        // They come while somebody looks, who may see less than was written before they came.
+        let mut later: Vec<_> = (0..3).map(|_| Box::pin(answers.look(look))).collect();
+        for waiting in &mut later {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        let both = async {
+            may_end.notify_one();
+            let first = first.await;
+            begun.notified().await;
+            may_end.notify_one();
+            first
+        };
+        let (first, later) = tokio::join!(both, join_all(later));
+        assert_eq!(first.unwrap(), snapshot("0"));
+        for one in later {
+            assert_eq!(one.unwrap(), snapshot("1"));
+        }
+        assert_eq!(looks.load(Ordering::SeqCst), 2);
+        // Nobody is told of a look that was over before they came, or that failed.
+        let failed = answers.look(async || Err(StoreError::NoServer)).await;
+        assert!(failed.is_err());
+        assert_eq!(answers.look(async || Ok(snapshot("2"))).await.unwrap(), snapshot("2"));
     }
 }

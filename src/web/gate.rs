@@ -21,7 +21,7 @@ use crate::{
         ids::{AppId, ChainId, RequestId},
     },
     roles::{Action, Role, may},
-    store::{StoreError, journal::Actor, sessions::Session, snapshot::Snapshot},
+    store::{StoreError, journal::Actor, sessions::Session},
 };
 
 /// How long a session lasts, however much it is used, and how long it lasts unused.
@@ -83,10 +83,10 @@ fn basic(headers: &HeaderMap) -> Option<String> {
     Some(String::from_utf8(decoded?).ok()?.split_once(':')?.1.to_owned())
 }
 
-/// Whether headers hold a token of this service, known or not.
-pub fn carries_our_token(headers: &HeaderMap) -> bool {
-    let text = bearer(headers).or_else(|| basic(headers));
-    text.is_some_and(|text| OpenToken::parse(&text).is_ok())
+/// The token of this service that headers hold, known or not.
+pub fn our_token(headers: &HeaderMap) -> Option<OpenToken> {
+    let text = bearer(headers).or_else(|| basic(headers))?;
+    OpenToken::parse(&text).ok()
 }
 
 impl Caller {
@@ -162,34 +162,11 @@ impl Caller {
             Err(too_many) => too_many,
         };
         let token = OpenToken::parse(text).map_err(|error| refuse(&error.to_string()))?;
-        let known = Self::of_token(&token, state).await?;
-        let (caller, _) =
-            known.ok_or_else(|| refuse("this API token is not known, or was revoked"))?;
-        Ok(caller)
-    }
-
-    async fn of_token(
-        token: &OpenToken,
-        state: &WebState,
-    ) -> Result<Option<(Self, Snapshot)>, StoreError> {
         let service = &state.service;
         let known = service.store.token_by_hash(&token.hash(), service.clock.now()).await?;
-        Ok(known.map(|(token, snapshot)| {
-            let roles = Role::of_token(&token.scopes);
-            (Self { actor: Actor::token(&token.name, token.id), roles, session: None }, snapshot)
-        }))
-    }
-
-    /// Whoever reads with a token that is known, and what the database held when it was looked up.
-    /// Everybody else is told where they ask that they are not.
-    pub async fn by_known_token(
-        headers: &HeaderMap,
-        state: &WebState,
-    ) -> Result<Option<(Self, Snapshot)>, StoreError> {
-        let token = bearer(headers).or_else(|| basic(headers));
-        let token = token.and_then(|text| OpenToken::parse(&text).ok());
-        let Some(token) = token else { return Ok(None) };
-        Self::of_token(&token, state).await
+        let token = known.ok_or_else(|| refuse("this API token is not known, or was revoked"))?;
+        let roles = Role::of_token(&token.scopes);
+        Ok(Self { actor: Actor::token(&token.name, token.id), roles, session: None })
     }
 
     /// Who it is, for people.

@@ -35,7 +35,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{WebState, gate::carries_our_token, site};
+use super::{WebState, gate::our_token, site};
 use crate::{
     config::Capture,
     flow::Service,
@@ -183,7 +183,7 @@ fn refusal(error: &UpstreamError) -> Refusal {
 /// The call as it goes on, and the copy of its body if that is looked at.
 fn going(parts: &Parts, path: &str, body: Option<Flow>, is_watched: bool) -> (Going, Option<Copy>) {
     let mut headers = upstream::of_caller(parts.headers.clone());
-    if carries_our_token(&headers) {
+    if our_token(&headers).is_some() {
         // A browser adds it by itself, and it is none of Phala Cloud's business.
         headers.remove(header::AUTHORIZATION);
     }
