@@ -32,12 +32,25 @@ use crate::request::{
 pub enum EndpointError {
     #[error("{endpoint} does not answer")]
     Silent { endpoint: Arc<str> },
+    #[error("{endpoint} answers with HTTP status {status}{}", meaning(*status))]
+    Status { endpoint: Arc<str>, status: u16 },
+    #[error("{endpoint} answers what is not JSON-RPC: check its URL")]
+    Unreadable { endpoint: Arc<str> },
     #[error("{endpoint} answers error {code}: {message}")]
     Refused { endpoint: Arc<str>, code: i64, message: String },
     #[error("{endpoint} is on chain {found}, not on {expected}")]
     WrongChain { endpoint: Arc<str>, expected: ChainId, found: u64 },
     #[error("{endpoint} does not have {what}")]
     Missing { endpoint: Arc<str>, what: String },
+}
+
+/// What to do about an answer without JSON-RPC.
+fn meaning(status: u16) -> &'static str {
+    match status {
+        401 | 403 => ": check the key in its URL",
+        404 | 405 => ": check its URL",
+        _ => "",
+    }
 }
 
 /// A block that is named by its role.
@@ -132,7 +145,17 @@ impl Endpoint {
                 code: 429,
                 message: "too many requests".into(),
             },
-            None => self.broken().await,
+            None => {
+                let silent = self.broken().await;
+                let endpoint = self.name.clone();
+                match failure {
+                    RpcError::Transport(TransportErrorKind::HttpError(answer)) => {
+                        EndpointError::Status { endpoint, status: answer.status }
+                    }
+                    RpcError::DeserError { .. } => EndpointError::Unreadable { endpoint },
+                    _ => silent,
+                }
+            }
         }
     }
 
@@ -350,4 +373,44 @@ pub(super) fn pinned(at: BlockHash) -> BlockId {
 fn is_rate_limit(failure: &Failure) -> bool {
     matches!(failure, RpcError::Transport(TransportErrorKind::Custom(error))
         if error.to_string().starts_with("Max retries exceeded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, http::StatusCode, response::Html, routing::post};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_answers_without_a_block_is_told_from_who_does_not_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let site = Router::new()
+            .route("/key", post((StatusCode::UNAUTHORIZED, r#"{"error":"bad key"}"#)))
+            .route("/page", post(Html("<p>welcome</p>")))
+            .route("/ill", post(StatusCode::INTERNAL_SERVER_ERROR));
+        let serving = tokio::spawn(async move { axum::serve(listener, site).await });
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder().timeout(RPC_TIMEOUT).build().unwrap();
+        let told = async |path: &str| {
+            let url = format!("http://{address}/{path}").parse().unwrap();
+            let chain = "8453".parse().unwrap();
+            let rate = NonZeroU32::new(100).unwrap();
+            let endpoint = Endpoint::new(chain, url, &http, rate);
+            let asked = endpoint.ask(async |provider| provider.get_block_number().await).await;
+            asked.unwrap_err().to_string()
+        };
+        for (path, words) in [
+            ("key", "answers with HTTP status 401: check the key in its URL"),
+            ("missing", "answers with HTTP status 404: check its URL"),
+            ("ill", "answers with HTTP status 500"),
+            ("page", "answers what is not JSON-RPC: check its URL"),
+        ] {
+            assert_eq!(told(path).await, format!("{address} {words}"));
+        }
+        serving.abort();
+        assert!(serving.await.is_err());
+        assert_eq!(told("key").await, format!("{address} does not answer"));
+    }
 }

@@ -113,7 +113,7 @@ fn endpoint_row(chain: &Value, endpoint: &Value) -> Vec<Cell> {
 }
 
 async fn restart(chain: ChainId, database: &DatabaseArgs) -> Result<Answer> {
-    let database = database::visit(database, false).await?;
+    let database = database::visit(database).await?;
     let restarted = database.store.restart_chain(chain, SystemClock.now()).await;
     database.close().await;
     let Some(taken_back) = restarted? else {

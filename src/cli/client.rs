@@ -83,7 +83,7 @@ pub enum ClientError {
     /// It said no, and why.
     #[error(
         "{}{title}{}", field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default(),
-        if *status == 401 { ": --token or COUNTERSIGN_TOKEN (`countersign token create NAME`)" } else { "" }
+        if *status == 401 { ": --token or COUNTERSIGN_TOKEN (`countersign token create NAME`, where `serve` has its database)" } else { "" }
     )]
     Refused { status: u16, code: String, title: String, field: Option<String> },
     #[error("cannot reach the service at {place}; is it running? (`countersign serve`, --url)")]

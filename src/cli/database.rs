@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    iter::successors,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     pin::pin,
@@ -20,6 +21,8 @@ use crate::store::{
 };
 
 const NAME: &str = "countersign";
+/// "PostgreSQL Error Codes", class 42.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// A server that is there lets in sooner.
 const AT_ONCE: Duration = Duration::from_millis(300);
 
@@ -61,15 +64,19 @@ pub async fn open(args: &DatabaseArgs) -> Result<Database> {
     managed(&folder, server).await
 }
 
-/// Opens the database for one command, beside a service that may be running. Without
-/// `may_create`, a private database must be there already.
-pub async fn visit(args: &DatabaseArgs, may_create: bool) -> Result<Database> {
+/// Opens the database for one command, beside a service that may be running. A private one must be there
+/// already: a new one would be another than the service's.
+pub async fn visit(args: &DatabaseArgs) -> Result<Database> {
     if let Some(url) = &args.database_url {
         return connect(url, print::note_to_stderr).await;
     }
     let folder = args.folder()?;
-    if !may_create && !folder.join("data").join("PG_VERSION").exists() {
-        bail!("there is no database in {}: give --data-dir or DATABASE_URL", folder.display());
+    if !folder.join("data").join("PG_VERSION").exists() {
+        bail!(
+            "there is no database in {}: give the --data-dir or DATABASE_URL of `countersign serve`, \
+             which makes it",
+            folder.display()
+        );
     }
     let spinner = print::spinner("opens the database");
     let server = ManagedPostgres::attach_or_start(&folder, Keep::Data).await;
@@ -81,6 +88,9 @@ pub async fn visit(args: &DatabaseArgs, may_create: bool) -> Result<Database> {
 /// `say` tells what is waited for.
 async fn connect(url: &SecretString, say: impl Fn(&str)) -> Result<Database> {
     let url = url.expose_secret();
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        bail!("DATABASE_URL does not lead to PostgreSQL: expected postgres://USER@HOST/DATABASE");
+    }
     let at = Store::place_of_url(url)?;
     let mut opening = pin!(Store::open_url(url));
     let opened = if let Ok(opened) = tokio::time::timeout(AT_ONCE, &mut opening).await {
@@ -92,6 +102,9 @@ async fn connect(url: &SecretString, say: impl Fn(&str)) -> Result<Database> {
     let store = opened.map_err(|error| {
         // A server that let us in is the right one.
         let check = match error {
+            StoreError::Migrate(_) if lacks_rights(&error) => {
+                ": let the role own the database, or `grant create on schema public` to it"
+            }
             StoreError::Migrate(_) => "",
             _ => {
                 ": check that PostgreSQL runs there and lets this machine in, and that DATABASE_URL \
@@ -101,6 +114,13 @@ async fn connect(url: &SecretString, say: impl Fn(&str)) -> Result<Database> {
         anyhow::Error::new(error).context(format!("cannot open the database at {at}{check}"))
     })?;
     Ok(Database { store, place: format!("the database at {at}"), server: None })
+}
+
+fn lacks_rights(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = successors(Some(error), |error| error.source());
+    let mut told = causes.filter_map(|cause| cause.downcast_ref::<sqlx::Error>());
+    let code = told.find_map(|error| error.as_database_error()?.code());
+    code.is_some_and(|code| code == INSUFFICIENT_PRIVILEGE)
 }
 
 async fn managed(folder: &Path, server: Result<ManagedPostgres, ManagedError>) -> Result<Database> {

@@ -91,7 +91,7 @@ fn row(entry: &Value) -> Vec<Cell> {
 }
 
 async fn verify(args: VerifyArgs) -> Result<Answer> {
-    let database = database::visit(&args.database, false).await?;
+    let database = database::visit(&args.database).await?;
     let newest = database.store.journal_page(None, None, 1).await?;
     let bar = progress(newest.first().map_or(0, |entry| entry.seq));
     let verdict = database.store.verify_journal(|entries| bar.set_position(entries)).await;

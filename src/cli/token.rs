@@ -77,8 +77,7 @@ fn name(text: &str) -> Result<String, &'static str> {
 }
 
 pub async fn run(args: TokenArgs) -> Result<Answer> {
-    let may_create = matches!(args.command, TokenCommand::Create { .. });
-    let database = database::visit(&args.database, may_create).await?;
+    let database = database::visit(&args.database).await?;
     let now = SystemClock.now();
     let answer = match args.command {
         TokenCommand::Create { name, scope, role } => {

@@ -208,8 +208,8 @@ fn to_wait_for(request: &Request, around: &Around) -> &'static str {
             "Countersign reads the owner and what is missing on chain, and puts it to the owner"
         }
         Status::Proposed if around.acts_itself => {
-            "the owner makes the calls that `countersign payload` shows, or acts in any other way \
-             that the chain shows"
+            "the owner makes the calls that the page of the request and `countersign payload` show, \
+             or acts in any other way that the chain shows"
         }
         Status::Proposed => "the owners sign here, or act in any other way that the chain shows",
         Status::Approved if around.relays => {

@@ -17,8 +17,10 @@ use uuid::Uuid;
 pub enum ParseIdError {
     #[error("expected {expected} hexadecimal digits, with or without 0x, found {found} characters")]
     Length { expected: usize, found: usize },
-    #[error("character {position} is not a hexadecimal digit")]
-    NotHex { position: usize },
+    #[error(
+        "expected {expected} hexadecimal digits, with or without 0x; character {position} is none"
+    )]
+    NotHex { expected: usize, position: usize },
     #[error("expected a chain id, a whole number from 1 to 2^53 - 1")]
     Chain,
     #[error("expected a UUID")]
@@ -32,7 +34,7 @@ fn hex_digits(text: &str, expected: usize) -> Result<&str, ParseIdError> {
     let text = text.trim();
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     if let Some(position) = digits.chars().position(|c| !c.is_ascii_hexdigit()) {
-        return Err(ParseIdError::NotHex { position });
+        return Err(ParseIdError::NotHex { expected, position });
     }
     if digits.len() == expected {
         Ok(digits)
@@ -84,7 +86,7 @@ macro_rules! hash_id {
         impl FromStr for $name {
             type Err = ParseIdError;
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                hex_digits(text, 64)?.parse().map(Self).map_err(|_| ParseIdError::NotHex { position: 0 })
+                hex_digits(text, 64)?.parse().map(Self).map_err(|_| ParseIdError::NotHex { expected: 64, position: 0 })
             }
         }
 
@@ -137,7 +139,10 @@ pub struct AppId(pub Address);
 impl FromStr for AppId {
     type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        hex_digits(text, 40)?.parse().map(Self).map_err(|_| ParseIdError::NotHex { position: 0 })
+        hex_digits(text, 40)?
+            .parse()
+            .map(Self)
+            .map_err(|_| ParseIdError::NotHex { expected: 40, position: 0 })
     }
 }
 
@@ -396,7 +401,10 @@ mod tests {
             "0xabc".parse::<DeviceId>(),
             Err(ParseIdError::Length { expected: 64, found: 3 })
         );
-        assert_eq!("0xzz".parse::<AppId>(), Err(ParseIdError::NotHex { position: 0 }));
+        assert_eq!(
+            "0xzz".parse::<AppId>(),
+            Err(ParseIdError::NotHex { expected: 40, position: 0 })
+        );
         assert_eq!("".parse::<AppId>(), Err(ParseIdError::Length { expected: 40, found: 0 }));
     }
 

@@ -104,7 +104,7 @@ impl Status {
             Self::Registered => "Countersign commits the replica",
             Self::Committing => "Countersign finds out how the commit ended",
             Self::Committed => "the replica boots",
-            Self::Running => "none: the replica runs",
+            Self::Running => "none: what was approved runs",
             Self::Rejected | Self::Withdrawn | Self::Failed => "none",
             Self::Expired => "prepare the replica again; the approval on chain stays good",
         }

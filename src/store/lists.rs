@@ -196,8 +196,9 @@ async fn stretch(
          where ($1::text is null or status = $1)
            and ($2::bytea is null or app = $2)
            and ($3::text is null or position(replace($3, '-', '') in replace(concat_ws(' ',
-                id::text, source_cvm, node_id, note, encode(compose_hash, 'hex'),
-                encode(device_id, 'hex'), replica_id), '-', '')) > 0
+                source_cvm, node_id, note, replica_id, case when $3 ~ '^[-0-9a-f]*$' then
+                    concat_ws(' ', id::text, encode(compose_hash, 'hex'), encode(device_id, 'hex'))
+                end), '-', '')) > 0
                 or node_id in (select n.node_id from nodes n
                     where position($3 in concat(n.name, ' (', n.node_id, ')')) > 0))
            and ($4::smallint is null or (queue_rank, queue_at, id) > ($4, $5::bigint, $6::uuid))

@@ -36,8 +36,9 @@ from requests;
 analyze;
 ";
 
-/// How long the service may take for a page, in a build for tests and on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What is in proportion takes a tenth of a second in a build for tests. This tells what is not, however
+/// busy the machine is: how long it takes is measured by the bench.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_queue_of_a_hundred_thousand_is_in_order_and_without_lag() {
@@ -183,5 +184,14 @@ async fn the_order_agrees_with_status_and_attention() {
         let page = api.get(&format!("/?q={text}")).await.text;
         assert_eq!(listed_ids(&page), found, "{text}");
     }
+    // So are ids and hashes, by any part of them.
+    let one = api.request(&ids[3]).await;
+    let device = one["device_id"].as_str().unwrap();
+    for text in [&ids[3][..], &ids[3][9..], &ids[3].replace('-', ""), device, &device[30..50]] {
+        let page = api.get(&format!("/?q={text}")).await.text;
+        assert!(listed_ids(&page).contains(&ids[3]), "{text}");
+    }
+    let page = api.get(&format!("/?q={}", ids[3].replace('-', ""))).await.text;
+    assert_eq!(listed_ids(&page), &ids[3..4]);
     running.stop().await;
 }

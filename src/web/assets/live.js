@@ -45,7 +45,7 @@ async function refresh() {
   }
   document.title = got.title;
   document.dispatchEvent(new Event("live"));
-  document.getElementById("live-note").textContent = `Updated at ${new Date().toLocaleTimeString()}.`;
+  document.getElementById("live-note").textContent = `Updated at ${new Date().toISOString().slice(11, 19)}.`;
 }
 
 // What can be done changes as well, but nobody's writing is taken away.

@@ -18,9 +18,17 @@ pub struct Wanted {
     pub state: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    Good,
+    /// To be looked at, and nothing new.
+    Known,
+    Bad,
+}
+
 /// Something that speaks for a request being what it says, or against it.
 pub struct Check {
-    pub is_good: bool,
+    pub mark: Mark,
     pub words: &'static str,
     /// The part of the page that tells more.
     pub place: &'static str,
@@ -32,8 +40,10 @@ pub fn checks(
     compose: Option<&ComposeView>,
     device: Option<&DeviceMeaning>,
 ) -> Vec<Check> {
-    let check =
-        |place, is_good, yes, no| Check { is_good, place, words: if is_good { yes } else { no } };
+    let check = |place, is_good, yes, no| {
+        let (mark, words) = if is_good { (Mark::Good, yes) } else { (Mark::Bad, no) };
+        Check { mark, words, place }
+    };
     let mut checks = vec![];
     if let Some(review) = review {
         let known = review.calls.iter().all(|call| call.wanted || call.other.is_some());
@@ -45,12 +55,16 @@ pub fn checks(
         checks.push(check("compose", compose.proof.is_proved(), words.0, words.1));
         let found = compose.lint.iter().flatten();
         if found.into_iter().any(|one| one.severity != Severity::Note) {
-            checks.push(check(
-                "compose",
-                false,
-                "",
-                "something in the document is to be looked at",
-            ));
+            let runs_already = compose.running.as_ref().is_some_and(|runs| runs.is_same);
+            let (mark, words) = if runs_already {
+                (
+                    Mark::Known,
+                    "something in the document is to be looked at; the source runs the same",
+                )
+            } else {
+                (Mark::Bad, "something in the document is to be looked at")
+            };
+            checks.push(Check { mark, words, place: "compose" });
         }
     }
     if let Some(device) = device {

@@ -33,7 +33,7 @@ struct Refusal<'a> {
 
 fn heading(status: u16) -> &'static str {
     match status {
-        400 | 422 => "This address does not read",
+        400 | 422 => "Something in this link or form does not read",
         401 => "Please sign in",
         403 => "Your role may not see this",
         404 => "Nothing here",

@@ -11,7 +11,7 @@ use axum::{
 use super::{
     Page, PageProblem,
     acts::{Act, Acts, Refused},
-    checks::{Check, Wanted, checks, wanted},
+    checks::{Check, Mark, Wanted, checks, wanted},
     list::{self, Left},
     parts::{self, Transaction, When},
     refusal::{Asked, Visitor},
