@@ -7,7 +7,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,7 +22,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 
 use super::{WebState, gate, site};
 use crate::store::{StoreError, snapshot::Snapshot};
@@ -28,6 +32,9 @@ use crate::store::{StoreError, snapshot::Snapshot};
 const READS: [&str; 4] = ["/", "/requests/{id}", "/v1/requests", "/v1/requests/{id}"];
 /// How old an answer may be, although nothing was written.
 const LIFE: Duration = Duration::from_secs(5);
+/// How long anybody waits for what another one does before doing it too: nothing is to be slower than if
+/// no answer were kept.
+const PATIENCE: Duration = Duration::from_secs(1);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Of all that are kept, with their keys.
 const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -55,6 +62,61 @@ struct Answer {
 struct Place {
     since: Instant,
     answer: OnceCell<Answer>,
+    /// What was made here last was for one caller only. Everybody makes their own then, and waits for
+    /// nobody.
+    is_unkept: AtomicBool,
+}
+
+/// What somebody who came to a place is given.
+enum Given<'a> {
+    Kept {
+        answer: &'a Answer,
+        is_new: bool,
+    },
+    /// What was made for this caller alone.
+    Unkept(Box<Response>),
+    /// Nothing was made.
+    Nothing,
+}
+
+impl Place {
+    fn new(since: Instant) -> Self {
+        Self { since, answer: OnceCell::new(), is_unkept: AtomicBool::new(false) }
+    }
+
+    /// The answer, which is made if there is none. Who waits for another's waits no longer than
+    /// [`PATIENCE`].
+    async fn answer(&self, make: impl AsyncFnOnce() -> Result<Answer, Box<Response>>) -> Given<'_> {
+        if self.is_unkept.load(Ordering::Relaxed) {
+            return Given::Nothing;
+        }
+        let is_new = AtomicBool::new(false);
+        let mut answering = pin!(self.answer.get_or_try_init(async || {
+            if self.is_unkept.load(Ordering::Relaxed) {
+                return Err(None);
+            }
+            is_new.store(true, Ordering::Relaxed);
+            make().await.map_err(|response| {
+                self.is_unkept.store(true, Ordering::Relaxed);
+                Some(response)
+            })
+        }));
+        let answer = tokio::select! {
+            biased;
+            answer = answering.as_mut() => answer,
+            () = tokio::time::sleep(PATIENCE) => {
+                if !is_new.load(Ordering::Relaxed) {
+                    return Given::Nothing;
+                }
+                answering.await
+            }
+        };
+        match answer {
+            Ok(answer) => Given::Kept { answer, is_new: is_new.load(Ordering::Relaxed) },
+            Err(Some(response)) => Given::Unkept(response),
+            Err(None) => Given::Nothing,
+        }
+    }
 }
 
 /// The answers to one state of the database.
@@ -118,7 +180,7 @@ impl Answers {
         }
         // What an older answer took is given back with all the others: it is an estimate from above.
         kept.make_room(ENTRY_BYTES + key.1.len());
-        let place = Arc::new(Place { since: now, answer: OnceCell::new() });
+        let place = Arc::new(Place::new(now));
         kept.places.insert(key, place.clone());
         place
     }
@@ -151,51 +213,54 @@ fn for_whom(headers: &HeaderMap, state: &WebState) -> Option<For> {
 pub async fn again(State(state): State<WebState>, request: Request, next: Next) -> Response {
     let who = is_read(&request).then(|| for_whom(request.headers(), &state)).flatten();
     let Some(who) = who else { return next.run(request).await };
-    // What cannot be looked up here is an error where it is needed.
-    let Ok(snapshot) = state.answers.look(async || state.service.store.snapshot().await).await
-    else {
+    // What cannot be looked up here, or not soon, is an error where it is needed.
+    let look = state.answers.look(async || state.service.store.snapshot().await);
+    let Ok(Ok(snapshot)) = timeout(PATIENCE, look).await else {
         return next.run(request).await;
     };
     let key = (who, request.uri().to_string());
     let place = state.answers.place(snapshot, key, Instant::now());
-    let mut is_new = false;
-    let answer = place.answer.get_or_try_init(async || {
-        is_new = true;
+    let mut asked = Some((request, next));
+    let given = place.answer(async || {
+        let (request, next) = asked.take().expect("it is made once");
         let answer = make(request, next).await?;
         state.answers.grew(answer.body.len());
         Ok(answer)
     });
-    match answer.await {
-        Ok(Answer { headers, body }) => {
+    match given.await {
+        Given::Kept { answer: Answer { headers, body }, is_new } => {
             if !is_new {
                 metrics::counter!("countersign_answers_again_total").increment(1);
             }
             (headers.clone(), body.clone()).into_response()
         }
-        Err(Unkept(response)) => *response,
+        Given::Unkept(response) => *response,
+        Given::Nothing => {
+            let (request, next) = asked.take().expect("it was not made");
+            next.run(request).await
+        }
     }
 }
 
-/// An answer for one caller only: it says that something is wrong, is long, or is still being written.
-struct Unkept(Box<Response>);
-
-async fn make(request: Request, next: Next) -> Result<Answer, Unkept> {
+/// An answer, unless it is for one caller only: it says that something is wrong, is long, or is still being
+/// written.
+async fn make(request: Request, next: Next) -> Result<Answer, Box<Response>> {
     let response = next.run(request).await;
     let size = response.body().size_hint().exact();
     let is_kept = size.is_some_and(|bytes| bytes <= ANSWER_BYTES_MAX as u64);
     if response.status() != StatusCode::OK || !is_kept {
-        return Err(Unkept(Box::new(response)));
+        return Err(Box::new(response));
     }
     let (parts, body) = response.into_parts();
     match to_bytes(body, ANSWER_BYTES_MAX).await {
         Ok(body) => Ok(Answer { headers: parts.headers, body }),
-        Err(_) => Err(Unkept(Box::new(StatusCode::INTERNAL_SERVER_ERROR.into_response()))),
+        Err(_) => Err(Box::new(StatusCode::INTERNAL_SERVER_ERROR.into_response())),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use futures::{FutureExt, future::join_all};
     use tokio::sync::Notify;
@@ -293,5 +358,52 @@ mod tests {
         let failed = answers.look(async || Err(StoreError::NoServer)).await;
         assert!(failed.is_err());
         assert_eq!(answers.look(async || Ok(snapshot("2"))).await.unwrap(), snapshot("2"));
+    }
+
+    fn answer(text: &str) -> Answer {
+        Answer { headers: HeaderMap::new(), body: Bytes::from(text.to_owned()) }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_an_answer_that_is_not_kept_makes_an_own_one_beside_all_others() {
+        let place = Place::new(Instant::now());
+        let may_end = Notify::new();
+        let mut first = Box::pin(place.answer(async || {
+            may_end.notified().await;
+            Err(Box::new(StatusCode::NOT_FOUND.into_response()))
+        }));
+        assert!(first.as_mut().now_or_never().is_none());
+        let never = async || panic!("nobody makes it in another's place");
+        let mut later: Vec<_> = (0..3).map(|_| Box::pin(place.answer(never))).collect();
+        for waiting in &mut later {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        may_end.notify_one();
+        assert!(matches!(first.await, Given::Unkept(_)));
+        for given in join_all(later).await {
+            assert!(matches!(given, Given::Nothing));
+        }
+        assert!(matches!(place.answer(never).await, Given::Nothing));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_long_for_another_and_everybody_for_the_own() {
+        let place = Place::new(Instant::now());
+        let may_end = Notify::new();
+        let slow = place.answer(async || {
+            may_end.notified().await;
+            Ok(answer("at last"))
+        });
+        let waiting = async {
+            let given = place.answer(async || panic!("another one makes it")).await;
+            may_end.notify_one();
+            given
+        };
+        // The first one is asked first.
+        let (slow, waiting) = tokio::join!(biased; slow, waiting);
+        assert!(matches!(waiting, Given::Nothing));
+        assert!(matches!(slow, Given::Kept { answer, is_new: true } if answer.body == "at last"));
+        let again = place.answer(async || panic!("it is there")).await;
+        assert!(matches!(again, Given::Kept { is_new: false, .. }));
     }
 }

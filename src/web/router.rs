@@ -179,6 +179,7 @@ pub fn router(state: WebState) -> Router {
     let gateway = gateway::routes().with_state(state.clone());
     // In one, from the outside in: every layer that a router takes by itself costs each request a box.
     let around = ServiceBuilder::new()
+        .map_request(without_odd_id)
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(failure))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
@@ -221,6 +222,18 @@ async fn in_our_words(response: Response) -> Response {
         _ => ("refused", status.canonical_reason().unwrap_or("refused")),
     };
     Problem::new(status, code, title).into_response()
+}
+
+/// An id that a caller gives a request stands in the log and in the answer. What is long or odd is none.
+fn without_odd_id<B>(mut request: http::Request<B>) -> http::Request<B> {
+    let is_plain = |id: &HeaderValue| {
+        let byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        (1..=64).contains(&id.len()) && id.as_bytes().iter().all(byte)
+    };
+    if !request.headers().get(REQUEST_ID).is_none_or(is_plain) {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
 }
 
 /// What a log line says about a request: never its query, headers or body.
