@@ -34,7 +34,8 @@ pub enum EndpointError {
     Silent { endpoint: Arc<str> },
     #[error("{endpoint} answers with HTTP status {status}{}", meaning(*status))]
     Status { endpoint: Arc<str>, status: u16 },
-    #[error("{endpoint} answers what is not JSON-RPC: check its URL")]
+    /// Something else than JSON-RPC, or not what was asked for.
+    #[error("{endpoint} gives an answer that does not read: check its URL")]
     Unreadable { endpoint: Arc<str> },
     #[error("{endpoint} answers error {code}: {message}")]
     Refused { endpoint: Arc<str>, code: i64, message: String },
@@ -405,7 +406,7 @@ mod tests {
             ("key", "answers with HTTP status 401: check the key in its URL"),
             ("missing", "answers with HTTP status 404: check its URL"),
             ("ill", "answers with HTTP status 500"),
-            ("page", "answers what is not JSON-RPC: check its URL"),
+            ("page", "gives an answer that does not read: check its URL"),
         ] {
             assert_eq!(told(path).await, format!("{address} {words}"));
         }

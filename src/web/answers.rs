@@ -1,9 +1,10 @@
 //! Answers that are given again. While nothing was written into the database since one was made, the same
 //! rows would make it again, which one look at the snapshot of PostgreSQL tells: nothing has to say what
 //! an answer is made of. What else it is made of, which is the time and how the chains were last seen to
-//! answer, may be some seconds old. Who asks for what is being made already waits for it.
+//! answer, may be some seconds old. Who asks for what is being made already waits for it, but not long.
 //!
-//! Only those who see everything are answered so, and no session: its pages hold its form token.
+//! An answer is for one API token, or for everybody where everybody may read: what a token is good for is
+//! written in the database too. Sessions are not answered so: their pages hold a form token.
 
 use std::{
     collections::HashMap,

@@ -248,3 +248,27 @@ fn panicked(_panic: Box<dyn Any + Send>) -> Response {
     let title = "Countersign could not do this; the log of the service says why";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_long_or_odd_is_no_id() {
+        let long = "z".repeat(65);
+        for (id, is_kept) in [
+            ("0193f1b2-7a6c.job_7", true),
+            (&long[1..], true),
+            (&long, false),
+            ("", false),
+            ("<b>", false),
+            ("two words", false),
+            ("\u{fc}", false),
+        ] {
+            let value = HeaderValue::from_bytes(id.as_bytes()).unwrap();
+            let request = http::Request::builder().header(REQUEST_ID, value).body(()).unwrap();
+            let kept = without_odd_id(request).headers().contains_key(REQUEST_ID);
+            assert_eq!(kept, is_kept, "{id:?}");
+        }
+    }
+}

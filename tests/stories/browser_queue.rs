@@ -36,9 +36,8 @@ from requests;
 analyze;
 ";
 
-/// What is in proportion takes a tenth of a second in a build for tests. This tells what is not, however
-/// busy the machine is: how long it takes is measured by the bench.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the service may take for a page, in a build for tests and on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_queue_of_a_hundred_thousand_is_in_order_and_without_lag() {

@@ -67,6 +67,22 @@ async fn a_database_that_lets_nobody_in_is_named_at_once_and_at_the_end() {
 }
 
 #[tokio::test]
+async fn a_command_makes_no_database_of_its_own_and_wants_postgresql() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().display().to_string();
+    let nobody = Api::new("http://127.0.0.1:1", "none");
+    for (way, place, words) in [
+        ("--data-dir", &empty[..], "there is no database in"),
+        ("--database-url", "mysql://me:SECRET@127.0.0.1/ours", "expected postgres://"),
+    ] {
+        let (code, told, said) = cli(&nobody, &["token", "create", "me", way, place]).await;
+        assert!(code == 1 && told.is_empty(), "{way}: {code} {told}");
+        assert!(said.contains(words) && !said.contains("SECRET"), "{way}: {said}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn what_is_wrong_in_the_configuration_is_told_with_its_file() {
     let world = World::new().await;
     let folder = tempfile::tempdir().unwrap();

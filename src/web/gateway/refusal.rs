@@ -75,7 +75,8 @@ impl Refusal {
     pub fn not_kept() -> Self {
         let message =
             "This was prepared, but Countersign could not keep it, so its token is held back";
-        let suggestion = "No replica was made, but earlier tokens of this source may be used up. Prepare it again in a moment.";
+        let suggestion = "No replica was made, but earlier tokens of this source may be superseded. \
+             Prepare it again in a moment.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "COUNTERSIGN-CAPTURE", message, suggestion)
     }
 

@@ -53,19 +53,9 @@ pub fn checks(
     if let Some(compose) = compose {
         let words = ("the compose hash is proved", "the compose hash is not proved");
         checks.push(check("compose", compose.proof.is_proved(), words.0, words.1));
-        let found = compose.lint.iter().flatten();
-        if found.into_iter().any(|one| one.severity != Severity::Note) {
-            let runs_already = compose.running.as_ref().is_some_and(|runs| runs.is_same);
-            let (mark, words) = if runs_already {
-                (
-                    Mark::Known,
-                    "something in the document is to be looked at; the source runs the same",
-                )
-            } else {
-                (Mark::Bad, "something in the document is to be looked at")
-            };
-            checks.push(Check { mark, words, place: "compose" });
-        }
+        let found = compose.lint.iter().flatten().map(|finding| finding.severity).min();
+        let runs_already = compose.running.as_ref().is_some_and(|runs| runs.is_same);
+        checks.extend(document(found, runs_already));
     }
     if let Some(device) = device {
         let words = ("nothing odd about the device", "something odd about the device");
@@ -76,6 +66,22 @@ pub fn checks(
         checks.push(check("warnings", false, "", "the transaction has warnings"));
     }
     checks
+}
+
+/// What speaks against a document whose worst finding this is. What the source runs is what Phala Cloud
+/// says, so it makes nothing less of a danger.
+fn document(worst: Option<Severity>, runs_already: bool) -> Option<Check> {
+    let (mark, words) = match worst? {
+        Severity::Note => return None,
+        Severity::Warning if runs_already => (
+            Mark::Known,
+            "something in the document is to be looked at; the source is said to run the same",
+        ),
+        Severity::Warning | Severity::Danger => {
+            (Mark::Bad, "something in the document is to be looked at")
+        }
+    };
+    Some(Check { mark, words, place: "compose" })
 }
 
 /// The two entries a request needs. What the proposal was built from is what the chain said then;
@@ -104,4 +110,24 @@ pub fn wanted(request: &Request, review: Option<&Review>, ledger: &[LedgerEntry]
         Wanted { name: "Compose hash", value: compose.to_string(), state: compose_state },
         Wanted { name: "Device", value: device.to_string(), state: device_state },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_of_what_runs_already_is_no_alarm_and_a_danger_always_is() {
+        for (worst, runs_already, expected) in [
+            (None, false, None),
+            (Some(Severity::Note), false, None),
+            (Some(Severity::Warning), false, Some(Mark::Bad)),
+            (Some(Severity::Warning), true, Some(Mark::Known)),
+            (Some(Severity::Danger), false, Some(Mark::Bad)),
+            (Some(Severity::Danger), true, Some(Mark::Bad)),
+        ] {
+            let mark = document(worst, runs_already).map(|check| check.mark);
+            assert_eq!(mark, expected, "{worst:?}, {runs_already}");
+        }
+    }
 }
