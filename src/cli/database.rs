@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    iter::successors,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     pin::pin,
@@ -21,8 +20,6 @@ use crate::store::{
 };
 
 const NAME: &str = "countersign";
-/// "PostgreSQL Error Codes", class 42.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// A server that is there lets in sooner.
 const AT_ONCE: Duration = Duration::from_millis(300);
 
@@ -102,7 +99,7 @@ async fn connect(url: &SecretString, say: impl Fn(&str)) -> Result<Database> {
     let store = opened.map_err(|error| {
         // A server that let us in is the right one.
         let check = match error {
-            StoreError::Migrate(_) if lacks_rights(&error) => {
+            StoreError::Migrate(_) if error.lacks_rights() => {
                 ": let the role own the database, or `grant create on schema public` to it"
             }
             StoreError::Migrate(_) => "",
@@ -114,13 +111,6 @@ async fn connect(url: &SecretString, say: impl Fn(&str)) -> Result<Database> {
         anyhow::Error::new(error).context(format!("cannot open the database at {at}{check}"))
     })?;
     Ok(Database { store, place: format!("the database at {at}"), server: None })
-}
-
-fn lacks_rights(error: &(dyn std::error::Error + 'static)) -> bool {
-    let causes = successors(Some(error), |error| error.source());
-    let mut told = causes.filter_map(|cause| cause.downcast_ref::<sqlx::Error>());
-    let code = told.find_map(|error| error.as_database_error()?.code());
-    code.is_some_and(|code| code == INSUFFICIENT_PRIVILEGE)
 }
 
 async fn managed(folder: &Path, server: Result<ManagedPostgres, ManagedError>) -> Result<Database> {

@@ -4,22 +4,23 @@
 /// document must not look like another one. Line feeds stay when they are wanted, tabs always.
 #[must_use]
 pub fn visible(text: &str, keep_lines: bool) -> String {
+    let is_hidden = |c: char| steers(c) && c != '\t' && !(keep_lines && c == '\n');
     let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\t' => shown.push(c),
-            '\n' if keep_lines => shown.push(c),
-            c if steers(c) => shown.extend(c.escape_unicode()),
-            c => shown.push(c),
-        }
+    let mut rest = text;
+    while let Some((at, hidden)) = rest.char_indices().find(|(_, c)| is_hidden(*c)) {
+        shown.push_str(&rest[..at]);
+        shown.extend(hidden.escape_unicode());
+        rest = &rest[at + hidden.len_utf8()..];
     }
+    shown.push_str(rest);
     shown
 }
 
 /// Control characters, marks of direction, and what has no width.
 fn steers(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}'
+        || !c.is_ascii()
+            && matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}'
             | '\u{17b5}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
             | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')

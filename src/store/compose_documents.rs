@@ -160,6 +160,9 @@ impl Store {
 
     /// Which of some hashes have a document here.
     pub async fn documented(&self, hashes: &[ComposeHash]) -> Result<Vec<ComposeHash>, StoreError> {
+        if hashes.is_empty() {
+            return Ok(vec![]);
+        }
         let wanted: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.0.to_vec()).collect();
         let rows = sqlx::query_scalar!(
             "select compose_hash from compose_documents where compose_hash = any($1)",
@@ -255,6 +258,9 @@ impl Store {
         &self,
         requests: &[RequestId],
     ) -> Result<HashMap<RequestId, Proof>, StoreError> {
+        if requests.is_empty() {
+            return Ok(HashMap::new());
+        }
         let ids: Vec<Uuid> = requests.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
             r#"select request_id, compose_hash, tried as "tried: Json<Vec<Tried>>", contradicted,

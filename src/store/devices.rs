@@ -241,21 +241,25 @@ impl Store {
         device: DeviceId,
         apps: Option<&[(ChainId, AppId)]>,
     ) -> Result<KnownDevice, StoreError> {
-        let sightings = self.sightings(device).await?;
-        let ids: Vec<String> = sightings.iter().map(|one| one.node.to_string()).collect();
-        let nodes = self.nodes(&ids).await?;
-        let is_list_known = sqlx::query_scalar!(r#"select exists (select from nodes) as "is!""#)
-            .fetch_one(&self.pool)
-            .await
-            .during("look for nodes")?;
         Ok(KnownDevice {
-            nodes,
-            sightings,
-            is_list_known,
             requests: self.requests_on(device, apps).await?,
             instances: self.instances_on(device, apps).await?,
             apps: self.apps_naming(device, apps).await?,
+            ..self.nodes_of_device(device).await?
         })
+    }
+
+    /// Which nodes a device was seen on, and nothing about who uses it.
+    pub async fn nodes_of_device(&self, device: DeviceId) -> Result<KnownDevice, StoreError> {
+        let sightings = self.sightings(device).await?;
+        let ids: Vec<String> = sightings.iter().map(|one| one.node.to_string()).collect();
+        let nodes = self.nodes(&ids).await?;
+        let is_list_known = !nodes.is_empty()
+            || sqlx::query_scalar!(r#"select exists (select from nodes) as "is!""#)
+                .fetch_one(&self.pool)
+                .await
+                .during("look for nodes")?;
+        Ok(KnownDevice { nodes, sightings, is_list_known, ..KnownDevice::default() })
     }
 
     /// Every device id of the nodes that were seen with this one.
@@ -290,6 +294,9 @@ impl Store {
     }
 
     async fn nodes(&self, ids: &[String]) -> Result<Vec<KnownNode>, StoreError> {
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
         let rows = sqlx::query!(
             "select node_id, name, region, kms, first_seen_at, last_seen_at from nodes
              where node_id = any($1) order by node_id",

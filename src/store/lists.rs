@@ -122,7 +122,9 @@ impl Store {
         }
         let shown = &places[..places.len().min(limit as usize)];
         let ids: Vec<Uuid> = shown.iter().map(|place| place.id).collect();
-        let mut requests = load(&mut tx, &ids).await?;
+        super::commit(tx).await?;
+        let mut connection = self.pool.acquire().await.during("connect")?;
+        let mut requests = load(&mut connection, &ids).await?;
         requests.sort_by_key(|request| ids.iter().position(|id| *id == request.id.0));
         let next = shown.last().copied().filter(|_| places.len() > shown.len());
         Ok(Queue { requests, next })
@@ -171,6 +173,9 @@ impl Store {
         &self,
         nodes: &[NodeId],
     ) -> Result<HashMap<String, String>, StoreError> {
+        if nodes.is_empty() {
+            return Ok(HashMap::new());
+        }
         let ids: Vec<String> = nodes.iter().map(ToString::to_string).collect();
         let rows = sqlx::query!("select node_id, name from nodes where node_id = any($1)", &ids)
             .fetch_all(&self.pool)

@@ -39,7 +39,7 @@ pub mod tokens;
 pub mod troubles;
 pub mod watched;
 
-use std::time::Duration;
+use std::{error::Error, iter::successors, time::Duration};
 
 use alloy::primitives::B256;
 use sqlx::{
@@ -104,6 +104,20 @@ pub enum StoreError {
     NotFound(&'static str),
     #[error(transparent)]
     Illegal(#[from] Illegal),
+}
+
+/// "PostgreSQL Error Codes", class 42.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+impl StoreError {
+    /// Whether PostgreSQL let us in, and then refused for want of a right.
+    pub fn lacks_rights(&self) -> bool {
+        let this: &(dyn Error + 'static) = self;
+        let causes = successors(Some(this), |error| (*error).source());
+        let mut told = causes.filter_map(|cause| cause.downcast_ref::<sqlx::Error>());
+        let code = told.find_map(|error| error.as_database_error()?.code());
+        code.is_some_and(|code| code == INSUFFICIENT_PRIVILEGE)
+    }
 }
 
 /// Names the operation that a database error interrupted.

@@ -1,6 +1,7 @@
 //! Who is signed in, and what was given out to be signed for it. Ids are stored as hashes.
 
 use alloy::primitives::Address;
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{During, Store, StoreError, inconsistent, signed, unsigned};
@@ -10,6 +11,7 @@ use crate::{clock::Time, request::ids::ChainId};
 const NONCES_MAX: i64 = 50;
 /// Rows that have ended and go with one that is added.
 const PRUNED_MAX: i64 = 100;
+const USE_NOTED_EVERY: TimeDelta = TimeDelta::minutes(1);
 
 /// What was given out to be signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,8 +119,8 @@ impl Store {
         .map(|_| ())
     }
 
-    /// The session with this id, if it has not ended and was used since `idle_since`. Notes its use, at
-    /// most once a minute.
+    /// The session with this id, if it has not ended and was used since `idle_since`. Notes its use, now
+    /// and then.
     pub async fn session(
         &self,
         id_hash: &[u8; 32],
@@ -136,15 +138,16 @@ impl Store {
         .await
         .during("look up a session")?;
         let Some(row) = row else { return Ok(None) };
-        sqlx::query!(
-            "update sessions set last_seen_at = $2
-             where id_hash = $1 and last_seen_at < $2::timestamptz - interval '1 minute'",
-            id_hash.as_slice(),
-            now,
-        )
-        .execute(&self.pool)
-        .await
-        .during("note the use of a session")?;
+        if now - row.last_seen_at > USE_NOTED_EVERY {
+            sqlx::query!(
+                "update sessions set last_seen_at = greatest(last_seen_at, $2) where id_hash = $1",
+                id_hash.as_slice(),
+                now,
+            )
+            .execute(&self.pool)
+            .await
+            .during("note the use of a session")?;
+        }
         Ok(Some(Session {
             address: address("sessions", &row.address)?,
             created_at: row.created_at,

@@ -3,8 +3,9 @@
 //! an answer is made of. What else it is made of, which is the time and how the chains were last seen to
 //! answer, may be some seconds old. Who asks for what is being made already waits for it, but not long.
 //!
-//! An answer is for one API token, or for everybody where everybody may read: what a token is good for is
-//! written in the database too. Sessions are not answered so: their pages hold a form token.
+//! An answer is for one API token or one session, or for everybody where everybody may read. What a token
+//! is good for, and that a session was ended, is written in the database too; that a session grew old, or
+//! a wallet owns a Safe no more, is told by the next answer that is made.
 
 use std::{
     collections::HashMap,
@@ -48,6 +49,8 @@ enum For {
     Everybody,
     /// Whoever has the token with this hash.
     Token([u8; 32]),
+    /// Whoever is signed in by the session whose id has this hash: its pages hold a form token.
+    Session([u8; 32]),
 }
 
 type Key = (For, String);
@@ -200,12 +203,14 @@ fn is_read(request: &Request) -> bool {
 /// where it is made.
 fn for_whom(headers: &HeaderMap, state: &WebState) -> Option<For> {
     let settings = &state.service.settings;
-    if site::session_id(settings, headers).is_some() {
-        return None;
+    let session = site::session_id(settings, headers);
+    if headers.contains_key(header::AUTHORIZATION) {
+        // Which of two counts is told where they are looked up.
+        let token = gate::our_token(headers).filter(|_| session.is_none());
+        return token.map(|token| For::Token(token.hash()));
     }
-    match gate::our_token(headers) {
-        Some(token) => Some(For::Token(token.hash())),
-        None if headers.contains_key(header::AUTHORIZATION) => None,
+    match session {
+        Some(session) => Some(For::Session(session.hash())),
         None => settings.open_reads.then_some(For::Everybody),
     }
 }

@@ -144,7 +144,7 @@ pub async fn device(
 
 /// The same in short.
 pub async fn meaning(service: &Service, id: DeviceId) -> Result<DeviceMeaning, StoreError> {
-    let DeviceView { words, warnings, .. } = view(id, service.store.device(id, None).await?);
+    let DeviceView { words, warnings, .. } = view(id, service.store.nodes_of_device(id).await?);
     Ok(DeviceMeaning { words, warnings })
 }
 

@@ -12,7 +12,7 @@ use crate::{
         ids::RequestId,
         status::Status,
     },
-    store::{StoreError, requests::Filter},
+    store::{StoreError, proposals::Proposal, requests::Filter},
     watch::depth::Depth,
 };
 
@@ -27,7 +27,11 @@ pub struct Explained {
 }
 
 /// Explains a request; its reason becomes what its chain says, where that is the reason.
-pub async fn explained(service: &Service, request: &mut Request) -> Result<Explained, StoreError> {
+pub async fn explained(
+    service: &Service,
+    request: &mut Request,
+    proposal: Option<&Proposal>,
+) -> Result<Explained, StoreError> {
     let standings = Standings::of(service, std::slice::from_ref(request)).await?;
     let depth = standings.explain(request);
     let now = service.clock.now();
@@ -41,7 +45,6 @@ pub async fn explained(service: &Service, request: &mut Request) -> Result<Expla
         ..Around::only(service.means())
     };
     if request.status() == Status::Proposed {
-        let proposal = service.store.proposal(request.id).await?;
         around.acts_itself = proposal.is_some_and(|proposal| proposal.safe.is_none());
     }
     if request.status() == Status::Registered {

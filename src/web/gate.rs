@@ -147,13 +147,17 @@ impl Caller {
 
     /// Whoever is signed in and looks at a page, with what is to stand in the forms there.
     pub async fn at_page(
-        headers: &HeaderMap,
+        parts: &Parts,
         state: &WebState,
     ) -> Result<Option<(Self, String)>, Problem> {
-        let id = site::session_id(&state.service.settings, headers);
-        let signed_in = session(headers, state).await?;
-        let both = id.zip(signed_in);
-        Ok(both.map(|(id, session)| (Self::by_session(session, state), id.form_token())))
+        let headers = &parts.headers;
+        let Some(id) = site::session_id(&state.service.settings, headers) else { return Ok(None) };
+        let known = match parts.extensions.get() {
+            Some(LookedAt(Ok(caller))) => caller.session,
+            _ => None,
+        };
+        let signed_in = if known.is_some() { known } else { session(headers, state).await? };
+        Ok(signed_in.map(|session| (Self::by_session(session, state), id.form_token())))
     }
 
     async fn by_token(text: &str, parts: &Parts, state: &WebState) -> Result<Self, Problem> {

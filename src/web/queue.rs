@@ -3,10 +3,9 @@
 use serde::Serialize;
 
 use crate::{
-    flow::Service,
     owner::nonce::{NonceWarning, Queue},
     request::{Request, status::Status},
-    store::StoreError,
+    store::proposals::Proposal,
 };
 
 /// The place of a proposal among the transactions of its Safe, when it was last looked at.
@@ -20,13 +19,12 @@ pub struct NonceView {
 }
 
 /// None unless a transaction of a Safe waits to be signed or executed.
-pub async fn nonce(service: &Service, request: &Request) -> Result<Option<NonceView>, StoreError> {
+pub fn nonce(request: &Request, proposal: Option<&Proposal>) -> Option<NonceView> {
     if !matches!(request.status(), Status::Proposed | Status::Approved) {
-        return Ok(None);
+        return None;
     }
-    let proposal = service.store.proposal(request.id).await?;
-    let queue = proposal.and_then(|proposal| proposal.safe).and_then(|safe| safe.queue);
-    Ok(queue.map(NonceView::from))
+    let queue = proposal?.safe.as_ref()?.queue.clone();
+    queue.map(NonceView::from)
 }
 
 impl From<Queue> for NonceView {

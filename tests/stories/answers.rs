@@ -1,10 +1,13 @@
 //! Reads that are answered again: whatever is written, wherever, the next answer is a new one, and nobody
 //! is given what was made for somebody else.
 
-use countersign::clock::{Clock, SystemClock};
+use countersign::{
+    clock::{Clock, SystemClock},
+    devnet::Wallet,
+};
 use serde_json::json;
 
-use crate::world::{Api, World, api::make_token, eventually};
+use crate::world::{Api, World, api::make_token, eventually, visitor::Visitor};
 
 const COUNTER: &str = "countersign_answers_again_total";
 
@@ -62,4 +65,43 @@ async fn nobody_is_given_an_answer_that_was_made_for_somebody_else() {
     service.store.revoke_tokens("story", service.clock.now()).await.unwrap();
     assert_eq!(reader.get(&path).await.status, 401);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_signed_in_is_given_the_own_pages_again_until_the_session_ends() {
+    let wallets = [5, 6].map(|at| Wallet::funded(at).expect("there are ten"));
+    let world = World::new().await;
+    let addresses = wallets.each_ref().map(|wallet| wallet.address().to_string());
+    let process = world
+        .spawn_with(|serve| {
+            serve.env("COUNTERSIGN_ADMINS", addresses.join(","));
+        })
+        .await;
+    let id = process.api.submit(&world.submission(&world.prepare().await)).await;
+    process.api.wait_for(&id, "proposed").await;
+    let one = Visitor::signed_in(&process.api, &wallets[0]).await;
+    let other = Visitor::signed_in(&process.api, &wallets[1]).await;
+    for path in ["/", &format!("/requests/{id}")] {
+        let before = given_again(&process.api).await;
+        eventually("a page that is given again", async || {
+            for (visitor, own, others) in [(&one, 0, 1), (&other, 1, 0)] {
+                let page = visitor.get(path).await;
+                assert_eq!(page.status, 200);
+                assert!(page.text.contains(&addresses[own]), "{path} is for whoever asks");
+                assert!(!page.text.contains(&addresses[others]), "{path} is for nobody else");
+            }
+            (given_again(&process.api).await > before + 1).then_some(())
+        })
+        .await;
+    }
+    let form = async |visitor: &Visitor| {
+        let page = visitor.get(&format!("/requests/{id}")).await.text;
+        let (_, rest) = page.split_once("name=\"token\" value=\"").expect("a form");
+        rest.split('"').next().expect("a token").to_owned()
+    };
+    assert_ne!(form(&one).await, form(&other).await, "a form is for one session");
+    assert_eq!(form(&one).await, form(&one).await);
+    world.database.execute("delete from sessions").await;
+    assert_eq!(one.get("/").await.status, 401);
+    process.terminate().await;
 }

@@ -28,13 +28,14 @@ use crate::{
         signature::SignatureKind,
     },
     store::{
+        StoreError,
         confirmations::Confirmation,
         proposals::{Proposal, SafeProposal},
     },
     web::{
         WebState,
-        compose_proof::{ComposeReview, compose, proofs},
-        device_meaning::{DeviceWarning, meaning},
+        compose_proof::{ComposeReview, ComposeView, compose, proofs},
+        device_meaning::{DeviceMeaning, DeviceWarning, meaning},
         gate::Reader,
         problem::Problem,
     },
@@ -248,47 +249,60 @@ fn execution(
     })
 }
 
+/// What was found out about one of the requests of a proposal already.
+pub struct Known<'a> {
+    pub request: RequestId,
+    pub compose: &'a ComposeView,
+    pub device: &'a DeviceMeaning,
+}
+
 /// The live proposal of a request, in words and with its confirmations.
-pub async fn view(state: &WebState, id: RequestId) -> Result<Option<ProposalView>, Problem> {
+pub async fn view(state: &WebState, id: RequestId) -> Result<Option<ProposalView>, StoreError> {
+    match state.service.store.proposal(id).await? {
+        Some(proposal) => view_beside(state, &proposal, None).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A proposal in words and with its confirmations, beside what is known already.
+pub async fn view_beside(
+    state: &WebState,
+    proposal: &Proposal,
+    known: Option<&Known<'_>>,
+) -> Result<ProposalView, StoreError> {
     let store = &state.service.store;
-    let Some(proposal) = store.proposal(id).await? else { return Ok(None) };
     let confirmations = store.confirmations(proposal.id).await?;
     let requests = store.requests_of(proposal.id).await?;
-    let review_warnings = review_warnings(state, &requests).await?;
-    let compose_reviews = compose_reviews(state, &requests).await?;
-    let requests = requests.iter().map(ForRequest::from).collect();
-    let view = ProposalView::of(&proposal, &confirmations, requests);
-    Ok(Some(ProposalView { review_warnings, compose_reviews, ..view }))
-}
-
-/// What is to be known of what some requests want allowed.
-async fn review_warnings(state: &WebState, requests: &[Request]) -> Result<Vec<String>, Problem> {
-    let ids: Vec<RequestId> = requests.iter().map(|request| request.id).collect();
+    let known = |id: RequestId| known.filter(|known| known.request == id);
+    let ids = requests.iter().map(|request| request.id);
+    let ids: Vec<RequestId> = ids.filter(|id| known(*id).is_none()).collect();
     let proofs = proofs(&state.service, &ids).await?;
-    let mut warnings = vec![];
-    for request in requests {
-        warnings.extend(proofs.get(&request.id).and_then(|proof| proof.warning(request.id)));
-        let device = meaning(&state.service, request.device).await?;
+    let (mut review_warnings, mut compose_reviews) = (vec![], vec![]);
+    let mut reviewed = HashSet::new();
+    for request in &requests {
+        let known = known(request.id);
+        let proof = known.map(|known| &known.compose.proof).or_else(|| proofs.get(&request.id));
+        review_warnings.extend(proof.and_then(|proof| proof.warning(request.id)));
+        let device = match known {
+            Some(known) => known.device.clone(),
+            None => meaning(&state.service, request.device).await?,
+        };
         let told = |one: DeviceWarning| format!("Device {}: {}", request.device, one.text);
-        warnings.extend(device.warnings.into_iter().map(told));
-    }
-    warnings.dedup();
-    Ok(warnings)
-}
-
-/// What to look at in what some requests want to run, once for each app, source and compose hash.
-async fn compose_reviews(
-    state: &WebState,
-    requests: &[Request],
-) -> Result<Vec<ComposeReview>, Problem> {
-    let (mut seen, mut reviews) = (HashSet::new(), vec![]);
-    for request in requests {
-        if seen.insert((request.app, &request.source, request.compose)) {
-            reviews.extend(compose(&state.service, request).await?.review());
+        review_warnings.extend(device.warnings.into_iter().map(told));
+        // Once for each app, source and compose hash.
+        if reviewed.insert((request.app, &request.source, request.compose)) {
+            let compose = match known {
+                Some(known) => known.compose.clone(),
+                None => compose(&state.service, request).await?,
+            };
+            compose_reviews.extend(compose.review());
         }
     }
-    reviews.dedup();
-    Ok(reviews)
+    review_warnings.dedup();
+    compose_reviews.dedup();
+    let requests = requests.iter().map(ForRequest::from).collect();
+    let view = ProposalView::of(proposal, &confirmations, requests);
+    Ok(ProposalView { review_warnings, compose_reviews, ..view })
 }
 
 pub(super) fn none_yet() -> Problem {

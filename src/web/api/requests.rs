@@ -272,11 +272,13 @@ pub async fn show(
     let id = request_id(&id)?;
     let store = &state.service.store;
     let mut request = store.request(id).await?;
-    let Explained { depth, explanation } = explained(&state.service, &mut request).await?;
+    let proposal = store.proposal(id).await?;
+    let Explained { depth, explanation } =
+        explained(&state.service, &mut request, proposal.as_ref()).await?;
     let candidates = candidates(&state, &request).await?;
     let left_behind = left_behind(&state, &request).await?;
     let safe_service = mailbox(&state.service, &request).await?;
-    let nonce = nonce(&state.service, &request).await?;
+    let nonce = nonce(&request, proposal.as_ref());
     let relayer = relayer(&state.service, &request).await?;
     let (compose_proof, compose_review) = if request.status().is_before_commit() {
         let known = compose(&state.service, &request).await?;

@@ -18,7 +18,7 @@ use crate::{
     },
     review,
     roles::Action,
-    store::journal::Actor,
+    store::{StoreError, journal::Actor},
     web::{WebState, api::requests::request_id, gate::Caller, problem::Problem},
 };
 
@@ -135,12 +135,10 @@ pub struct Refused {
 impl Acts {
     pub async fn of(
         state: &WebState,
-        headers: &HeaderMap,
+        signed_in: Option<(Caller, String)>,
         request: &Request,
-    ) -> Result<Self, Problem> {
-        let Some((caller, token)) = Caller::at_page(headers, state).await? else {
-            return Ok(Self::default());
-        };
+    ) -> Result<Self, StoreError> {
+        let Some((caller, token)) = signed_in else { return Ok(Self::default()) };
         let fitting: Vec<Act> = Act::ALL.into_iter().filter(|act| act.fits(request)).collect();
         let actions: Vec<Action> = fitting.iter().map(|act| act.action()).collect();
         let may_do = caller.may_of(state, &actions, request).await?;
@@ -228,27 +226,28 @@ pub async fn act(
     body: Bytes,
 ) -> Result<Response, PageProblem> {
     let form = Form::read(&body);
-    let caller = Caller::of_form(&headers, form.find("token").unwrap_or_default(), &state).await?;
+    let token = form.find("token").unwrap_or_default().to_owned();
+    let caller = Caller::of_form(&headers, &token, &state).await?;
     let act = Act::ALL.into_iter().find(|act| act.name() == name);
     let (act, id) = (act.ok_or_else(|| Problem::not_found("page"))?, request_id(&id)?);
     let actor = caller.may_to(&state, act.action(), id).await?;
     match act.done(&state, id, &form, &actor).await {
         Ok(()) => Ok(Redirect::to(&format!("/requests/{id}#timeline")).into_response()),
-        Err(problem) => again(&state, &headers, id, Refused { act, form, problem }).await,
+        Err(problem) => again(&state, (caller, token), id, Refused { act, form, problem }).await,
     }
 }
 
 /// The page with the form that was not taken. Where it is not to be had any more, the problem alone.
 async fn again(
     state: &WebState,
-    headers: &HeaderMap,
+    signed_in: (Caller, String),
     id: RequestId,
     refused: Refused,
 ) -> Result<Response, PageProblem> {
     let problem = refused.problem.clone();
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
     let act = refused.act;
-    let page = RequestPage::of(state, id, &Wish::default(), headers, Some(refused)).await?;
+    let page = RequestPage::of(state, id, &Wish::default(), Some(signed_in), Some(refused)).await?;
     if !page.acts.may.contains(&act) {
         return Err(problem.into());
     }

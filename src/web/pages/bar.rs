@@ -59,7 +59,7 @@ impl Bar {
             Caller::looked_at(parts, state).await.ok()
         } else {
             // Forms count by the session alone.
-            let signed_in = Caller::at_page(&parts.headers, state).await;
+            let signed_in = Caller::at_page(parts, state).await;
             signed_in.ok().flatten().map(|(caller, _)| caller)
         };
         let who = caller.map(|caller| Who {

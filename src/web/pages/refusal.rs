@@ -132,6 +132,17 @@ impl FromRequestParts<WebState> for Wallet {
     }
 }
 
+/// Whoever is signed in, if anybody is, with what is to stand in the forms that they are shown.
+#[derive(Debug)]
+pub struct SignedIn(pub Option<(Caller, String)>);
+
+impl FromRequestParts<WebState> for SignedIn {
+    type Rejection = PageProblem;
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, PageProblem> {
+        Ok(Self(Caller::at_page(parts, state).await?))
+    }
+}
+
 /// Proof that the caller may look at who did what, refused with a page.
 #[derive(Debug)]
 pub struct Inspector;

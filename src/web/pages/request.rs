@@ -3,10 +3,7 @@
 
 use alloy::primitives::Address;
 use askama::Template;
-use axum::{
-    extract::{Path, State},
-    http::HeaderMap,
-};
+use axum::extract::{Path, State};
 
 use super::{
     Page, PageProblem,
@@ -14,7 +11,7 @@ use super::{
     checks::{Check, Mark, Wanted, checks, wanted},
     list::{self, Left},
     parts::{self, Transaction, When},
-    refusal::{Asked, Visitor},
+    refusal::{Asked, SignedIn, Visitor},
     render,
     review::Review,
     simulation::{self, SimulationPart, Wish},
@@ -45,6 +42,7 @@ use crate::{
         compose_proof::{Against, ComposeView, REVIEW_MAX, compose},
         device_meaning::{DeviceMeaning, meaning},
         explained::{Explained, explained},
+        gate::Caller,
         mailbox::{MailboxView, mailbox},
         queue::{NonceView, nonce},
         relayer::{RelayerView, relayer},
@@ -175,23 +173,33 @@ impl RequestPage {
         state: &WebState,
         id: RequestId,
         wish: &Wish,
-        headers: &HeaderMap,
+        signed_in: Option<(Caller, String)>,
         refused: Option<Refused>,
     ) -> Result<Self, PageProblem> {
         let service = &state.service;
         let mut request = service.store.request(id).await?;
-        let Explained { explanation, .. } = explained(service, &mut request).await?;
+        let proposal = service.store.proposal(id).await?;
+        let Explained { explanation, .. } =
+            explained(service, &mut request, proposal.as_ref()).await?;
         let mut journal = service.store.journal_page(Some(id), None, TIMELINE_MAX).await?;
         journal.reverse();
-        let proposal = service.store.proposal(id).await?;
+        let compose = compose(service, &request).await?;
+        let device = meaning(service, request.device).await?;
+        let view = match &proposal {
+            Some(proposal) => {
+                let known = proposals::Known { request: id, compose: &compose, device: &device };
+                Some(proposals::view_beside(state, proposal, Some(&known)).await?)
+            }
+            None => None,
+        };
         let known = Known {
             explanation,
             candidates: candidates(state, &request).await?,
             mailbox: mailbox(service, &request).await?,
-            nonce: nonce(service, &request).await?,
+            nonce: nonce(&request, proposal.as_ref()),
             relayer: relayer(service, &request).await?,
-            compose: Some(compose(service, &request).await?),
-            device: Some(meaning(service, request.device).await?),
+            compose: Some(compose),
+            device: Some(device),
             node_name: service
                 .store
                 .node_names(request.node.as_slice())
@@ -199,15 +207,14 @@ impl RequestPage {
                 .into_values()
                 .next(),
             simulation: simulation::part(state, &request, proposal.as_ref(), wish).await?,
-            proposal: proposals::view(state, id)
-                .await?
+            proposal: view
                 .map(|view| if service.settings.is_devnet { view.without_wallet() } else { view }),
             ledger: &service.store.ledger(request.chain, request.app).await?,
             journal,
             // A chain that is no longer configured still has its requests.
             explorer: service.chains.get(request.chain).ok().and_then(Chain::explorer),
             can_prepare: service.can_prepare,
-            acts: Acts::of(state, headers, &request).await?.after(refused),
+            acts: Acts::of(state, signed_in, &request).await?.after(refused),
         };
         Ok(Self::new(request, known, service.clock.now()))
     }
@@ -270,11 +277,11 @@ pub async fn page(
     State(state): State<WebState>,
     Path(id): Path<String>,
     Asked(wish): Asked<Wish>,
-    headers: HeaderMap,
+    SignedIn(signed_in): SignedIn,
 ) -> Page {
     let id = request_id(&id)?;
     state.service.visit_mailbox(id).await;
-    render(&RequestPage::of(&state, id, &wish, &headers, None).await?)
+    render(&RequestPage::of(&state, id, &wish, signed_in, None).await?)
 }
 
 #[cfg(test)]
