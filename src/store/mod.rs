@@ -110,6 +110,24 @@ pub enum StoreError {
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 impl StoreError {
+    /// Whether nobody could ask PostgreSQL, or it went away: the same may succeed a little later.
+    pub fn is_unreachable(&self) -> bool {
+        let Self::Database { source, .. } = self else { return matches!(self, Self::NoServer) };
+        match source {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            // "PostgreSQL Error Codes": class 08, no connection; 53300, too many; 57P01 to 57P03, it stops
+            // or starts.
+            sqlx::Error::Database(told) => told.code().is_some_and(|code| {
+                code.starts_with("08") || ["53300", "57P01", "57P02", "57P03"].contains(&&*code)
+            }),
+            _ => false,
+        }
+    }
+
     /// Whether PostgreSQL let us in, and then refused for want of a right.
     pub fn lacks_rights(&self) -> bool {
         let this: &(dyn Error + 'static) = self;

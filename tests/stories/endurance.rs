@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use countersign::{clock::Clock, request::ids::RequestId};
+use serde_json::json;
 
 use crate::world::{
     DEPTH, World, eventually,
@@ -21,6 +22,22 @@ async fn one_row_that_does_not_read_does_not_hold_up_the_others() {
     api.wait_for_reason(&id, "waits until nonce").await;
     assert_eq!(api.get(&format!("/v1/requests/{broken}")).await.status, 500, "it says so");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn without_its_database_the_service_says_that_it_is_that() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let id = running.api.submit(&world.submission(&world.prepare().await)).await;
+    running.service.store.close().await;
+    for path in ["/v1/requests".to_owned(), format!("/v1/requests/{id}")] {
+        let answer = running.api.get(&path).await;
+        assert_eq!((answer.status, &answer.body["code"]), (503, &json!("database-unreachable")));
+    }
+    let page = running.api.get("/").await;
+    assert_eq!(page.status, 503);
+    assert!(page.text.contains("database of Countersign cannot be reached"), "{}", page.text);
+    running.kill().await;
 }
 
 #[tokio::test]
