@@ -28,7 +28,7 @@ const INPUT_BYTES_MAX: u64 = 256 * 1024;
 const PLACES_MAX: usize = 100;
 
 /// Hand a preparation to the service: what the `phala` CLI printed (text or JSON), Phala Cloud's
-/// answer, or Countersign's own fields.
+/// answer, or Countersign's own fields. Whether it is for a replica or an update is read from it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   phala cvms replicate my-cvm --node-id 5 --prepare-only --json \\
@@ -40,7 +40,8 @@ const PLACES_MAX: usize = 100;
 pub struct ImportArgs {
     /// File to read; standard input when it is `-` or not given.
     file: Option<PathBuf>,
-    /// The CVM that the replica is made from. What the `phala` CLI prints does not name it.
+    /// The CVM that the replica is made from, or that is updated; needed where the links of what the
+    /// `phala` CLI printed do not name it.
     #[arg(long, value_name = "ID")]
     source_cvm: Option<SourceCvm>,
     /// The node it was prepared for, so that it can be prepared again when the token dies.
@@ -81,7 +82,7 @@ impl ImportArgs {
         if body.get("prepare_response").and_then(Value::as_str).is_some_and(is_unrelated) {
             bail!(
                 "this is no preparation: neither JSON, nor the lines `App ID:`, `Compose Hash:` and \
-                 `Commit Token:` that `phala cvms replicate … --prepare-only` prints"
+                 `Commit Token:` that the `phala` CLI prints after `--prepare-only`"
             );
         }
         let flags = [

@@ -12,7 +12,7 @@ use crate::safe::{
 /// The warnings, loudly; or that there are none.
 pub fn with_warnings(page: Page, warnings: &[&str]) -> Page {
     if warnings.is_empty() {
-        return page.line(Cell::toned("no warnings", Tone::Good));
+        return page.line(Cell::toned("no warnings about the calls", Tone::Good));
     }
     let line = |warning: &&str| Cell::toned(format!("! {warning}"), Tone::Bad);
     page.title(format!("WARNINGS ({})", warnings.len())).lines(warnings.iter().map(line).collect())

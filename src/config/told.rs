@@ -182,7 +182,7 @@ impl Shown for Capture {
 impl Shown for SafeServiceSetting {
     fn shown(&self) -> String {
         match self {
-            Self::Hosted => "hosted".into(),
+            Self::Hosted => "hosted, if there is an API key or a proposer key".into(),
             Self::Off => "off".into(),
             Self::At(url) => url.shown(),
         }

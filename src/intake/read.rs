@@ -89,7 +89,7 @@ pub fn read(body: &Value, chains: &[ChainId], now: Time) -> Result<Submission, F
     let prepared = fields.get("prepare_response").map(read_prepared).transpose()?;
     let prepared = prepared.as_ref();
     let chain = one(fields, "chain_id", prepared.and_then(|one| one.chain_id))?;
-    let kind = one(fields, "kind", None)?.unwrap_or_default();
+    let kind = one(fields, "kind", prepared.and_then(|one| one.kind))?.unwrap_or_default();
     let compose = required(fields, "compose_hash", prepared.map(|one| one.compose_hash))?;
     let device = required(fields, "device_id", prepared.map(|one| one.device_id))?;
     let token = read_token(fields, prepared)?;

@@ -16,7 +16,10 @@ use super::{
     fields::{self, FieldError, Fields},
     wire::CommitToken,
 };
-use crate::request::ids::{AppId, ChainId, ComposeHash, DeviceId, ParseIdError, SourceCvm};
+use crate::request::{
+    ids::{AppId, ChainId, ComposeHash, DeviceId, ParseIdError, SourceCvm},
+    kind::Kind,
+};
 
 /// Which field of a preparation could not be used, and why.
 pub type PrepareResponseError = FieldError;
@@ -38,9 +41,10 @@ pub struct Prepared {
     /// Phala Cloud's own view of the chain: a hint, never a decision.
     pub compose_allowed: Option<bool>,
     pub device_allowed: Option<bool>,
-    /// The source, when the answer tells. The CLI prints a placeholder in its place, so mostly it
-    /// does not.
+    /// The source, when the answer tells. The CLI prints a placeholder in its place, but mostly a link.
     pub source_cvm: Option<SourceCvm>,
+    /// What the token is for, as far as links or the CLI's words tell.
+    pub kind: Option<Kind>,
 }
 
 impl Prepared {
@@ -65,6 +69,12 @@ impl Prepared {
             compose_allowed: fields.flag(COMPOSE_ALLOWED),
             device_allowed: fields.flag(DEVICE_ALLOWED),
             source_cvm: fields.value(LINKS).and_then(Value::as_str).and_then(source_in_link),
+            kind: the_kind(
+                LINKS
+                    .iter()
+                    .filter_map(|place| fields.value(&[place])?.as_str())
+                    .filter_map(kind_in_link),
+            )?,
         })
     }
 
@@ -75,6 +85,8 @@ impl Prepared {
         }
         let lines = Lines::read(text)?;
         let app = lines.app_id.ok_or_else(|| FieldError::missing("App ID"))?;
+        let kinds = lines.links.iter().filter_map(|link| kind_in_link(link)).chain(lines.kind);
+        let kind = the_kind(kinds)?;
         let link = lines.links.into_iter().find_map(source_in_link);
         Ok(Self {
             app: fields::app("App ID", app)?,
@@ -89,6 +101,7 @@ impl Prepared {
             compose_allowed: lines.compose_allowed,
             device_allowed: lines.device_allowed,
             source_cvm: lines.source.and_then(|id| id.parse().ok()).or(link),
+            kind,
         })
     }
 }
@@ -153,6 +166,22 @@ fn source_in_link(link: &str) -> Option<SourceCvm> {
     Uuid::try_parse(id).ok()?.hyphenated().to_string().parse().ok()
 }
 
+/// What a commit link is for: `…/commit-replica` or `…/commit-update`.
+fn kind_in_link(link: &str) -> Option<Kind> {
+    let link = Url::parse(link).ok()?;
+    let last = link.path_segments()?.next_back()?;
+    last.strip_prefix("commit-")?.parse().ok()
+}
+
+/// The one kind that all of them name. A token is good for one operation.
+fn the_kind(mut kinds: impl Iterator<Item = Kind>) -> Result<Option<Kind>, FieldError> {
+    let first = kinds.next();
+    if kinds.any(|kind| Some(kind) != first) {
+        return Err(FieldError::new("kind", "one part says replica, and another one update"));
+    }
+    Ok(first)
+}
+
 /// The lines of the CLI's text that mean something. `Compose Hash:` and `Device ID:` come twice:
 /// as a value, and below as `registered` or `NOT registered`.
 #[derive(Default)]
@@ -165,6 +194,7 @@ struct Lines<'a> {
     device_allowed: Option<bool>,
     links: Vec<&'a str>,
     source: Option<&'a str>,
+    kind: Option<Kind>,
 }
 
 impl<'a> Lines<'a> {
@@ -172,6 +202,7 @@ impl<'a> Lines<'a> {
         let mut lines = Self::default();
         for line in text.lines() {
             lines.take_command(line);
+            lines.kind = lines.kind.or_else(|| kind_in_words(line));
             let Some((label, value)) = line.split_once(':') else { continue };
             let value = value.trim();
             match label.trim() {
@@ -200,6 +231,18 @@ impl<'a> Lines<'a> {
         {
             self.source = Some(id);
         }
+    }
+}
+
+/// How the CLI begins what it prints, since its version 1.1.
+fn kind_in_words(line: &str) -> Option<Kind> {
+    let is = |words: &str| line.trim_start().starts_with(words);
+    if is("CVM update prepared") {
+        Some(Kind::Update)
+    } else if is("CVM replica prepared") || is("App instance prepared") {
+        Some(Kind::Replica)
+    } else {
+        None
     }
 }
 

@@ -45,7 +45,7 @@ fn every_json_form_gives_the_same_preparation() {
     let status = json!({ "compose_hash_allowed": true, "device_id_allowed": false });
     let kms = json!({ "chain_id": 8453,
         "kms_contract_address": "0x2f83172A49584C017F2B256F0FB2Dca14126Ba9C" });
-    let link = format!("https://x.test/cvms/{}/commit-update?token=t", SOURCE.replace('-', ""));
+    let link = format!("https://x.test/cvms/{}/commit-replica?token=t", SOURCE.replace('-', ""));
     let forms = [
         json!({ "error_code": "ERR-01-005", "message": "m", "details": details }),
         json!({ "detail": { "error_code": "ERR-01-005", "details": details } }),
@@ -123,6 +123,43 @@ fn the_text_for_people_is_read() {
     let filled = cli_text().replace("<cvm-id>", SOURCE);
     let read = Prepared::from_cli_text(&filled.replace('\n', "\r\n")).unwrap();
     assert_eq!(read.source_cvm.unwrap().as_str(), SOURCE);
+}
+
+#[test]
+fn what_the_token_is_for_is_read_from_links_and_words() {
+    let link = |last: &str| format!("https://x.test/api/v1/cvms/{SOURCE}/{last}?token={TOKEN}");
+    let of_json = |links: &[(&str, &str)]| {
+        let mut body = json!({ "composeHash": compose(), "appId": app(), "deviceId": device(),
+            "commitToken": TOKEN });
+        for (name, last) in links {
+            body[*name] = json!(link(last));
+        }
+        Prepared::from_prepare_response(&body).map(|read| read.kind).map_err(|error| error.field)
+    };
+    for (links, expected) in [
+        (&[][..], Ok(None)),
+        (&[("commitUrl", "commit-update")], Ok(Some(Kind::Update))),
+        (&[("apiCommitUrl", "commit-replica")], Ok(Some(Kind::Replica))),
+        (&[("apiCommitUrl", "commit-something")], Ok(None)),
+        (&[("commitUrl", "commit"), ("apiCommitUrl", "commit-update")], Ok(Some(Kind::Update))),
+        (&[("commitUrl", "commit-replica"), ("apiCommitUrl", "commit-update")], Err("kind")),
+    ] {
+        assert_eq!(of_json(links), expected, "{links:?}");
+    }
+    for (words, last, expected) in [
+        ("CVM replica prepared", "commit", Ok(Some(Kind::Replica))),
+        ("App instance prepared", "commit", Ok(Some(Kind::Replica))),
+        ("CVM update prepared", "commit", Ok(Some(Kind::Update))),
+        ("CVM update prepared", "commit-update", Ok(Some(Kind::Update))),
+        ("Something prepared", "commit-update", Ok(Some(Kind::Update))),
+        ("Something prepared", "commit", Ok(None)),
+        ("CVM replica prepared", "commit-update", Err("kind")),
+    ] {
+        let text = cli_text().replace("CVM replica prepared", words);
+        let text = text.replace("x.test/commit?", &format!("x.test/{last}?"));
+        let read = Prepared::from_cli_text(&text).map(|read| read.kind);
+        assert_eq!(read.map_err(|error| error.field), expected, "{words} {last}");
+    }
 }
 
 #[test]

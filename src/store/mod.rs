@@ -106,12 +106,17 @@ pub enum StoreError {
     Illegal(#[from] Illegal),
 }
 
+/// "PostgreSQL Error Codes": no connection, one that it writes nothing on, nobody let in, no such
+/// database, one that takes no connections, too many, one that stops or starts. Whoever looks after the
+/// database mends these, and then the same succeeds.
+const PASSING: [&str; 9] =
+    ["08", "25006", "28", "3D000", "53300", "55000", "57P01", "57P02", "57P03"];
 /// "PostgreSQL Error Codes", class 42.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 impl StoreError {
-    /// Whether nobody could ask PostgreSQL, or it went away: the same may succeed a little later.
-    pub fn is_unreachable(&self) -> bool {
+    /// Whether it is no fault of what was asked: PostgreSQL is away, or in a state that passes.
+    pub fn is_unusable(&self) -> bool {
         let Self::Database { source, .. } = self else { return matches!(self, Self::NoServer) };
         match source {
             sqlx::Error::Io(_)
@@ -119,11 +124,9 @@ impl StoreError {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            // "PostgreSQL Error Codes": class 08, no connection; 53300, too many; 57P01 to 57P03, it stops
-            // or starts.
-            sqlx::Error::Database(told) => told.code().is_some_and(|code| {
-                code.starts_with("08") || ["53300", "57P01", "57P02", "57P03"].contains(&&*code)
-            }),
+            sqlx::Error::Database(told) => {
+                told.code().is_some_and(|code| PASSING.iter().any(|one| code.starts_with(one)))
+            }
             _ => false,
         }
     }

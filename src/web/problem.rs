@@ -131,9 +131,9 @@ impl From<StoreError> for Problem {
             StoreError::CommitOnItsWay => {
                 Self::new(StatusCode::CONFLICT, "commit-on-its-way", error.to_string())
             }
-            error if error.is_unreachable() => {
-                tracing::error!(error = chain_of(&error), "the database cannot be reached");
-                let title = "the database of Countersign cannot be reached: try again soon";
+            error if error.is_unusable() => {
+                tracing::error!(error = chain_of(&error), "the database cannot be used");
+                let title = "the database of Countersign cannot be used now: try again soon";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "database-unreachable", title)
             }
             error => Self::internal(&error),

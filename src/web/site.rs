@@ -90,27 +90,37 @@ fn cookie_name(settings: &Settings) -> &'static str {
 /// The session that a browser sends along.
 pub fn session_id(settings: &Settings, headers: &HeaderMap) -> Option<SessionId> {
     let name = cookie_name(settings);
-    let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut cookies = texts.flat_map(|text| text.split(';')).filter_map(|one| one.split_once('='));
-    let (_, id) = cookies.find(|(key, _)| key.trim() == name)?;
+    let values = headers.get_all(header::COOKIE).iter();
+    // As bytes: what other programs of the same host put there need not be text.
+    let cookies = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let of_name = |cookie: &'_ [u8]| cookie_named(cookie) == name.as_bytes();
+    let cookie = cookies.into_iter().find(|cookie| of_name(cookie))?;
+    let (_, id) = str::from_utf8(cookie).ok()?.split_once('=')?;
     SessionId::parse(id.trim())
+}
+
+fn cookie_named(cookie: &[u8]) -> &[u8] {
+    cookie.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
+}
+
+fn is_session(cookie: &[u8]) -> bool {
+    [COOKIE.as_bytes(), COOKIE_OVER_TLS.as_bytes()].contains(&cookie_named(cookie))
 }
 
 /// Takes a session's cookie out of headers that go elsewhere, and leaves the others as they are.
 pub fn drop_session(headers: &mut HeaderMap) {
-    let is_ours = |cookie: &str| {
-        let name = cookie.split('=').next().unwrap_or_default().trim();
-        name == COOKIE || name == COOKIE_OVER_TLS
-    };
     let all: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
-    let texts: Vec<&str> = all.iter().filter_map(|value| value.to_str().ok()).collect();
-    if !texts.iter().any(|text| text.split(';').any(is_ours)) {
+    let cookies = |value: &HeaderValue| -> Vec<Vec<u8>> {
+        value.as_bytes().split(|byte| *byte == b';').map(|one| one.trim_ascii().to_vec()).collect()
+    };
+    if !all.iter().flat_map(cookies).any(|cookie| is_session(&cookie)) {
         return;
     }
     headers.remove(header::COOKIE);
-    for text in texts {
-        let rest: Vec<&str> = text.split(';').map(str::trim).filter(|one| !is_ours(one)).collect();
-        let rest = HeaderValue::from_str(&rest.join("; "));
+    for value in &all {
+        let mut rest = cookies(value);
+        rest.retain(|cookie| !is_session(cookie));
+        let rest = HeaderValue::from_bytes(&rest.join(&b"; "[..]));
         headers
             .extend(rest.ok().filter(|rest| !rest.is_empty()).map(|rest| (header::COOKIE, rest)));
     }
@@ -120,9 +130,7 @@ pub fn drop_session(headers: &mut HeaderMap) {
 pub fn keep_session(headers: &mut HeaderMap) {
     let all: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
     let is_ours = |value: &HeaderValue| {
-        let name = value.as_bytes().split(|byte| b"=;".contains(byte)).next().unwrap_or_default();
-        let name = name.trim_ascii();
-        name == COOKIE.as_bytes() || name == COOKIE_OVER_TLS.as_bytes()
+        value.as_bytes().split(|byte| *byte == b';').next().is_some_and(is_session)
     };
     if all.iter().any(is_ours) {
         headers.remove(header::SET_COOKIE);
@@ -326,6 +334,21 @@ mod tests {
             let left = all.get("cookie").map(|left| left.to_str().unwrap());
             assert_eq!(left, expected, "{given}");
         }
+    }
+
+    #[test]
+    fn a_cookie_that_is_no_text_hides_no_session() {
+        let id = "ab".repeat(32);
+        let given = [b"x=\xe9; countersign=", id.as_bytes(), b"; c=d"].concat();
+        let mut all = HeaderMap::new();
+        all.append(header::COOKIE, HeaderValue::from_bytes(&given).unwrap());
+        let read = session_id(&settings(None), &all).map(|id| id.expose().to_owned());
+        assert_eq!(read, Some(id));
+        all.append(header::COOKIE, HeaderValue::from_bytes(b"y=\xff").unwrap());
+        drop_session(&mut all);
+        let left: Vec<&[u8]> =
+            all.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(left, [&b"x=\xe9; c=d"[..], b"y=\xff"]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ async fn without_its_database_the_service_says_that_it_is_that() {
     }
     let page = running.api.get("/").await;
     assert_eq!(page.status, 503);
-    assert!(page.text.contains("database of Countersign cannot be reached"), "{}", page.text);
+    assert!(page.text.contains("database of Countersign cannot be used now"), "{}", page.text);
     running.kill().await;
 }
 

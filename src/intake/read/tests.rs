@@ -132,6 +132,26 @@ fn every_refusal_names_its_field() {
 }
 
 #[test]
+fn what_was_prepared_tells_whether_it_is_an_update() {
+    let source = "0b7c4a52-6d7e-4f0a-9c1d-2f3a4b5c6d7e";
+    let read = |last: &str, more: &Value| {
+        let prepared = json!({ "compose_hash": "aa".repeat(32), "app_id": "11".repeat(20),
+            "device_id": "bb".repeat(32), "commit_token": "token-1",
+            "api_commit_url": format!("https://x.test/cvms/{source}/{last}?token=t") });
+        let mut body = json!({ "prepare_response": prepared });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        try_read(&body).map(|read| read.kind).map_err(|error| error.field)
+    };
+    assert_eq!(read("commit-replica", &json!({})), Ok(Kind::Replica));
+    assert_eq!(read("commit-update", &json!({})), Ok(Kind::Update));
+    assert_eq!(read("commit-update", &json!({ "kind": "update" })), Ok(Kind::Update));
+    assert_eq!(read("commit-update", &json!({ "kind": "replica" })), Err("kind".into()));
+    assert_eq!(read("commit-replica", &json!({ "kind": "update" })), Err("kind".into()));
+    assert_eq!(read("commit-update", &json!({ "node_id": "5" })), Err("node_id".into()));
+    assert_eq!(read("commit", &json!({})).unwrap_err(), "source_cvm", "no link that is known");
+}
+
+#[test]
 fn an_update_is_of_one_cvm_and_has_no_node() {
     let mut body = good();
     body["kind"] = json!("update");

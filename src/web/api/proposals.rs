@@ -295,11 +295,12 @@ pub async fn view_beside(
                 Some(known) => known.compose.clone(),
                 None => compose(&state.service, request).await?,
             };
-            compose_reviews.extend(compose.review());
+            let review = compose.review();
+            compose_reviews.extend(review.filter(|review| !compose_reviews.contains(review)));
         }
     }
-    review_warnings.dedup();
-    compose_reviews.dedup();
+    let mut told = HashSet::new();
+    review_warnings.retain(|warning| told.insert(warning.clone()));
     let requests = requests.iter().map(ForRequest::from).collect();
     let view = ProposalView::of(proposal, &confirmations, requests);
     Ok(ProposalView { review_warnings, compose_reviews, ..view })

@@ -16,7 +16,8 @@ use crate::{
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[expect(dead_code, reason = "describes the body; it is read field by field to name what is wrong")]
 pub struct NewRequest {
-    /// `replica` unless given.
+    /// Unless given, what `prepare_response` was prepared for as far as its links or words tell, else
+    /// `replica`.
     kind: Option<Kind>,
     chain_id: Option<ChainId>,
     app: Option<AppId>,
