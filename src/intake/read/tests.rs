@@ -176,7 +176,7 @@ fn an_app_may_stand_in_the_place_of_the_source_of_a_replica() {
 #[test]
 fn both_spellings_of_the_source_agree_with_a_link() {
     let link =
-        "https://cloud.example/api/v1/cvms/0b7c4a52-6d7e-4f0a-9c1d-2f3a4b5c6d7e/commit-update";
+        "https://cloud.example/api/v1/cvms/0b7c4a52-6d7e-4f0a-9c1d-2f3a4b5c6d7e/commit-replica";
     let mut body = good();
     body.as_object_mut().unwrap().remove("commit_token");
     body["prepare_response"] = json!({
