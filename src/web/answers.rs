@@ -24,16 +24,20 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use chrono::TimeDelta;
 use tokio::{sync::OnceCell, time::timeout};
 
 use super::{WebState, gate, site};
-use crate::store::{StoreError, snapshot::Snapshot};
+use crate::{
+    clock::Time,
+    store::{StoreError, snapshot::Snapshot},
+};
 
 /// What is asked for over and over, and whose answer depends on nothing but the path, the query and who
 /// asks.
 const READS: [&str; 4] = ["/", "/requests/{id}", "/v1/requests", "/v1/requests/{id}"];
 /// How old an answer may be, although nothing was written.
-const LIFE: Duration = Duration::from_secs(5);
+const LIFE: TimeDelta = TimeDelta::seconds(5);
 /// How long anybody waits for what another one does before doing it too: nothing is to be slower than if
 /// no answer were kept.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -64,7 +68,7 @@ struct Answer {
 /// An answer, or the place for one that is being made.
 #[derive(Debug)]
 struct Place {
-    since: Instant,
+    since: Time,
     answer: OnceCell<Answer>,
     /// What was made here last was for one caller only. Everybody makes their own then, and waits for
     /// nobody.
@@ -84,7 +88,7 @@ enum Given<'a> {
 }
 
 impl Place {
-    fn new(since: Instant) -> Self {
+    fn new(since: Time) -> Self {
         Self { since, answer: OnceCell::new(), is_unkept: AtomicBool::new(false) }
     }
 
@@ -173,13 +177,14 @@ impl Answers {
 
     /// Where the answer is, or is to be put. `snapshot` is from before it is made: if that sees more, no
     /// later snapshot is the same.
-    fn place(&self, snapshot: Snapshot, key: Key, now: Instant) -> Arc<Place> {
+    fn place(&self, snapshot: Snapshot, key: Key, now: Time) -> Arc<Place> {
         let mut kept = self.kept();
         if kept.snapshot.as_ref() != Some(&snapshot) {
             *kept = Kept { snapshot: Some(snapshot), ..Kept::default() };
         }
         let known = kept.places.get(&key);
-        if let Some(place) = known.filter(|place| now.duration_since(place.since) < LIFE) {
+        if let Some(place) = known.filter(|place| (place.since..place.since + LIFE).contains(&now))
+        {
             return place.clone();
         }
         // What an older answer took is given back with all the others: it is an estimate from above.
@@ -225,7 +230,7 @@ pub async fn again(State(state): State<WebState>, request: Request, next: Next) 
         return next.run(request).await;
     };
     let key = (who, request.uri().to_string());
-    let place = state.answers.place(snapshot, key, Instant::now());
+    let place = state.answers.place(snapshot, key, state.service.clock.now());
     let mut asked = Some((request, next));
     let given = place.answer(async || {
         let (request, next) = asked.take().expect("it is made once");
@@ -286,9 +291,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_for_one_who_asks_the_same_of_the_same_database_in_time() {
-        let now = Instant::now();
+        let now = Time::default();
         let first = ("7:9:8", ANN, "/v1/requests", now);
-        let is_shared = |(seen, who, what, at): (&str, For, &str, Instant)| {
+        let is_shared = |(seen, who, what, at): (&str, For, &str, Time)| {
             let answers = Answers::default();
             let place = answers.place(snapshot(first.0), key(first.1, first.2), first.3);
             Arc::ptr_eq(&place, &answers.place(snapshot(seen), key(who, what), at))
@@ -301,6 +306,7 @@ mod tests {
             ("everybody", ("7:9:8", For::Everybody, "/v1/requests", now)),
             ("another query", ("7:9:8", ANN, "/v1/requests?limit=1", now)),
             ("too late", ("7:9:8", ANN, "/v1/requests", now + LIFE)),
+            ("a clock that went back", ("7:9:8", ANN, "/v1/requests", now - LIFE)),
         ] {
             assert!(!is_shared(other), "{case}");
         }
@@ -308,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_was_made_before_something_was_written_is_dropped_with_it() {
-        let (answers, now) = (Answers::default(), Instant::now());
+        let (answers, now) = (Answers::default(), Time::default());
         let old = answers.place(snapshot("1:1:"), key(ANN, "/a"), now);
         answers.grew(1_000);
         answers.place(snapshot("1:2:"), key(ANN, "/b"), now);
@@ -318,7 +324,7 @@ mod tests {
 
     #[test]
     fn so_much_is_kept_and_no_more() {
-        let (answers, now) = (Answers::default(), Instant::now());
+        let (answers, now) = (Answers::default(), Time::default());
         for number in 0..200 {
             answers.place(snapshot("1:1:"), key(ANN, &format!("/{number}")), now);
             answers.grew(ANSWER_BYTES_MAX);
@@ -372,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_an_answer_that_is_not_kept_makes_an_own_one_beside_all_others() {
-        let place = Place::new(Instant::now());
+        let place = Place::new(Time::default());
         let may_end = Notify::new();
         let mut first = Box::pin(place.answer(async || {
             may_end.notified().await;
@@ -394,7 +400,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_long_for_another_and_everybody_for_the_own() {
-        let place = Place::new(Instant::now());
+        let place = Place::new(Time::default());
         let may_end = Notify::new();
         let slow = place.answer(async || {
             may_end.notified().await;
