@@ -85,7 +85,7 @@ impl Prepared {
         }
         let lines = Lines::read(text)?;
         let app = lines.app_id.ok_or_else(|| FieldError::missing("App ID"))?;
-        let kinds = lines.links.iter().filter_map(|link| kind_in_link(link)).chain(lines.kind);
+        let kinds = lines.links.iter().filter_map(|link| kind_in_link(link)).chain(lines.kinds);
         let kind = the_kind(kinds)?;
         let link = lines.links.into_iter().find_map(source_in_link);
         Ok(Self {
@@ -194,7 +194,7 @@ struct Lines<'a> {
     device_allowed: Option<bool>,
     links: Vec<&'a str>,
     source: Option<&'a str>,
-    kind: Option<Kind>,
+    kinds: Vec<Kind>,
 }
 
 impl<'a> Lines<'a> {
@@ -202,7 +202,7 @@ impl<'a> Lines<'a> {
         let mut lines = Self::default();
         for line in text.lines() {
             lines.take_command(line);
-            lines.kind = lines.kind.or_else(|| kind_in_words(line));
+            lines.kinds.extend(kind_in_words(line));
             let Some((label, value)) = line.split_once(':') else { continue };
             let value = value.trim();
             match label.trim() {
@@ -234,7 +234,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// How the CLI begins what it prints, since its version 1.1.
+/// How CLI 1.1.18 begins what it prints.
 fn kind_in_words(line: &str) -> Option<Kind> {
     let is = |words: &str| line.trim_start().starts_with(words);
     if is("CVM update prepared") {

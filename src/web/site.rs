@@ -90,36 +90,34 @@ fn cookie_name(settings: &Settings) -> &'static str {
 /// The session that a browser sends along.
 pub fn session_id(settings: &Settings, headers: &HeaderMap) -> Option<SessionId> {
     let name = cookie_name(settings);
-    let values = headers.get_all(header::COOKIE).iter();
-    // As bytes: what other programs of the same host put there need not be text.
-    let cookies = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-    let of_name = |cookie: &'_ [u8]| cookie_named(cookie) == name.as_bytes();
-    let cookie = cookies.into_iter().find(|cookie| of_name(cookie))?;
+    let mut cookies = headers.get_all(header::COOKIE).iter().flat_map(cookies);
+    let cookie = cookies.find(|cookie| name_of(cookie) == name.as_bytes())?;
     let (_, id) = str::from_utf8(cookie).ok()?.split_once('=')?;
     SessionId::parse(id.trim())
 }
 
-fn cookie_named(cookie: &[u8]) -> &[u8] {
+/// The cookies of a header, as bytes: what other programs of the same host put there need not be text.
+fn cookies(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
+}
+
+fn name_of(cookie: &[u8]) -> &[u8] {
     cookie.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
 }
 
 fn is_session(cookie: &[u8]) -> bool {
-    [COOKIE.as_bytes(), COOKIE_OVER_TLS.as_bytes()].contains(&cookie_named(cookie))
+    [COOKIE.as_bytes(), COOKIE_OVER_TLS.as_bytes()].contains(&name_of(cookie))
 }
 
 /// Takes a session's cookie out of headers that go elsewhere, and leaves the others as they are.
 pub fn drop_session(headers: &mut HeaderMap) {
     let all: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
-    let cookies = |value: &HeaderValue| -> Vec<Vec<u8>> {
-        value.as_bytes().split(|byte| *byte == b';').map(|one| one.trim_ascii().to_vec()).collect()
-    };
-    if !all.iter().flat_map(cookies).any(|cookie| is_session(&cookie)) {
+    if !all.iter().flat_map(cookies).any(is_session) {
         return;
     }
     headers.remove(header::COOKIE);
     for value in &all {
-        let mut rest = cookies(value);
-        rest.retain(|cookie| !is_session(cookie));
+        let rest: Vec<&[u8]> = cookies(value).filter(|cookie| !is_session(cookie)).collect();
         let rest = HeaderValue::from_bytes(&rest.join(&b"; "[..]));
         headers
             .extend(rest.ok().filter(|rest| !rest.is_empty()).map(|rest| (header::COOKIE, rest)));
@@ -129,9 +127,7 @@ pub fn drop_session(headers: &mut HeaderMap) {
 /// Takes out of an answer from elsewhere what would put another session in the place of ours.
 pub fn keep_session(headers: &mut HeaderMap) {
     let all: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
-    let is_ours = |value: &HeaderValue| {
-        value.as_bytes().split(|byte| *byte == b';').next().is_some_and(is_session)
-    };
+    let is_ours = |value: &HeaderValue| cookies(value).next().is_some_and(is_session);
     if all.iter().any(is_ours) {
         headers.remove(header::SET_COOKIE);
         let rest = all.into_iter().filter(|value| !is_ours(value));
