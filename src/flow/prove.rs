@@ -29,8 +29,10 @@ const BETWEEN: Duration = Duration::from_millis(250);
 /// Pauses while a document is not found; they grow fourfold.
 const RETRY_FIRST: TimeDelta = TimeDelta::seconds(5);
 const RETRY_MAX: TimeDelta = TimeDelta::hours(6);
-/// How often the nodes are listed, and the instances of apps with open requests.
+/// How often the nodes are listed, and how soon again for a request that names a device none of them has;
+/// how often the instances of apps with open requests.
 const NODES_EVERY: TimeDelta = TimeDelta::minutes(5);
+const NODES_AGAIN: TimeDelta = TimeDelta::seconds(10);
 const INSTANCES_EVERY: TimeDelta = TimeDelta::minutes(10);
 
 impl Service {
@@ -107,12 +109,11 @@ impl Service {
 
     /// Notes which nodes and instances have which device ids, now and then.
     pub(super) async fn know_devices(&self, stop: CancellationToken) {
-        let (mut nodes_at, mut instances_at) =
-            (self.clock.now(), self.clock.now() + INSTANCES_EVERY);
+        let (mut nodes_at, mut instances_at) = (None, self.clock.now() + INSTANCES_EVERY);
         while !stop.is_cancelled() && self.can_prepare {
             let now = self.clock.now();
-            if now >= nodes_at {
-                nodes_at = now + NODES_EVERY;
+            if self.are_nodes_due(nodes_at, now).await {
+                nodes_at = Some(now);
                 if let Err(error) = review::list_nodes(&self.store, &self.cloud, now).await {
                     tracing::warn!(error = chain_of(&error), "cannot list the nodes");
                 }
@@ -125,6 +126,19 @@ impl Service {
             }
             pause(IDLE, &stop).await;
         }
+    }
+
+    /// Whether the nodes that were listed `last` are to be listed now. A request that names a device nobody
+    /// listed does not wait for its turn: until then people are warned of a device that is perhaps only new.
+    async fn are_nodes_due(&self, last: Option<Time>, now: Time) -> bool {
+        let Some(last) = last.filter(|last| now < *last + NODES_EVERY) else { return true };
+        if now < last + NODES_AGAIN {
+            return false;
+        }
+        self.store.names_unlisted_device(last).await.unwrap_or_else(|error| {
+            tracing::warn!(error = chain_of(&error), "cannot look for devices of new requests");
+            false
+        })
     }
 }
 

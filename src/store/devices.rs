@@ -140,6 +140,22 @@ impl Store {
         super::commit(tx).await
     }
 
+    /// Whether a request that was made since then names a device that no list of nodes shows.
+    pub async fn names_unlisted_device(&self, since: Time) -> Result<bool, StoreError> {
+        sqlx::query_scalar!(
+            r#"select exists (
+                select from requests r where r.created_at > $1 and not exists (
+                    select from device_sightings s
+                    where s.device_id = r.device_id and s.listed_at is not null and s.gone_at is null
+                )
+            ) as "is!""#,
+            since
+        )
+        .fetch_one(&self.pool)
+        .await
+        .during("look for devices of new requests")
+    }
+
     /// Notes an answer that names a device and its node.
     pub async fn saw_device(&self, seen: &Seen, now: Time) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await.during("connect")?;

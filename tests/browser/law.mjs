@@ -1,5 +1,5 @@
-// The law of pages: what must hold for each of them. The scene has `base`, `token`, `pages` (each with
-// `name`, `path` and, unless it is 200, `status`), and `screenshots`, the folder that gets pictures.
+// The law of pages: what must hold for a page. The scene has `base`, `token`, `page` (with `name`, `path` and,
+// unless it is 200, `status`), and `screenshots`, the folder that gets pictures.
 
 import { axe, hold, open, run, scene, visitor, wrong } from './kit.mjs'
 
@@ -11,27 +11,26 @@ const NARROW = { width: 360, height: 740 }
 const WALKS = 5
 
 await run(async (browser) => {
-  for (const one of scene.pages) {
-    const context = await visitor(browser)
-    const page = await open(context, one)
-    hold(one.name, page.bytes > 0 && page.bytes < FIRST_PAINT_BYTES, 'loads', page.bytes, 'bytes')
-    const text = await textOf(page)
-    await isWritten(page, one.name)
-    await isAccessible(page, one.name)
-    await shoot(page, one, 'light-1280')
-    await page.emulateMedia({ colorScheme: 'dark' })
-    await isAccessible(page, `${one.name}, dark`)
-    await shoot(page, one, 'dark-1280')
-    await page.emulateMedia({ colorScheme: 'light' })
-    await isReachable(page, one.name)
-    await isNarrow(page, one)
-    await isWide(page, one.name)
-    await isPrintable(page, one.name)
-    hold(one.name, await page.evaluate(() => window.pwned === undefined), 'ran what it was only to show')
-    hold(one.name, await page.locator('[href^="javascript:" i]').count() === 0, 'links to a script')
-    await context.close()
-    await isCompleteWithoutScripts(browser, one, text)
-  }
+  const one = scene.page
+  const context = await visitor(browser)
+  const page = await open(context, one)
+  hold(one.name, page.bytes > 0 && page.bytes < FIRST_PAINT_BYTES, 'loads', page.bytes, 'bytes')
+  const text = await textOf(page)
+  await isWritten(page, one.name)
+  await isAccessible(page, one.name)
+  await shoot(page, one, 'light-1280')
+  await page.emulateMedia({ colorScheme: 'dark' })
+  await isAccessible(page, `${one.name}, dark`)
+  await shoot(page, one, 'dark-1280')
+  await page.emulateMedia({ colorScheme: 'light' })
+  await isReachable(page, one.name)
+  await isNarrow(page, one)
+  await isWide(page, one.name)
+  await isPrintable(page, one.name)
+  hold(one.name, await page.evaluate(() => window.pwned === undefined), 'ran what it was only to show')
+  hold(one.name, await page.locator('[href^="javascript:" i]').count() === 0, 'links to a script')
+  await context.close()
+  await isCompleteWithoutScripts(browser, one, text)
 })
 
 /** What there is to read; times go on between two looks. */

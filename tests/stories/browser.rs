@@ -4,7 +4,11 @@ use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::world::{Api, World, browser::Browser, eventually};
+use crate::world::{
+    Api, World,
+    browser::{Browser, Failed, PATIENCE},
+    eventually,
+};
 
 /// Where pictures of the pages go, for people to look at.
 pub const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screenshots");
@@ -17,11 +21,18 @@ pub async fn hold_the_law(browser: &Browser, api: &Api, pages: &[Value]) {
 /// The same with the cookie of somebody who signed in.
 pub async fn hold_the_law_as(browser: &Browser, api: &Api, cookie: &str, pages: &[Value]) {
     fs::create_dir_all(SCREENSHOTS).expect("a folder for pictures");
-    let scene = json!({
-        "base": api.base(), "token": api.token(), "cookie": cookie, "pages": pages,
-        "screenshots": SCREENSHOTS,
-    });
-    browser.run("law.mjs", &scene).await;
+    let mut wrong = vec![];
+    for page in pages {
+        let scene = json!({
+            "base": api.base(), "token": api.token(), "cookie": cookie, "page": page,
+            "screenshots": SCREENSHOTS,
+        });
+        // A run of its own for each: patience is for a page, however many there are.
+        if let Err(Failed(words)) = browser.run_for(PATIENCE, "law.mjs", &scene).await {
+            wrong.push(format!("{}: {words}", page["name"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// A page in the table, with a picture of it.
@@ -67,6 +78,11 @@ async fn requests(world: &World, api: &Api) -> Vec<(&'static str, String)> {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let asking = submit_on(world, api, 26, &note("Once more")).await;
     api.proposal(&asking).await;
+    eventually("the last of the nodes to be known", async || {
+        let meaning = api.request(&asking).await["device_meaning"]["words"].to_string();
+        meaning.contains("prod26").then_some(())
+    })
+    .await;
     vec![
         ("running", running),
         ("approved", approved),

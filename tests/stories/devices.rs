@@ -93,6 +93,22 @@ async fn instances_and_apps_tell_who_uses_a_device() {
 }
 
 #[tokio::test]
+async fn a_request_for_a_new_node_does_not_wait_for_the_next_list_of_nodes() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    told(api, world.town.nodes[0].device_id, "node prod5").await;
+    world.town.add_node(31);
+    world.clock.pass(TimeDelta::seconds(11));
+    let body = world.submission_on(&world.prepare_on(31).await, 31);
+    let id = api.submit(&body).await;
+    let named: DeviceId = api.request(&id).await["device_id"].as_str().unwrap().parse().unwrap();
+    let found = told(api, named, "node prod31 (31), eu-central").await;
+    assert_eq!(found["warnings"], json!([]), "{found:#}");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn odd_devices_are_warned_of() {
     let world = World::new().await;
     let running = world.start().await;

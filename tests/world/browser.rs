@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use super::eventually;
 
 /// How long a script may take before it counts as stuck.
-const PATIENCE: Duration = Duration::from_mins(4);
+pub const PATIENCE: Duration = Duration::from_mins(4);
 const MANDATORY: &str = "required";
 
 /// Chromium without a window, a script at a time. Dropping it ends it.
