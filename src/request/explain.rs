@@ -10,7 +10,7 @@ pub use when::When;
 use super::{
     Request, age,
     deadline::time_left,
-    ids::RequestId,
+    ids::{RequestId, TxHash},
     kind::Kind,
     plan::{Means, Plan, RENEW_BEFORE, plan},
     status::Status,
@@ -37,6 +37,16 @@ pub struct Around {
     pub acts_itself: bool,
     /// It may not be put to the owner before the document of its compose hash is known.
     pub needs_document: bool,
+    /// What its owners had signed was executed after it ended.
+    pub executed_since: Option<Execution>,
+}
+
+/// How the chain saw a Safe transaction end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Execution {
+    pub tx: TxHash,
+    /// False: it failed inside, and its nonce is spent.
+    pub success: bool,
 }
 
 impl Around {
@@ -51,6 +61,7 @@ impl Around {
             relays: false,
             acts_itself: false,
             needs_document: false,
+            executed_since: None,
         }
     }
 }
@@ -184,7 +195,7 @@ fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
         Plan::Expire(why) => {
             format!("it ends as expired: {why}, and without an API key no other can be had")
         }
-        Plan::Rest => return at_the_end(request),
+        Plan::Rest => return at_the_end(request, around),
     };
     if request.facts.attention.is_some() {
         format!("a person sees to what is asked; then, or when it is tried all the same: {step}")
@@ -223,7 +234,7 @@ fn to_wait_for(request: &Request, around: &Around) -> &'static str {
     }
 }
 
-fn at_the_end(request: &Request) -> String {
+fn at_the_end(request: &Request, around: &Around) -> String {
     let (facts, kind, subject) = (&request.facts, request.kind, request.kind.subject());
     match (request.status(), &facts.replica) {
         (Status::Failed, Some(replica)) if facts.is_alarm() => format!(
@@ -244,17 +255,38 @@ fn at_the_end(request: &Request) -> String {
             format!("nothing by itself: prepare the {kind} again; the approval stays good")
         }
         (Status::Running, _) => "nothing: it is done".into(),
-        // Signatures do not go away with the request.
-        (Status::Withdrawn | Status::Rejected, _)
-            if facts.approved_at.is_some() && facts.execution.is_none() =>
-        {
+        (Status::Withdrawn | Status::Rejected, _) if is_signed_still(request) => {
+            signed_still(around.executed_since)
+        }
+        _ => "nothing: it has ended".into(),
+    }
+}
+
+/// Signatures do not go away with the request.
+fn signed_still(executed: Option<Execution>) -> String {
+    match executed {
+        None => {
             "nothing by itself; but whoever has the signatures can still execute the signed \
              transaction, with all that it was for, until the Safe makes another one at its nonce: to \
              rule that out, its owners execute what is proposed now at this nonce, or a rejection of it"
                 .into()
         }
-        _ => "nothing: it has ended".into(),
+        Some(Execution { tx, success: true }) => format!(
+            "nothing by itself; but its signed transaction was executed all the same, in {tx}: the app \
+             allows what it was for until a person has that removed"
+        ),
+        Some(Execution { tx, success: false }) => format!(
+            "nothing: its signed transaction was executed all the same, in {tx}, failed inside, and \
+             cannot be executed again"
+        ),
     }
+}
+
+/// Whether owners signed for it what the chain had not seen executed when it ended.
+pub fn is_signed_still(request: &Request) -> bool {
+    let facts = &request.facts;
+    let is_taken_back = matches!(request.status(), Status::Withdrawn | Status::Rejected);
+    is_taken_back && facts.approved_at.is_some() && facts.execution.is_none()
 }
 
 /// What becomes of a token that dies while the request waits.

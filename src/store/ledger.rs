@@ -10,7 +10,7 @@ use crate::{
     request::{
         Request,
         facts::BlockRef,
-        ids::{AppId, BlockHash, ChainId, SafeTxHash, TxHash},
+        ids::{AppId, BlockHash, ChainId, RequestId, SafeTxHash, TxHash},
     },
 };
 
@@ -147,6 +147,27 @@ impl Store {
         .await
         .during("look for a Safe execution")?;
         row.map(|row| Ok((TxHash(hash_of(&row.tx_hash, "safe_executions", 0)?), row.success)))
+            .transpose()
+    }
+
+    /// How a Safe transaction ended that was ever put to owners for a request, if the chain has seen
+    /// one; rather one that had success.
+    pub async fn execution_for(
+        &self,
+        request: RequestId,
+    ) -> Result<Option<(TxHash, bool)>, StoreError> {
+        let row = sqlx::query!(
+            "select e.tx_hash, e.success from proposal_requests m
+             join proposals p on p.id = m.proposal_id
+             join safe_executions e on e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash
+             where m.request_id = $1 and e.safe = p.owner
+             order by e.success desc, e.block_number desc limit 1",
+            request.0,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("look for an execution for a request")?;
+        row.map(|row| Ok((TxHash(hash_of(&row.tx_hash, "safe_executions", request)?), row.success)))
             .transpose()
     }
 }

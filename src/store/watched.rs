@@ -1,4 +1,4 @@
-//! What is watched on a chain: apps, the KMS that announce apps, and the Safes of live proposals.
+//! What is watched on a chain: apps, the KMS that announce apps, and the Safes that anything was proposed to.
 
 use alloy::primitives::Address;
 use sqlx::PgConnection;
@@ -56,7 +56,7 @@ impl Store {
                 .during("list the KMS contracts of a chain")?;
         let safes = sqlx::query_scalar!(
             "select distinct owner from proposals
-             where chain_id = $1 and route = 'safe' and replaced_at is null",
+             where chain_id = $1 and route = 'safe'",
             chain_id
         )
         .fetch_all(&mut *tx)

@@ -8,7 +8,7 @@ use crate::{
     flow::Service,
     request::{
         Request,
-        explain::{Around, Explanation, explain},
+        explain::{Around, Execution, Explanation, explain, is_signed_still},
         ids::RequestId,
         status::Status,
     },
@@ -46,6 +46,10 @@ pub async fn explained(
     };
     if request.status() == Status::Proposed {
         around.acts_itself = proposal.is_some_and(|proposal| proposal.safe.is_none());
+    }
+    if is_signed_still(request) {
+        let seen = service.store.execution_for(request.id).await?;
+        around.executed_since = seen.map(|(tx, success)| Execution { tx, success });
     }
     if request.status() == Status::Registered {
         around.suspect = service.store.is_suspect(request).await?;

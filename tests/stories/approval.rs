@@ -17,7 +17,7 @@ use countersign::{
 use serde_json::{Value, json};
 use sqlx::postgres::PgListener;
 
-use crate::world::{Api, DEPTH, World};
+use crate::world::{Api, DEPTH, World, eventually};
 
 sol! {
     function transferOwnership(address newOwner) external;
@@ -405,5 +405,38 @@ async fn new_owners_of_the_safe_must_sign_anew() {
     api.wait_for(&second, "proposed").await;
     let proposal = api.proposal(&second).await;
     assert_eq!((&proposal["threshold"], &proposal["confirmations"]), (&json!(3), &json!([])));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_signed_before_it_was_withdrawn_and_is_executed_all_the_same_is_told() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = submit(&world, api).await;
+    world.sign(api, &id).await;
+    let execution = api.proposal(&id).await["execution"].clone();
+    let path = format!("/v1/requests/{id}/withdraw");
+    assert_eq!(api.post(&path, &json!({ "reason": "no" })).await.status, 200);
+    let next = async || api.request(&id).await["explanation"]["next"].to_string();
+    assert!(next().await.contains("can still execute"), "{}", next().await);
+    world.send(&execution).await;
+    let told = eventually("the execution to be told of", async || {
+        let next = next().await;
+        next.contains("was executed all the same, in 0x").then_some(next)
+    })
+    .await;
+    assert!(told.contains("the app allows what it was for"), "{told}");
+    assert_eq!(api.request(&id).await["status"], "withdrawn");
+    let page = api.get(&format!("/requests/{id}")).await.text;
+    assert!(page.contains("was executed all the same"), "{page}");
+    let (chain, app) = (world.town.chain.chain_id, world.town.chain.app);
+    eventually("the entries to name the request", async || {
+        let list = api.get(&format!("/v1/apps/{chain}/{app}/allowlist")).await.body;
+        let named =
+            list["entries"].as_array()?.iter().filter(|one| one["requests"][0] == id.as_str());
+        (named.count() == 2).then_some(())
+    })
+    .await;
     running.stop().await;
 }

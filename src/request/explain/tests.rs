@@ -284,3 +284,22 @@ fn it_survives_json() {
         assert_eq!(serde_json::from_value::<Explanation>(json).unwrap(), told);
     }
 }
+
+#[test]
+fn what_owners_signed_outlives_a_request_until_the_chain_has_seen_it() {
+    let tx = TxHash(alloy::primitives::B256::repeat_byte(0x7e));
+    let signed = |request: &mut Request| request.facts.approved_at = Some(now());
+    let seen = |success| Some(Execution { tx, success });
+    for (executed_since, words) in [
+        (None, "can still execute the signed transaction"),
+        (seen(true), "the app allows what it was for until a person has that removed"),
+        (seen(false), "cannot be executed again"),
+    ] {
+        for status in [Status::Withdrawn, Status::Rejected] {
+            let told = told_around(status, Around { executed_since, ..around(true) }, signed);
+            assert!(told.next.contains(words), "{status}: {}", told.next);
+        }
+    }
+    let unsigned = told(Status::Withdrawn, |request| request.facts.approved_at = None);
+    assert_eq!(unsigned.next, "nothing: it has ended");
+}
