@@ -8,7 +8,7 @@ use futures::future::join_all;
 use reqwest::{Method, RequestBuilder, header};
 use serde_json::{Value, json};
 
-use super::browser::{hold_the_law_as, page};
+use super::browser::{hold_the_law_as, node_is_known, page};
 use crate::world::{Answer, Api, DEPTH, Running, Visitor, World, browser::Browser, process::cli};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -307,6 +307,7 @@ async fn a_browser_without_script_settles_comments_and_rejects() {
     let made = world.town.cloud.commit_log()[0].created.expect("it had its effect").to_string();
     let proposed = super::browser::submit_on(&world, api, 24, "Closer to readers").await;
     api.wait_for(&proposed, "proposed").await;
+    node_is_known(api, &proposed).await;
     let signer = Visitor::signed_in(api, &wallet(0)).await;
     hold_the_law_as(
         &browser,

@@ -52,6 +52,15 @@ pub async fn submit_on(world: &World, api: &Api, node: u64, words: &str) -> Stri
     api.submit(&body).await
 }
 
+/// Waits until the node of a request is listed, which may come between two looks at its page.
+pub async fn node_is_known(api: &Api, id: &str) {
+    eventually("a node to be listed", async || {
+        let meaning = &api.request(id).await["device_meaning"];
+        meaning["words"].as_str()?.starts_with("node ").then_some(())
+    })
+    .await;
+}
+
 /// Requests in the statuses that people see, by name.
 async fn requests(world: &World, api: &Api) -> Vec<(&'static str, String)> {
     let note = |what: &str| format!("{what}, for the release of November");
@@ -78,11 +87,7 @@ async fn requests(world: &World, api: &Api) -> Vec<(&'static str, String)> {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let asking = submit_on(world, api, 26, &note("Once more")).await;
     api.proposal(&asking).await;
-    eventually("the last of the nodes to be known", async || {
-        let meaning = api.request(&asking).await["device_meaning"]["words"].to_string();
-        meaning.contains("prod26").then_some(())
-    })
-    .await;
+    node_is_known(api, &asking).await;
     vec![
         ("running", running),
         ("approved", approved),

@@ -5,7 +5,7 @@ use countersign::{clock::Clock, devnet::cloud::EmulatedNode};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::browser::{hold_the_law, page, submit_on};
+use super::browser::{hold_the_law, node_is_known, page, submit_on};
 use crate::world::{Api, World, browser::Browser, eventually};
 
 /// What is tried. `pwned` is what a script of theirs would leave behind.
@@ -32,16 +32,20 @@ async fn texts_that_mean_harm_are_shown_and_do_nothing() {
     let mut body = world.submission_on(&world.prepare_on(31).await, 31);
     body["note"] = json!("a note");
     let named = api.submit(&body).await;
+    // Before the last: no node has its device, and the nodes are listed again for that, once.
+    let composed = submit_composed(&world, api).await;
     let refused = submit_on(&world, api, 34, "x").await;
     let reason = json!({ "reason": format!("{HARM} {STEERING}") });
     let answer = api.post(&format!("/v1/requests/{refused}/reject"), &reason).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
-    let composed = submit_composed(&world, api).await;
     eventually("all to be proposed", async || {
         let list = api.get("/v1/requests?status=proposed").await;
         (list.body["requests"].as_array()?.len() == 4).then_some(())
     })
     .await;
+    for id in [&noted, &long, &named, &refused] {
+        node_is_known(api, id).await;
+    }
     // What comes of chains, clouds and documents, past every check on the way in.
     world
         .database
