@@ -109,13 +109,16 @@ impl Service {
 
     /// Notes which nodes and instances have which device ids, now and then.
     pub(super) async fn know_devices(&self, stop: CancellationToken) {
-        let (mut nodes_at, mut instances_at) = (None, self.clock.now() + INSTANCES_EVERY);
+        let (mut nodes, mut instances_at) = (Listed::default(), self.clock.now() + INSTANCES_EVERY);
         while !stop.is_cancelled() && self.can_prepare {
             let now = self.clock.now();
-            if self.are_nodes_due(nodes_at, now).await {
-                nodes_at = Some(now);
-                if let Err(error) = review::list_nodes(&self.store, &self.cloud, now).await {
-                    tracing::warn!(error = chain_of(&error), "cannot list the nodes");
+            if self.are_nodes_due(nodes, now).await {
+                nodes.tried_at = Some(now);
+                match review::list_nodes(&self.store, &self.cloud, now).await {
+                    Ok(()) => nodes.done_at = Some(now),
+                    Err(error) => {
+                        tracing::warn!(error = chain_of(&error), "cannot list the nodes");
+                    }
                 }
             }
             if now >= instances_at {
@@ -128,18 +131,27 @@ impl Service {
         }
     }
 
-    /// Whether the nodes that were listed `last` are to be listed now. A request that names a device nobody
-    /// listed does not wait for its turn: until then people are warned of a device that is perhaps only new.
-    async fn are_nodes_due(&self, last: Option<Time>, now: Time) -> bool {
-        let Some(last) = last.filter(|last| now < *last + NODES_EVERY) else { return true };
-        if now < last + NODES_AGAIN {
+    /// Whether the nodes are to be listed now. A request that names a device nobody listed does not wait for
+    /// its turn: until then people are warned of a device that is perhaps only new.
+    async fn are_nodes_due(&self, nodes: Listed, now: Time) -> bool {
+        let Some(tried_at) = nodes.tried_at.filter(|at| now < *at + NODES_EVERY) else {
+            return true;
+        };
+        let Some(done_at) = nodes.done_at.filter(|_| now >= tried_at + NODES_AGAIN) else {
             return false;
-        }
-        self.store.names_unlisted_device(last).await.unwrap_or_else(|error| {
+        };
+        self.store.names_unlisted_device(done_at).await.unwrap_or_else(|error| {
             tracing::warn!(error = chain_of(&error), "cannot look for devices of new requests");
             false
         })
     }
+}
+
+/// When the nodes were listed last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Listed {
+    tried_at: Option<Time>,
+    done_at: Option<Time>,
 }
 
 /// When to look again, if at all.

@@ -10,6 +10,7 @@ pub use when::When;
 use super::{
     Request, age,
     deadline::time_left,
+    facts::Facts,
     ids::{RequestId, TxHash},
     kind::Kind,
     plan::{Means, Plan, RENEW_BEFORE, plan},
@@ -37,16 +38,19 @@ pub struct Around {
     pub acts_itself: bool,
     /// It may not be put to the owner before the document of its compose hash is known.
     pub needs_document: bool,
-    /// What its owners had signed was executed after it ended.
-    pub executed_since: Option<Execution>,
+    /// What the chain did with what its owners were asked to sign, where that was seen.
+    pub seen: Executions,
 }
 
-/// How the chain saw a Safe transaction end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Execution {
-    pub tx: TxHash,
-    /// False: it failed inside, and its nonce is spent.
-    pub success: bool,
+/// Executions of what was put to owners for a request that was taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Executions {
+    /// One by which it was allowed, of this proposal or of an earlier one.
+    pub allowed_by: Option<TxHash>,
+    /// One that failed inside, of the last proposal: its nonce is spent.
+    pub failed_in: Option<TxHash>,
+    /// The last proposal was executed, with success or without.
+    pub is_last_spent: bool,
 }
 
 impl Around {
@@ -61,7 +65,7 @@ impl Around {
             relays: false,
             acts_itself: false,
             needs_document: false,
-            executed_since: None,
+            seen: Executions::default(),
         }
     }
 }
@@ -255,38 +259,40 @@ fn at_the_end(request: &Request, around: &Around) -> String {
             format!("nothing by itself: prepare the {kind} again; the approval stays good")
         }
         (Status::Running, _) => "nothing: it is done".into(),
-        (Status::Withdrawn | Status::Rejected, _) if is_signed_still(request) => {
-            signed_still(around.executed_since)
-        }
+        (Status::Withdrawn | Status::Rejected, _) => taken_back(facts, around.seen),
         _ => "nothing: it has ended".into(),
     }
 }
 
 /// Signatures do not go away with the request.
-fn signed_still(executed: Option<Execution>) -> String {
-    match executed {
-        None => {
-            "nothing by itself; but whoever has the signatures can still execute the signed \
-             transaction, with all that it was for, until the Safe makes another one at its nonce: to \
-             rule that out, its owners execute what is proposed now at this nonce, or a rejection of it"
-                .into()
-        }
-        Some(Execution { tx, success: true }) => format!(
-            "nothing by itself; but its signed transaction was executed all the same, in {tx}: the app \
-             allows what it was for until a person has that removed"
-        ),
-        Some(Execution { tx, success: false }) => format!(
-            "nothing: its signed transaction was executed all the same, in {tx}, failed inside, and \
-             cannot be executed again"
-        ),
+fn taken_back(facts: &Facts, seen: Executions) -> String {
+    if facts.execution.is_some() {
+        return "nothing: it has ended".into();
     }
-}
-
-/// Whether owners signed for it what the chain had not seen executed when it ended.
-pub fn is_signed_still(request: &Request) -> bool {
-    let facts = &request.facts;
-    let is_taken_back = matches!(request.status(), Status::Withdrawn | Status::Rejected);
-    is_taken_back && facts.approved_at.is_some() && facts.execution.is_none()
+    let allowed = seen.allowed_by.map(|tx| {
+        format!(
+            "what its owners signed was executed all the same, in {tx}, and allowed what it was for: the \
+             page of the app has what is allowed now"
+        )
+    });
+    let is_signed = facts.approved_at.is_some() && !seen.is_last_spent;
+    let open = is_signed.then(|| {
+        "whoever has the signatures can still execute the signed transaction, with all that it was for, \
+         until the Safe makes another one at its nonce: to rule that out, its owners execute what is \
+         proposed now at this nonce, or a rejection of it"
+            .to_owned()
+    });
+    let failed = seen.failed_in.map(|tx| {
+        format!(
+            "what its owners signed was executed all the same, in {tx}, failed inside, and cannot be \
+             executed again"
+        )
+    });
+    let told: Vec<String> = [allowed, open, failed].into_iter().flatten().collect();
+    match told.as_slice() {
+        [] => "nothing: it has ended".into(),
+        told => format!("nothing by itself; but {}", told.join("; and ")),
+    }
 }
 
 /// What becomes of a token that dies while the request waits.

@@ -200,8 +200,8 @@ impl Store {
         row.map(|row| row.read(chain)).transpose()
     }
 
-    /// The requests of an app that had one of these compose hashes or devices registered, even after they were
-    /// taken back, or whose replicas use one; oldest first.
+    /// The requests of an app that had one of these compose hashes or devices registered, even after they
+    /// ended, or whose replicas use one; oldest first.
     pub async fn uses(
         &self,
         chain: ChainId,
@@ -224,7 +224,8 @@ impl Store {
              from requests r
              where chain_id = $1 and app = $2 and (compose_hash = any($3) or device_id = any($3))
                and (executed_at is not null or registered_at is not null or replica_id is not null
-                or (approved_at is not null and ended_as in ('withdrawn', 'rejected')))
+                or (ended_as is not null
+                    and exists (select from proposal_requests m where m.request_id = r.id)))
              order by created_at, id"#,
             signed(chain.get()),
             app.0.as_slice(),

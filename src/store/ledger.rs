@@ -9,6 +9,7 @@ use crate::{
     clock::Time,
     request::{
         Request,
+        explain::Executions,
         facts::BlockRef,
         ids::{AppId, BlockHash, ChainId, RequestId, SafeTxHash, TxHash},
     },
@@ -150,25 +151,33 @@ impl Store {
             .transpose()
     }
 
-    /// How a Safe transaction ended that was ever put to owners for a request, if the chain has seen
-    /// one; rather one that had success.
-    pub async fn execution_for(
-        &self,
-        request: RequestId,
-    ) -> Result<Option<(TxHash, bool)>, StoreError> {
-        let row = sqlx::query!(
-            "select e.tx_hash, e.success from proposal_requests m
+    /// What the chain did with every Safe transaction that was put to owners for a request, as far as it was
+    /// seen: the last proposal is told from those that were replaced.
+    pub async fn executions_for(&self, request: RequestId) -> Result<Executions, StoreError> {
+        let rows = sqlx::query!(
+            r#"select e.tx_hash, e.success, r.proposal_id is not distinct from p.id as "is_last!"
+             from proposal_requests m
+             join requests r on r.id = m.request_id
              join proposals p on p.id = m.proposal_id
              join safe_executions e on e.chain_id = p.chain_id and e.safe_tx_hash = p.safe_tx_hash
              where m.request_id = $1 and e.safe = p.owner
-             order by e.success desc, e.block_number desc limit 1",
+             order by e.block_number"#,
             request.0,
         )
-        .fetch_optional(&self.pool)
+        .fetch_all(&self.pool)
         .await
-        .during("look for an execution for a request")?;
-        row.map(|row| Ok((TxHash(hash_of(&row.tx_hash, "safe_executions", request)?), row.success)))
-            .transpose()
+        .during("look for executions for a request")?;
+        let mut seen = Executions::default();
+        for row in rows {
+            let tx = TxHash(hash_of(&row.tx_hash, "safe_executions", request)?);
+            seen.is_last_spent |= row.is_last;
+            if row.success {
+                seen.allowed_by = Some(tx);
+            } else if row.is_last {
+                seen.failed_in = Some(tx);
+            }
+        }
+        Ok(seen)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     flow::Service,
     request::{
         Request,
-        explain::{Around, Execution, Explanation, explain, is_signed_still},
+        explain::{Around, Explanation, explain},
         ids::RequestId,
         status::Status,
     },
@@ -47,9 +47,8 @@ pub async fn explained(
     if request.status() == Status::Proposed {
         around.acts_itself = proposal.is_some_and(|proposal| proposal.safe.is_none());
     }
-    if is_signed_still(request) {
-        let seen = service.store.execution_for(request.id).await?;
-        around.executed_since = seen.map(|(tx, success)| Execution { tx, success });
+    if matches!(request.status(), Status::Withdrawn | Status::Rejected) {
+        around.seen = service.store.executions_for(request.id).await?;
     }
     if request.status() == Status::Registered {
         around.suspect = service.store.is_suspect(request).await?;

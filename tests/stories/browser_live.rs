@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::browser::submit_on;
+use super::browser::{node_is_known, submit_on};
 use crate::world::{World, browser::Browser};
 
 #[tokio::test]
@@ -14,6 +14,9 @@ async fn open_pages_follow_a_change_and_keep_focus_and_scroll() {
     let mut ids = vec![];
     for node in 41..47 {
         ids.push(submit_on(&world, api, node, "one of several").await);
+    }
+    for id in &ids {
+        node_is_known(api, id).await;
     }
     let id = &ids[0];
     api.proposal(id).await;

@@ -288,18 +288,34 @@ fn it_survives_json() {
 #[test]
 fn what_owners_signed_outlives_a_request_until_the_chain_has_seen_it() {
     let tx = TxHash(alloy::primitives::B256::repeat_byte(0x7e));
-    let signed = |request: &mut Request| request.facts.approved_at = Some(now());
-    let seen = |success| Some(Execution { tx, success });
-    for (executed_since, words) in [
-        (None, "can still execute the signed transaction"),
-        (seen(true), "the app allows what it was for until a person has that removed"),
-        (seen(false), "cannot be executed again"),
+    let (can_still, allowed, failed) = (
+        "can still execute the signed transaction",
+        "and allowed what it was for",
+        "failed inside",
+    );
+    let earlier = Executions { allowed_by: Some(tx), ..Executions::default() };
+    let last = Executions { is_last_spent: true, ..earlier };
+    let failure = Executions { allowed_by: None, failed_in: Some(tx), is_last_spent: true };
+    let signed = Some(now());
+    for (approved_at, seen, words) in [
+        (None, Executions::default(), vec![]),
+        (signed, Executions::default(), vec![can_still]),
+        // Signed somewhere else.
+        (None, last, vec![allowed]),
+        (signed, last, vec![allowed]),
+        // What was proposed after it is signed, and was not executed.
+        (signed, earlier, vec![allowed, can_still]),
+        (signed, failure, vec![failed]),
+        (signed, Executions { allowed_by: Some(tx), ..failure }, vec![allowed, failed]),
     ] {
         for status in [Status::Withdrawn, Status::Rejected] {
-            let told = told_around(status, Around { executed_since, ..around(true) }, signed);
-            assert!(told.next.contains(words), "{status}: {}", told.next);
+            let around = Around { seen, ..around(true) };
+            let told =
+                told_around(status, around, |request| request.facts.approved_at = approved_at);
+            for every in [can_still, allowed, failed] {
+                let is_said = told.next.contains(every);
+                assert_eq!(is_said, words.contains(&every), "{status}, {seen:?}: {}", told.next);
+            }
         }
     }
-    let unsigned = told(Status::Withdrawn, |request| request.facts.approved_at = None);
-    assert_eq!(unsigned.next, "nothing: it has ended");
 }
