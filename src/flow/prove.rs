@@ -109,13 +109,15 @@ impl Service {
 
     /// Notes which nodes and instances have which device ids, now and then.
     pub(super) async fn know_devices(&self, stop: CancellationToken) {
-        let (mut nodes, mut instances_at) = (Listed::default(), self.clock.now() + INSTANCES_EVERY);
+        let start = self.clock.now();
+        let mut nodes = Listed { tried_at: None, done_at: start };
+        let mut instances_at = start + INSTANCES_EVERY;
         while !stop.is_cancelled() && self.can_prepare {
             let now = self.clock.now();
             if self.are_nodes_due(nodes, now).await {
                 nodes.tried_at = Some(now);
                 match review::list_nodes(&self.store, &self.cloud, now).await {
-                    Ok(()) => nodes.done_at = Some(now),
+                    Ok(()) => nodes.done_at = now,
                     Err(error) => {
                         tracing::warn!(error = chain_of(&error), "cannot list the nodes");
                     }
@@ -137,21 +139,21 @@ impl Service {
         let Some(tried_at) = nodes.tried_at.filter(|at| now < *at + NODES_EVERY) else {
             return true;
         };
-        let Some(done_at) = nodes.done_at.filter(|_| now >= tried_at + NODES_AGAIN) else {
+        if now < tried_at + NODES_AGAIN {
             return false;
-        };
-        self.store.names_unlisted_device(done_at).await.unwrap_or_else(|error| {
+        }
+        self.store.names_unlisted_device(nodes.done_at).await.unwrap_or_else(|error| {
             tracing::warn!(error = chain_of(&error), "cannot look for devices of new requests");
             false
         })
     }
 }
 
-/// When the nodes were listed last.
-#[derive(Debug, Clone, Copy, Default)]
+/// When the list of nodes was asked for last, and when it was had; the start of the service before that.
+#[derive(Debug, Clone, Copy)]
 struct Listed {
     tried_at: Option<Time>,
-    done_at: Option<Time>,
+    done_at: Time,
 }
 
 /// When to look again, if at all.

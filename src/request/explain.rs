@@ -42,15 +42,15 @@ pub struct Around {
     pub seen: Executions,
 }
 
-/// Executions of what was put to owners for a request that was taken back.
+/// What became of what was put to owners for a request that was taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Executions {
     /// One by which it was allowed, of this proposal or of an earlier one.
     pub allowed_by: Option<TxHash>,
     /// One that failed inside, of the last proposal: its nonce is spent.
     pub failed_in: Option<TxHash>,
-    /// The last proposal was executed, with success or without.
-    pub is_last_spent: bool,
+    /// The nonce of one that has all signatures, while the Safe was seen to make nothing there.
+    pub signed_at_nonce: Option<u64>,
 }
 
 impl Around {
@@ -275,12 +275,13 @@ fn taken_back(facts: &Facts, seen: Executions) -> String {
              page of the app has what is allowed now"
         )
     });
-    let is_signed = facts.approved_at.is_some() && !seen.is_last_spent;
-    let open = is_signed.then(|| {
-        "whoever has the signatures can still execute the signed transaction, with all that it was for, \
-         until the Safe makes another one at its nonce: to rule that out, its owners execute what is \
-         proposed now at this nonce, or a rejection of it"
-            .to_owned()
+    let open = seen.signed_at_nonce.map(|nonce| {
+        format!(
+            "whoever has the signatures can still execute the signed transaction, with all that it was for, \
+             until the Safe makes another one at nonce {nonce}: to rule that out, its owners sign and \
+             execute something else there, such as the rejection that Safe{{Wallet}} offers. The same \
+             request, made again, is the same transaction"
+        )
     });
     let failed = seen.failed_in.map(|tx| {
         format!(

@@ -167,10 +167,10 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .during("look for executions for a request")?;
-        let mut seen = Executions::default();
+        let signed_at_nonce = self.signed_at_nonce(request).await?;
+        let mut seen = Executions { signed_at_nonce, ..Executions::default() };
         for row in rows {
             let tx = TxHash(hash_of(&row.tx_hash, "safe_executions", request)?);
-            seen.is_last_spent |= row.is_last;
             if row.success {
                 seen.allowed_by = Some(tx);
             } else if row.is_last {
@@ -178,6 +178,33 @@ impl Store {
             }
         }
         Ok(seen)
+    }
+
+    /// The highest nonce at which a Safe transaction for this request has all the signatures it needs, of
+    /// those after which the Safe was not seen to make any that was proposed here.
+    async fn signed_at_nonce(&self, request: RequestId) -> Result<Option<u64>, StoreError> {
+        let nonce = sqlx::query_scalar!(
+            r#"select p.nonce as "nonce!"
+             from proposal_requests m
+             join requests r on r.id = m.request_id
+             join proposals p on p.id = m.proposal_id
+             where m.request_id = $1 and p.route = 'safe' and p.nonce is not null
+                and (p.id = r.proposal_id and r.approved_at is not null
+                    or p.threshold <= (select count(*) from confirmations c where c.proposal_id = p.id))
+                and not exists (
+                    select from proposals o
+                    join safe_executions e
+                        on e.chain_id = o.chain_id and e.safe_tx_hash = o.safe_tx_hash
+                    where o.chain_id = p.chain_id and o.owner = p.owner and o.route = 'safe'
+                        and o.nonce >= p.nonce and e.safe = o.owner
+                )
+             order by p.nonce desc limit 1"#,
+            request.0,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .during("look for signatures that still count")?;
+        nonce.map(|nonce| unsigned("proposals", "nonce", request, nonce)).transpose()
     }
 }
 

@@ -419,7 +419,8 @@ async fn what_was_signed_before_it_was_withdrawn_and_is_executed_all_the_same_is
     let path = format!("/v1/requests/{id}/withdraw");
     assert_eq!(api.post(&path, &json!({ "reason": "no" })).await.status, 200);
     let next = async || api.request(&id).await["explanation"]["next"].to_string();
-    assert!(next().await.contains("can still execute"), "{}", next().await);
+    let open = next().await;
+    assert!(open.contains("can still execute") && open.contains("at nonce 0"), "{open}");
     world.send(&execution).await;
     let told = eventually("the execution to be told of", async || {
         let next = next().await;
@@ -438,5 +439,34 @@ async fn what_was_signed_before_it_was_withdrawn_and_is_executed_all_the_same_is
         (named.count() == 2).then_some(())
     })
     .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn signatures_for_what_was_withdrawn_are_told_of_until_their_nonce_is_used() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let first = submit(&world, api).await;
+    world.sign(api, &first).await;
+    // What is signed stays so when it is proposed at another nonce.
+    let again = json!({ "requests": [first], "nonce": 1, "reason": "something comes before it" });
+    assert_eq!(api.post("/v1/proposals", &again).await.status, 200);
+    api.last_told(&first, "proposal_replaced").await;
+    let path = format!("/v1/requests/{first}/withdraw");
+    assert_eq!(api.post(&path, &json!({ "reason": "no" })).await.status, 200);
+    let next = async || api.request(&first).await["explanation"]["next"].to_string();
+    let open = next().await;
+    assert!(open.contains("can still execute") && open.contains("at nonce 0"), "{open}");
+    let second = api.submit(&world.submission_on(&world.prepare_on(7).await, 7)).await;
+    eventually("a proposal at that nonce", async || {
+        (api.proposal(&second).await["safe_tx"]["nonce"] == "0").then_some(())
+    })
+    .await;
+    world.sign(api, &second).await;
+    world.execute(api, &second).await;
+    world.mine(DEPTH).await;
+    assert_runs(&world, api, &second).await;
+    assert_eq!(next().await, "\"nothing: it has ended\"");
     running.stop().await;
 }
