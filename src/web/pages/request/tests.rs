@@ -7,7 +7,11 @@ use crate::{
         Foreseen,
         samples::{change, simulation},
     },
-    request::{explain::Around, ids::TxHash, plan::Means},
+    request::{
+        explain::{Around, Executions},
+        ids::TxHash,
+        plan::Means,
+    },
     store::{proposals::Proposal, relays::Fate},
     web::{candidates::Candidate, pages::samples, relayer::TryView, simulations::Lately},
 };
@@ -232,9 +236,12 @@ fn a_request_that_ended_elsewhere_has_no_way_to_go() {
     let shown = page.render().unwrap();
     assert!(page.steps().is_empty() && shown.contains("a mistake"));
     assert!(!shown.contains("rejection"), "nobody signed it: {shown}");
-    withdrawn.facts.approved_at = Some(Time::default());
-    let shown = page_of(withdrawn).render().unwrap();
-    assert!(shown.contains("or a rejection of it"), "{shown}");
+    let seen = Executions { signed_at_nonce: Some(3), ..Executions::default() };
+    let around = Around { seen, ..Around::only(Means { can_prepare: false }) };
+    let explanation = explain::explain(&withdrawn, &around, Time::default());
+    let known = Known { explanation, ..known(&withdrawn, Time::default()) };
+    let shown = RequestPage::new(withdrawn, known, Time::default()).render().unwrap();
+    assert!(shown.contains("another one at nonce 3") && shown.contains("rejection"), "{shown}");
 }
 
 #[test]
