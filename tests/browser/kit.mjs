@@ -35,7 +35,7 @@ export async function visitor(browser, options = {}) {
     colorScheme: 'light',
     ...options,
   })
-  context.setDefaultTimeout(60_000)
+  context.setDefaultTimeout(20_000)
   if (scene.cookie) {
     const [name, value] = scene.cookie.split('=')
     await context.addCookies([{ name, value, url: scene.base, httpOnly: true, sameSite: 'Strict' }])

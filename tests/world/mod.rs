@@ -44,7 +44,7 @@ pub use postgres::{Database, database};
 pub use visitor::Visitor;
 
 /// How long anything in a story may take before it counts as stuck.
-pub const PATIENCE: Duration = Duration::from_mins(3);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Blocks on top of an execution before it counts, in stories.
