@@ -3,7 +3,6 @@
 
 use std::{fs, path::Path};
 
-use countersign::store::Store;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Column, Connection, Executor, SqlSafeStr, TypeInfo};
 
@@ -26,7 +25,6 @@ fn described(description: &Value) -> Vec<(String, String)> {
 #[tokio::test]
 async fn every_query_is_what_its_description_says() {
     let database = database().await;
-    Store::open(database.options()).await.expect("the migrations run").close().await;
     let mut connection = database.connect().await;
     let all = descriptions();
     assert!(all.len() > 40, "{} descriptions", all.len());

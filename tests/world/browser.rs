@@ -11,13 +11,15 @@ use std::{
 use countersign::child::{GuardedChild, Plan};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, sync::Semaphore};
 
 use super::eventually;
 
 /// How long a script may take before it counts as stuck.
 pub const PATIENCE: Duration = Duration::from_mins(4);
 const MANDATORY: &str = "required";
+/// Two scripts beside each other take as long as one after the other, and cost each its patience.
+static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 
 /// Chromium without a window, a script at a time. Dropping it ends it.
 pub struct Browser {
@@ -102,13 +104,14 @@ impl Browser {
         }
     }
 
-    /// The same with another patience. A script that takes longer is ended.
+    /// The same with another patience, from its turn on. A script that takes longer is ended.
     pub async fn run_for(
         &self,
         patience: Duration,
         script: &str,
         asked: &Value,
     ) -> Result<Value, Failed> {
+        let _turn = ONE_AT_A_TIME.acquire().await.expect("it stays open");
         let log = self.folder.path().join("script.log");
         let mut command = Command::new("node");
         command
