@@ -223,8 +223,10 @@ fn a_request_that_ended_elsewhere_has_no_way_to_go() {
         let known = known(&request, Time::default());
         RequestPage::new(request, known, Time::default())
     };
-    let steps = page_of(samples::request()).steps();
-    assert_eq!(steps[..2], [(Status::Prepared, true), (Status::Proposed, false)]);
+    let open = page_of(samples::request());
+    assert_eq!(open.steps()[..2], [(Status::Prepared, true), (Status::Proposed, false)]);
+    let offer = "to comment on this, to take it back or to reject it.";
+    assert!(open.render().unwrap().contains(offer), "whoever signs in can do that");
     let mut withdrawn = samples::request();
     withdrawn.facts.end = Some(crate::request::facts::End {
         kind: crate::request::facts::EndKind::Withdrawn,
@@ -236,6 +238,7 @@ fn a_request_that_ended_elsewhere_has_no_way_to_go() {
     let shown = page.render().unwrap();
     assert!(page.steps().is_empty() && shown.contains("a mistake"));
     assert!(!shown.contains("rejection"), "nobody signed it: {shown}");
+    assert!(!shown.contains(offer) && shown.contains("to comment on this."), "{shown}");
     let seen = Executions { signed_at_nonce: Some(3), ..Executions::default() };
     let around = Around { seen, ..Around::only(Means { can_prepare: false }) };
     let explanation = explain::explain(&withdrawn, &around, Time::default());
