@@ -10,6 +10,8 @@ mod world;
 mod backfill;
 #[path = "flow/bare_loop.rs"]
 mod bare_loop;
+#[path = "flow/bare_proxy.rs"]
+mod bare_proxy;
 #[path = "flow/commit.rs"]
 mod commit;
 #[path = "flow/confirm.rs"]
@@ -43,6 +45,11 @@ const READS: u32 = 500;
 
 #[tokio::main]
 async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().is_some_and(|first| first == bare_proxy::ARGUMENT) {
+        world::install_tls();
+        return bare_proxy::serve(arguments.next().expect("what it leads to")).await;
+    }
     // Names of parts on the command line choose; cargo adds `--bench`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let is_chosen = |part: &str| chosen.is_empty() || chosen.iter().any(|one| one == part);

@@ -166,9 +166,11 @@ async fn pass_on(
     };
     let Coming { status, mut headers, body } = coming;
     site::keep_session(&mut headers);
-    // The call is on its way for as long as its answer flows.
-    let body = pace::taken(body, patience, turn);
-    let mut response = Response::new(Body::from_stream(body));
+    let mut response = Response::new(match pace::at_once(body, &headers) {
+        Ok(whole) => whole.into(),
+        // The call is on its way for as long as its answer flows.
+        Err(body) => Body::from_stream(pace::taken(body, patience, turn)),
+    });
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     Ok(response)
 }

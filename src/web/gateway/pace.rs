@@ -4,8 +4,9 @@
 
 use std::{io, time::Duration};
 
+use axum::http::{HeaderMap, header};
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -18,6 +19,8 @@ use crate::phala::upstream::Flow;
 
 /// Bytes that make up for a second of waiting.
 const BYTES_A_SECOND: u64 = 1024;
+/// Longest answer that is written at once. A connection takes it, whether its caller reads or not.
+const AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 
 /// What is left of the time that a caller may take.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +68,22 @@ pub fn sent(body: Flow, patience: Patience, late: CancellationToken) -> Flow {
         }
     };
     stream::unfold(Some((body, patience, late)), next).boxed()
+}
+
+/// An answer that came whole with its head, as short ones do; else what to read on. Such a one waits for
+/// nobody: it is written with its head, and takes no more room than any page that is not read.
+pub fn at_once(mut body: Flow, headers: &HeaderMap) -> Result<Bytes, Flow> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let length = length.and_then(|length| length.parse::<usize>().ok());
+    let Some(length) = length.filter(|length| *length <= AT_ONCE_BYTES_MAX) else {
+        return Err(body);
+    };
+    match body.next().now_or_never() {
+        Some(Some(Ok(part))) if part.len() == length => Ok(part),
+        Some(Some(part)) => Err(stream::iter([part]).chain(body).boxed()),
+        Some(None) => Err(stream::empty().boxed()),
+        None => Err(body),
+    }
 }
 
 /// What a caller is answered. Nobody asks it to go on while it does not read, so a task hands over part
@@ -136,6 +155,45 @@ mod tests {
         assert_eq!(patience.wait(std::future::pending::<()>()).await, None);
         assert_eq!(patience.wait(async { 1 }).await, Some(1));
         assert!(patience.left <= SHORT);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_given_at_once_when_it_is_short_and_all_of_it_is_there() {
+        let ok = |bytes: usize| Ok(Bytes::from(vec![b'x'; bytes]));
+        let broken = || Err(io::Error::other("it broke"));
+        let (most, more) = (AT_ONCE_BYTES_MAX, AT_ONCE_BYTES_MAX + 1);
+        for (length, parts, is_at_once) in [
+            (Some("3"), vec![ok(3)], true),
+            (Some(&*most.to_string()), vec![ok(most)], true),
+            (Some(&*more.to_string()), vec![ok(more)], false),
+            (None, vec![ok(3)], false),
+            (Some("three"), vec![ok(3)], false),
+            (Some("3"), vec![ok(2), ok(1)], false),
+            (Some("3"), vec![ok(2), broken()], false),
+            (Some("3"), vec![broken()], false),
+            // The answer to HEAD has the length of what it does not have.
+            (Some("3"), vec![], false),
+        ] {
+            let headers = length.map(|length| (header::CONTENT_LENGTH, length.parse().unwrap()));
+            let count = parts.len();
+            let bytes: usize = parts.iter().flatten().map(Bytes::len).sum();
+            let case = format!("{length:?}, {count} parts of {bytes} bytes");
+            match at_once(stream::iter(parts).boxed(), &headers.into_iter().collect()) {
+                Ok(whole) => assert!(is_at_once && whole.len() == bytes, "{case}"),
+                Err(rest) => {
+                    let rest: Vec<_> = rest.collect().await;
+                    let kept: usize = rest.iter().flatten().map(Bytes::len).sum();
+                    assert!(!is_at_once && rest.len() == count && kept == bytes, "{case}");
+                }
+            }
+        }
+        let later = stream::once(async move {
+            tokio::task::yield_now().await;
+            ok(3)
+        });
+        let headers = [(header::CONTENT_LENGTH, "3".parse().unwrap())].into_iter().collect();
+        let rest = at_once(later.boxed(), &headers).expect_err("it is not there yet");
+        assert_eq!(rest.map(|part| part.unwrap().len()).collect::<Vec<_>>().await, [3]);
     }
 
     #[tokio::test]
