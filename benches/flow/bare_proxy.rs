@@ -17,6 +17,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+use crate::world::Api;
+
 /// Makes this program the proxy; what it leads to follows.
 pub const ARGUMENT: &str = "--bare-proxy";
 
@@ -42,7 +44,7 @@ impl BareProxy {
 pub async fn serve(prefix: String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     println!("http://{}", listener.local_addr().expect("it has one"));
-    let app = Router::new().fallback(pass).with_state((Client::new(), prefix));
+    let app = Router::new().fallback(pass).with_state((Api::bare(), prefix));
     axum::serve(listener, app).await.expect("it serves");
 }
 
