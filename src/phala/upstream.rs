@@ -162,10 +162,21 @@ pub fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     let named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named: Vec<HeaderName> =
         named.flat_map(|list| list.split(',')).filter_map(|one| one.trim().parse().ok()).collect();
+    // A length beside chunks says nothing, and one that is said twice or is no number cannot be passed on
+    // (RFC 9112, 6.3): whoever sends the body on says where it ends.
+    if headers.contains_key(header::TRANSFER_ENCODING) || !is_one_length(&headers) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in named.iter().chain(&OF_ONE_CONNECTION) {
         headers.remove(name);
     }
     headers
+}
+
+fn is_one_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let is_number = |length: &HeaderValue| length.as_bytes().iter().all(u8::is_ascii_digit);
+    lengths.next().is_none_or(is_number) && lengths.next().is_none()
 }
 
 /// The headers of a caller as they go on: its host is ours, and its keys are nobody's to print.

@@ -89,10 +89,38 @@ fn what_concerns_one_connection_stays_on_it() {
     headers.append("accept", HeaderValue::from_static("c/d"));
     let on = of_caller(headers);
     let names: Vec<&str> = on.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    // The length is that of chunks.
+    assert_eq!(names.len(), 4, "{names:?}");
     assert_eq!(on.get_all("accept").iter().count(), 2);
     assert!(on["x-api-key"].is_sensitive() && !on["x-phala-version"].is_sensitive());
     assert!(!format!("{on:?}").contains("phak_1"));
+}
+
+#[test]
+fn a_length_goes_on_when_it_says_how_long_the_body_is() {
+    for (lengths, is_chunked, goes_on) in [
+        (&["3"][..], false, true),
+        (&["0"], false, true),
+        (&["03"], false, true),
+        (&[], false, false),
+        (&["3"], true, false),
+        (&["3", "3"], false, false),
+        (&["3", "4"], false, false),
+        (&["3, 3"], false, false),
+        (&["+3"], false, false),
+    ] {
+        let mut headers = HeaderMap::new();
+        for length in lengths {
+            headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(length));
+        }
+        if is_chunked {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let on = end_to_end(headers);
+        let case = format!("{lengths:?}, chunked: {is_chunked}");
+        assert_eq!(on.contains_key(header::CONTENT_LENGTH), goes_on, "{case}");
+        assert!(!on.contains_key(header::TRANSFER_ENCODING), "{case}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{
-    gateway_scene::gateway_of,
+    gateway_scene::{Stub, gateway_of},
     phala_cli::Cli,
     secrets::{assert_absent, everything_kept},
 };
@@ -303,4 +303,53 @@ async fn a_caller_who_goes_away_has_the_preparation_kept_all_the_same() {
     sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
     eventually("a request", async || (requests(&running.api).await == 1).then_some(())).await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_commit_is_followed_to_its_answer_although_its_caller_has_gone() {
+    let stub = Stub::start().await;
+    let mut world = World::new().await;
+    world.settings.phala_api_prefix = stub.prefix.clone();
+    let program = world.spawn().await;
+    let gateway = gateway_of(&program.api);
+    let url = format!("{gateway}/cvms/waits/commit-replica?token=t");
+    let caller = tokio::spawn(Api::bare().post(url).send());
+    let is_there = || stub.seen().iter().any(|seen| seen.target.contains("/waits/"));
+    eventually("the commit to arrive", async || is_there().then_some(())).await;
+    caller.abort();
+    assert!(caller.await.is_err(), "it has gone");
+    // Others pass meanwhile.
+    let answer = Api::bare().get(format!("{gateway}/status/200")).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    stub.tell("it is made");
+    let line = "countersign_gateway_commits_total{outcome=\"unknown\"} 1";
+    eventually(line, async || metric(&program.api, line).await.then_some(())).await;
+    program.terminate().await;
+}
+
+#[tokio::test]
+async fn answers_that_break_off_are_told_of() {
+    let stub = Stub::start().await;
+    let mut world = World::new().await;
+    world.settings.phala_api_prefix = stub.prefix.clone();
+    let program = world.spawn().await;
+    for call in ["replicas", "commit-replica?token=t"] {
+        let url = format!("{}/cvms/breaks/{call}", gateway_of(&program.api));
+        let answer = Api::bare().post(url).header("X-Prepare-Only", "true").send().await;
+        let is_whole = match answer {
+            Ok(answer) => answer.bytes().await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!is_whole, "it breaks off for its caller too");
+    }
+    for line in [
+        "countersign_gateway_captures_total{outcome=\"missed\"} 1",
+        "countersign_gateway_commits_total{outcome=\"unknown\"} 1",
+    ] {
+        eventually(line, async || metric(&program.api, line).await.then_some(())).await;
+    }
+    let log = program.terminate().await;
+    for words in ["gateway capture missed", "what a commit made is not known"] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
 }

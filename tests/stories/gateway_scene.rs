@@ -69,6 +69,9 @@ impl Stub {
             .route("/api/v1/flood", any(flood))
             .route("/api/v1/whole", any(async |body: Bytes| body.len().to_string()))
             .route("/api/v1/status/{status}", any(status))
+            .route("/api/v1/cvms/breaks/replicas", any(async || breaking(465)))
+            .route("/api/v1/cvms/breaks/commit-replica", any(async || breaking(200)))
+            .route("/api/v1/cvms/waits/commit-replica", any(after_an_event))
             .fallback(async || "here".into_response())
             .layer(axum::middleware::from_fn_with_state(shared.clone(), note))
             .with_state(shared);
@@ -92,7 +95,7 @@ impl Stub {
         self.seen().pop().expect("something arrived")
     }
 
-    /// Tells those who listen to `/events`.
+    /// Tells those who listen to `/events`, or whoever waits.
     pub fn tell(&self, event: &'static str) {
         self.events.send(Bytes::from_static(event.as_bytes())).expect("somebody listens");
     }
@@ -130,6 +133,13 @@ async fn events_of(State(shared): State<Shared>) -> Response {
     (head, Body::from_stream(told)).into_response()
 }
 
+/// Answers when an event is told.
+async fn after_an_event(State(shared): State<Shared>) -> &'static str {
+    let mut told = shared.events.lock().unwrap().take().expect("one listens");
+    told.recv().await.expect("it is told");
+    "{}"
+}
+
 /// An answer without an end.
 async fn flood(State(shared): State<Shared>) -> Response {
     let until_gone = shared.flood_is_over.drop_guard();
@@ -156,6 +166,17 @@ async fn status(axum::extract::Path(status): axum::extract::Path<u16>) -> Respon
     response.headers_mut().append("x-twice", "a".parse().unwrap());
     response.headers_mut().append("x-twice", "b".parse().unwrap());
     response
+}
+
+/// An answer that breaks off.
+fn breaking(status: u16) -> Response {
+    let half = futures::stream::iter([Ok(Bytes::from_static(b"{\"half"))]);
+    let parts = half.chain(futures::stream::once(async {
+        // Head and half go out before.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("it breaks off"))
+    }));
+    (StatusCode::from_u16(status).unwrap(), Body::from_stream(parts)).into_response()
 }
 
 /// A service whose Phala Cloud is the server.

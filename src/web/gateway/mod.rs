@@ -45,6 +45,7 @@ use crate::{
 use calls::Watched;
 use pace::Patience;
 use refusal::Refusal;
+use settle::Committing;
 use tee::Copy;
 use turns::Turns;
 
@@ -95,8 +96,12 @@ pub fn routes() -> Router<WebState> {
 }
 
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {
+    defect().into_response()
+}
+
+fn defect() -> Refusal {
     tracing::error!("the gateway panicked, which is a defect of Countersign");
-    Refusal::panicked().into_response()
+    Refusal::panicked()
 }
 
 /// Phala Cloud's API, passed on. Any method and any path below it goes to Phala Cloud with its headers
@@ -118,10 +123,15 @@ pub async fn pass(
     ConnectInfo(caller): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    let answer = match pass_on(&state, caller, request).await {
-        Ok(response) => response,
-        Err(refusal) => refusal.into_response(),
+    let passed = if request.method().is_safe() {
+        pass_on(&state, caller, request).await
+    } else {
+        // What may take effect is followed to its answer, although its caller has gone: otherwise nobody
+        // would know what was prepared or committed.
+        let followed = tokio::spawn(async move { pass_on(&state, caller, request).await });
+        followed.await.unwrap_or_else(|_| Err(defect()))
     };
+    let answer = passed.unwrap_or_else(Refusal::into_response);
     let class = match answer.status().as_u16() {
         status @ 465..=468 => status.to_string(),
         status => format!("{}xx", status / 100),
@@ -222,6 +232,10 @@ fn is_shown_by_browser(headers: &HeaderMap) -> bool {
     navigates || headers.get("sec-fetch-dest").is_some_and(|what| what != "empty")
 }
 
+fn count_capture(outcome: &'static str) {
+    metrics::counter!("countersign_gateway_captures_total", "outcome" => outcome).increment(1);
+}
+
 /// A call that is looked at, and what passed of it.
 struct Passing<'a> {
     state: &'a WebState,
@@ -234,7 +248,7 @@ impl Passing<'_> {
     /// Looks at the answer, if it says that something was prepared or committed.
     async fn look(self, mut coming: Coming) -> Result<Coming, Refusal> {
         let asked = self.copy.object();
-        let commit = settle::Committing::read(&self.watched, self.parts, asked.as_ref());
+        let commit = Committing::read(&self.watched, self.parts, asked.as_ref());
         let is_prepared = coming.status.as_u16() == 465 && commit.is_none();
         let is_committed = coming.status.is_success() && commit.is_some();
         if !is_prepared && !is_committed {
@@ -244,14 +258,12 @@ impl Passing<'_> {
             Ok(Whole::Read(body)) => body,
             Ok(Whole::TooLong(body)) => {
                 coming.body = body;
-                let missed =
-                    if is_prepared { self.missed("the answer is too long") } else { Ok(()) };
-                return missed.map(|()| coming);
+                return self.unread(commit, "the answer is too long").map(|()| coming);
             }
             Err(error) => {
                 // It breaks off for the caller too.
                 coming.body = futures::stream::iter([Err(error)]).boxed();
-                return Ok(coming);
+                return self.unread(commit, "the answer broke off").map(|()| coming);
             }
         };
         let body = match commit {
@@ -265,6 +277,17 @@ impl Passing<'_> {
         Ok(coming)
     }
 
+    /// What was prepared is missed. That something was committed is known by its status alone.
+    fn unread(&self, commit: Option<Committing>, reason: &str) -> Result<(), Refusal> {
+        let Some(commit) = commit else {
+            count_capture("missed");
+            return self.missed(reason);
+        };
+        tracing::warn!(route = self.watched.route(), reason, "what a commit made is not known");
+        settle::tell(self.state, &self.watched, commit, b"");
+        Ok(())
+    }
+
     /// Keeps what was prepared, and gives the answer with a link to it.
     async fn keep(
         &self,
@@ -276,7 +299,7 @@ impl Passing<'_> {
         let kept = capture::keep(self.state, &self.watched, asked, &body, key).await;
         let route = self.watched.route();
         let outcome = kept.as_ref().map_or_else(capture::NotKept::outcome, |_| "kept");
-        metrics::counter!("countersign_gateway_captures_total", "outcome" => outcome).increment(1);
+        count_capture(outcome);
         match kept {
             Ok(request) => {
                 tracing::info!(request.id = %request, route, "kept what was prepared through the gateway");
