@@ -417,7 +417,9 @@ async fn what_was_signed_before_it_was_withdrawn_and_is_executed_all_the_same_is
     world.sign(api, &id).await;
     let execution = api.proposal(&id).await["execution"].clone();
     let path = format!("/v1/requests/{id}/withdraw");
-    assert_eq!(api.post(&path, &json!({ "reason": "no" })).await.status, 200);
+    let withdrawn = api.post(&path, &json!({ "reason": "no" })).await;
+    let told = withdrawn.body["explanation"]["next"].to_string();
+    assert!(withdrawn.status == 200 && told.contains("can still execute"), "{told}");
     let next = async || api.request(&id).await["explanation"]["next"].to_string();
     let open = next().await;
     assert!(open.contains("can still execute") && open.contains("at nonce 0"), "{open}");

@@ -17,7 +17,7 @@ use crate::{
     intake,
     request::{
         Request,
-        explain::{Around, Explanation, explain},
+        explain::Explanation,
         facts::{BlockRef, Execution},
         ids::{
             AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, RequestId, SourceCvm, TxHash,
@@ -26,7 +26,7 @@ use crate::{
         status::Status,
     },
     roles::Action,
-    store::{intake::Stored, journal::Entry},
+    store::{StoreError, intake::Stored, journal::Entry},
     watch::depth::Depth,
     web::{
         WebState,
@@ -232,9 +232,11 @@ pub async fn submit(
     let stored =
         intake::accept(&service.store, &service.vault, id, &submission, &actor, now).await?;
     match stored {
-        Stored::Opened(request) => Ok((StatusCode::CREATED, Json(changed(service, request)))),
+        Stored::Opened(request) => {
+            Ok((StatusCode::CREATED, Json(changed(service, request).await?)))
+        }
         Stored::Known(request) | Stored::Renewed(request) => {
-            Ok((StatusCode::OK, Json(changed(service, request))))
+            Ok((StatusCode::OK, Json(changed(service, request).await?)))
         }
         Stored::TokenReused(id) => Err(Problem {
             field: Some("commit_token".into()),
@@ -247,10 +249,15 @@ pub async fn submit(
     }
 }
 
-/// A request that was changed just now, so that its facts explain it without a further look.
-pub(super) fn changed(service: &Service, request: Request) -> RequestView {
-    let explanation = explain(&request, &Around::only(service.means()), service.clock.now());
-    RequestView { explanation: Some(explanation), ..request.into() }
+/// A request that was changed just now, explained as whoever looks at it next is told.
+pub(super) async fn changed(
+    service: &Service,
+    mut request: Request,
+) -> Result<RequestView, StoreError> {
+    let proposal = service.store.proposal(request.id).await?;
+    let Explained { depth, explanation } =
+        explained(service, &mut request, proposal.as_ref()).await?;
+    Ok(RequestView { depth, explanation: Some(explanation), ..request.into() })
 }
 
 /// Reads an id in a path; a malformed one is no request that exists.

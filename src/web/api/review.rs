@@ -108,8 +108,10 @@ pub async fn arrange(
     let service = &state.service;
     let (store, chains, now) = (&service.store, &service.chains, service.clock.now());
     let rearranged = review::arrange(store, chains, &ids, nonce, &reason, &actor, now).await?;
-    let requests =
-        rearranged.requests.into_iter().map(|request| changed(service, request)).collect();
+    let mut requests = vec![];
+    for request in rearranged.requests {
+        requests.push(changed(service, request).await?);
+    }
     Ok(Json(Arranged { requests, dropped_signatures: rearranged.dropped }))
 }
 
@@ -150,7 +152,7 @@ pub async fn comment(
     let service = &state.service;
     let now = service.clock.now();
     let request = review::comment(&service.store, id, text, &actor, now).await?;
-    Ok(Json(changed(service, request)))
+    Ok(Json(changed(service, request).await?))
 }
 
 /// Takes a request back; possible until its commit has begun.
@@ -171,7 +173,7 @@ pub async fn withdraw(
     let service = &state.service;
     let now = service.clock.now();
     let request = review::withdraw(&service.store, id, &reason, &actor, now).await?;
-    Ok(Json(changed(service, request)))
+    Ok(Json(changed(service, request).await?))
 }
 
 /// Refuses a request in review; possible until its commit has begun.
@@ -192,7 +194,7 @@ pub async fn reject(
     let service = &state.service;
     let now = service.clock.now();
     let request = review::reject(&service.store, id, &reason, &actor, now).await?;
-    Ok(Json(changed(service, request)))
+    Ok(Json(changed(service, request).await?))
 }
 
 /// Has a request tried now, whatever it waits for, and takes back what a person was asked. Possible
@@ -215,7 +217,7 @@ pub async fn retry(
     let service = &state.service;
     let now = service.clock.now();
     let request = review::retry(&service.store, id, &reason, &actor, now).await?;
-    Ok(Json(changed(service, request)))
+    Ok(Json(changed(service, request).await?))
 }
 
 /// Tells how a commit ended that Countersign cannot make out: which instance is the replica, or that
@@ -244,5 +246,5 @@ pub async fn settle(
     let service = &state.service;
     let (store, cloud, now) = (&service.store, &service.cloud, service.clock.now());
     let request = review::settle(store, cloud, id, replica, &reason, &actor, now).await?;
-    Ok(Json(changed(service, request)))
+    Ok(Json(changed(service, request).await?))
 }
