@@ -3,6 +3,7 @@
 
 mod when;
 
+use alloy::primitives::Address;
 use serde::{Deserialize, Serialize};
 
 pub use when::When;
@@ -49,8 +50,19 @@ pub struct Executions {
     pub allowed_by: Option<TxHash>,
     /// One that failed inside, of the last proposal: its nonce is spent.
     pub failed_in: Option<TxHash>,
-    /// The nonce of one that has all signatures, while the Safe was seen to make nothing there.
-    pub signed_at_nonce: Option<u64>,
+    /// What is signed and may still be executed.
+    pub signed: Option<Signed>,
+}
+
+/// Signatures for Safe transactions that were not executed. They are good for as long as the Safe has not
+/// used the nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signed {
+    pub safe: Address,
+    /// The highest of them.
+    pub nonce: u64,
+    /// One of them has all the signatures that it needs. A Safe counts its sender as one.
+    pub is_by_all: bool,
 }
 
 impl Around {
@@ -275,12 +287,17 @@ fn taken_back(facts: &Facts, seen: Executions) -> String {
              page of the app has what is allowed now"
         )
     });
-    let open = seen.signed_at_nonce.map(|nonce| {
+    let open = seen.signed.map(|Signed { nonce, is_by_all, .. }| {
+        let who = if is_by_all {
+            "whoever has the signatures can still execute the signed transaction"
+        } else {
+            "the signatures that its owners gave stay good: with those that are missing, of which an owner \
+             who executes it needs to give none, they can still execute the transaction"
+        };
         format!(
-            "whoever has the signatures can still execute the signed transaction, with all that it was for, \
-             until the Safe makes another one at nonce {nonce}: to rule that out, its owners sign and \
-             execute something else there, such as the rejection that Safe{{Wallet}} offers. The same \
-             request, made again, is the same transaction"
+            "{who}, with all that it was for, until the Safe makes another one at nonce {nonce}: to rule \
+             that out, its owners sign and execute something else there, such as the rejection that \
+             Safe{{Wallet}} offers. The same request, made again, is the same transaction"
         )
     });
     let failed = seen.failed_in.map(|tx| {

@@ -9,7 +9,7 @@ use crate::{
     clock::Time,
     request::{
         Request,
-        explain::Executions,
+        explain::{Executions, Signed},
         facts::BlockRef,
         ids::{AppId, BlockHash, ChainId, RequestId, SafeTxHash, TxHash},
     },
@@ -167,8 +167,8 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .during("look for executions for a request")?;
-        let signed_at_nonce = self.signed_at_nonce(request).await?;
-        let mut seen = Executions { signed_at_nonce, ..Executions::default() };
+        let signed = self.signed_for(request).await?;
+        let mut seen = Executions { signed, ..Executions::default() };
         for row in rows {
             let tx = TxHash(hash_of(&row.tx_hash, "safe_executions", request)?);
             if row.success {
@@ -180,17 +180,25 @@ impl Store {
         Ok(seen)
     }
 
-    /// The highest nonce at which a Safe transaction for this request has all the signatures it needs, of
-    /// those after which the Safe was not seen to make any that was proposed here.
-    async fn signed_at_nonce(&self, request: RequestId) -> Result<Option<u64>, StoreError> {
-        let nonce = sqlx::query_scalar!(
-            r#"select p.nonce as "nonce!"
+    /// The Safe transactions for this request that owners have signed, of those after which the Safe was not
+    /// seen to make any that was proposed here. A signature is for the transaction, whichever request it
+    /// was asked for: the same one may have been proposed for several.
+    async fn signed_for(&self, request: RequestId) -> Result<Option<Signed>, StoreError> {
+        let row = sqlx::query!(
+            r#"select p.owner, max(p.nonce) as "nonce!", bool_or(
+                    p.id = r.proposal_id and r.approved_at is not null or p.threshold <= given.count
+                ) as "is_by_all!"
              from proposal_requests m
              join requests r on r.id = m.request_id
              join proposals p on p.id = m.proposal_id
+             cross join lateral (
+                select count(distinct c.owner) from proposals same
+                join confirmations c on c.proposal_id = same.id
+                where same.chain_id = p.chain_id and same.owner = p.owner
+                    and same.safe_tx_hash = p.safe_tx_hash
+             ) given
              where m.request_id = $1 and p.route = 'safe' and p.nonce is not null
-                and (p.id = r.proposal_id and r.approved_at is not null
-                    or p.threshold <= (select count(*) from confirmations c where c.proposal_id = p.id))
+                and (p.id = r.proposal_id and r.approved_at is not null or given.count > 0)
                 and not exists (
                     select from proposals o
                     join safe_executions e
@@ -198,13 +206,20 @@ impl Store {
                     where o.chain_id = p.chain_id and o.owner = p.owner and o.route = 'safe'
                         and o.nonce >= p.nonce and e.safe = o.owner
                 )
-             order by p.nonce desc limit 1"#,
+             group by p.owner order by max(p.created_at) desc limit 1"#,
             request.0,
         )
         .fetch_optional(&self.pool)
         .await
         .during("look for signatures that still count")?;
-        nonce.map(|nonce| unsigned("proposals", "nonce", request, nonce)).transpose()
+        row.map(|row| {
+            Ok(Signed {
+                safe: super::watched::address("proposals", "owner", &row.owner)?,
+                nonce: unsigned("proposals", "nonce", request, row.nonce)?,
+                is_by_all: row.is_by_all,
+            })
+        })
+        .transpose()
     }
 }
 

@@ -20,7 +20,11 @@ pub struct WatchSet {
     pub safes: Vec<Address>,
 }
 
-fn address(table: &'static str, column: &'static str, bytes: &[u8]) -> Result<Address, StoreError> {
+pub(super) fn address(
+    table: &'static str,
+    column: &'static str,
+    bytes: &[u8],
+) -> Result<Address, StoreError> {
     let hex = alloy::hex::encode(bytes);
     bytes.try_into().map_err(|_| inconsistent(table, column, hex))
 }

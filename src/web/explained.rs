@@ -1,21 +1,27 @@
 //! One request explained, for the API and the page: its facts, what its chain adds, and what stands
 //! before it.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
+use tokio::time::timeout;
 
 use super::standing::Standings;
 use crate::{
+    chain::ChainError,
     flow::Service,
     request::{
         Request,
-        explain::{Around, Explanation, explain},
-        ids::RequestId,
+        explain::{Around, Explanation, Signed, explain},
+        ids::{ChainId, RequestId},
         status::Status,
     },
     store::{StoreError, proposals::Proposal, requests::Filter},
     watch::depth::Depth,
 };
 
+/// How long the nonce of a Safe is waited for.
+const NONCE_PATIENCE: Duration = Duration::from_secs(2);
 /// Most commits of one app that are looked through for one that is under way.
 const COMMITS_MAX: u32 = 20;
 
@@ -49,12 +55,32 @@ pub async fn explained(
     }
     if matches!(request.status(), Status::Withdrawn | Status::Rejected) {
         around.seen = service.store.executions_for(request.id).await?;
+        if let Some(signed) = around.seen.signed
+            && is_past(service, request.chain, signed).await
+        {
+            around.seen.signed = None;
+        }
     }
     if request.status() == Status::Registered {
         around.suspect = service.store.is_suspect(request).await?;
         around.behind = under_way(service, request).await?;
     }
     Ok(Explained { depth, explanation: explain(request, &around, now) })
+}
+
+/// Whether the Safe has used the nonce, by whatever: others' transactions are not known by their nonces. As
+/// deep as executions count; what does not read in time leaves the signatures good.
+async fn is_past(service: &Service, chain: ChainId, signed: Signed) -> bool {
+    let next = async {
+        let chain = service.chains.get(chain)?;
+        let Some(deep) = chain.deep_block(chain.head().await?.block).await? else {
+            return Ok(None);
+        };
+        chain.safe_nonce(signed.safe, deep.block).await.map(Some)
+    };
+    let next: Result<Option<u64>, ChainError> =
+        timeout(NONCE_PATIENCE, next).await.unwrap_or(Ok(None));
+    next.is_ok_and(|next| next.is_some_and(|next| next > signed.nonce))
 }
 
 /// Whether the policy keeps a request, or one that is to be proposed with it, from its owner.

@@ -472,3 +472,43 @@ async fn signatures_for_what_was_withdrawn_are_told_of_until_their_nonce_is_used
     assert_eq!(next().await, "\"nothing: it has ended\"");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn signatures_are_for_a_transaction_whichever_request_they_were_asked_for() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let withdrawn = async |id: &str| {
+        let path = format!("/v1/requests/{id}/withdraw");
+        assert_eq!(api.post(&path, &json!({ "reason": "no" })).await.status, 200);
+    };
+    let next = async |id: &str| api.request(id).await["explanation"]["next"].to_string();
+    let hash_of = async |id: &str| api.proposal(id).await["safe_tx_hash"].clone();
+    let first = submit(&world, api).await;
+    let hash = hash_of(&first).await;
+    world.sign_by(api, &first, 0).await;
+    withdrawn(&first).await;
+    let told = next(&first).await;
+    assert!(told.contains("with those that are missing") && told.contains("nonce 0"), "{told}");
+
+    let second = submit(&world, api).await;
+    assert_ne!(first, second);
+    assert_eq!(hash_of(&second).await, hash, "it is the same transaction");
+    world.sign_by(api, &second, 1).await;
+    withdrawn(&second).await;
+    for id in [&first, &second] {
+        let told = next(id).await;
+        assert!(told.contains("can still execute the signed transaction"), "{told}");
+    }
+
+    // Something that was not proposed here takes the nonce.
+    executed_elsewhere(&world, &writes(&world)[..1]).await;
+    world.mine(DEPTH).await;
+    for id in [&first, &second] {
+        eventually("the nonce to be used", async || {
+            (next(id).await == "\"nothing: it has ended\"").then_some(())
+        })
+        .await;
+    }
+    running.stop().await;
+}

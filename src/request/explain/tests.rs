@@ -288,18 +288,21 @@ fn it_survives_json() {
 #[test]
 fn what_owners_signed_outlives_a_request_until_the_chain_has_seen_it() {
     let tx = TxHash(alloy::primitives::B256::repeat_byte(0x7e));
-    let (can_still, allowed, failed) = (
+    let (can_still, with_others, allowed, failed) = (
         "can still execute the signed transaction",
+        "with those that are missing",
         "and allowed what it was for",
         "failed inside",
     );
     let none = Executions::default();
-    let signed = Executions { signed_at_nonce: Some(3), ..none };
+    let by = |is_by_all| Some(Signed { safe: Address::repeat_byte(5), nonce: 3, is_by_all });
+    let signed = Executions { signed: by(true), ..none };
     let succeeded = Executions { allowed_by: Some(tx), ..none };
     let failure = Executions { failed_in: Some(tx), ..none };
     for (seen, words) in [
         (none, vec![]),
         (signed, vec![can_still]),
+        (Executions { signed: by(false), ..none }, vec![with_others]),
         (succeeded, vec![allowed]),
         // What was proposed after it is signed, and was not executed.
         (Executions { allowed_by: Some(tx), ..signed }, vec![allowed, can_still]),
@@ -309,7 +312,7 @@ fn what_owners_signed_outlives_a_request_until_the_chain_has_seen_it() {
         for status in [Status::Withdrawn, Status::Rejected] {
             let around = Around { seen, ..around(true) };
             let told = told_around(status, around, |_| {});
-            for every in [can_still, allowed, failed] {
+            for every in [can_still, with_others, allowed, failed] {
                 let is_said = told.next.contains(every);
                 assert_eq!(is_said, words.contains(&every), "{status}, {seen:?}: {}", told.next);
             }

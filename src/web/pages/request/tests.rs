@@ -8,7 +8,7 @@ use crate::{
         samples::{change, simulation},
     },
     request::{
-        explain::{Around, Executions},
+        explain::{Around, Executions, Signed},
         ids::TxHash,
         plan::Means,
     },
@@ -239,7 +239,8 @@ fn a_request_that_ended_elsewhere_has_no_way_to_go() {
     assert!(page.steps().is_empty() && shown.contains("a mistake"));
     assert!(!shown.contains("rejection"), "nobody signed it: {shown}");
     assert!(!shown.contains(offer) && shown.contains("to comment on this."), "{shown}");
-    let seen = Executions { signed_at_nonce: Some(3), ..Executions::default() };
+    let signed = Some(Signed { safe: Address::repeat_byte(5), nonce: 3, is_by_all: true });
+    let seen = Executions { signed, ..Executions::default() };
     let around = Around { seen, ..Around::only(Means { can_prepare: false }) };
     let explanation = explain::explain(&withdrawn, &around, Time::default());
     let known = Known { explanation, ..known(&withdrawn, Time::default()) };
