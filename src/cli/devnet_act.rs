@@ -134,7 +134,7 @@ pub fn safe_tx_hash(proposal: &Value) -> Result<SafeTxHash> {
 pub async fn sign(args: SignArgs, service: &ServiceArgs) -> Result<Answer> {
     let (http, url) = (service.http()?, service.base());
     let request = request(&http, url, &args.id).await?;
-    if let Some(why) = past_signing(&request) {
+    if let Some(why) = is_past(&request, "signed") {
         bail!(why);
     }
     let proposal = proposal(&http, url, &args.id).await?;
@@ -156,10 +156,10 @@ pub async fn sign(args: SignArgs, service: &ServiceArgs) -> Result<Answer> {
     Ok(Answer::new(page, signed))
 }
 
-/// Why nobody signs for a request any more; none while its owners can.
-fn past_signing(request: &Value) -> Option<String> {
+/// Why nothing is to be done by a request's owners any more; none while there is.
+fn is_past(request: &Value, done: &str) -> Option<String> {
     let status: Status = text(request, "/status").parse().ok()?;
-    let of = "nothing is to be signed for it any more";
+    let of = format!("nothing is to be {done} for it any more");
     match status {
         Status::Prepared | Status::Proposed | Status::Approved => None,
         Status::Running => Some(format!("the request runs already: {of}")),
@@ -188,9 +188,16 @@ pub async fn execute(args: ExecuteArgs, service: &ServiceArgs) -> Result<Answer>
         Some(rpc) => rpc,
         None => rpc_of(&http, url).await?,
     };
+    let request = request(&http, url, &args.id).await?;
     let proposal = proposal(&http, url, &args.id).await?;
     if !proposal["safe_tx"].is_object() {
         return make_calls(&proposal, rpc).await;
+    }
+    // What was signed for a request that was taken back, or expired, can be executed all the same.
+    let is_over =
+        ["withdrawn", "rejected", "expired"].map(Value::from).contains(&request["status"]);
+    if let Some(why) = is_past(&request, "executed").filter(|_| !is_over) {
+        bail!(why);
     }
     let call = &proposal["execution"];
     let (Some(to), Some(data)) = (call["to"].as_str(), call["data"].as_str()) else {
@@ -237,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_past_its_approval_is_signed_by_nobody() {
-        let why = |status: &str| past_signing(&json!({ "status": status }));
+        let why = |status: &str| is_past(&json!({ "status": status }), "signed");
         for status in ["prepared", "proposed", "approved", "a new word"] {
             assert_eq!(why(status), None, "{status}");
         }

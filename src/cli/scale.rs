@@ -142,8 +142,7 @@ async fn apply(
 fn places(present: &Present, creations: &[Creation]) -> Vec<Place> {
     let mut places: Vec<Place> = vec![];
     for Creation { node, .. } in creations {
-        let coming = present.open.iter().filter(|open| open.node.as_ref() == Some(&node.id));
-        let before = coming.filter(|open| open.replica.is_none()).count()
+        let before = present.coming().filter(|open| open.node.as_ref() == Some(&node.id)).count()
             + places.iter().filter(|place| place.node == node.id).count();
         let copy = u32::try_from(before + 1).unwrap_or(u32::MAX);
         places.push(Place { node: node.id.clone(), name: node.name.clone(), copy });
@@ -271,11 +270,11 @@ fn page(seen: &Seen, plan: &Plan, wanted: usize) -> Page {
     let there = seen.present.instances.len();
     let page = Page::default()
         .title(format!("App {}: instances now {there}, wanted {wanted}", seen.source.app));
+    let page = seen.present.coming().fold(page, |page, open| {
+        page.line(format!("one more counts that is under way: request {}", open.id))
+    });
     match plan {
-        Plan::Nothing { under_way: 0, .. } => page.line("nothing is to be done"),
-        Plan::Nothing { under_way, .. } => {
-            page.line(format!("nothing is to be done: {under_way} are under way"))
-        }
+        Plan::Nothing { .. } => page.line("nothing is to be done"),
         Plan::Delete(gone) => {
             let row = |one: &Instance| -> Vec<Cell> {
                 let created = one.created_at.map_or_else(|| "-".into(), day);
@@ -373,7 +372,8 @@ fn json_of(seen: &Seen, plan: &Plan) -> Value {
                 })
             });
             json!({
-                "app": app, "present": present, "create": create.collect::<Vec<_>>(),
+                "app": app, "present": present, "under_way": seen.present.coming().count(),
+                "create": create.collect::<Vec<_>>(),
                 "compose_hash": word(*compose), "runs": seen.present.compose,
                 "source_cvm": seen.present.source, "requests": cost.requests,
                 "approvals": cost.approvals,

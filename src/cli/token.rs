@@ -44,7 +44,7 @@ enum TokenCommand {
         #[arg(value_parser = name)]
         name: String,
         /// What it may be used for; both, unless a scope or a role is given. `read` is the roles viewer
-        /// and auditor, `write` these, requester and reviewer. May be given twice.
+        /// and auditor; `write` these, requester, and what the owners of any app may do. May be given twice.
         #[arg(long, value_enum, value_name = "SCOPE", conflicts_with = "role")]
         scope: Vec<Scope>,
         /// What it is here, as wallets are by the settings; not together with a scope. May be given

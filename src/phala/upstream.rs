@@ -74,6 +74,9 @@ pub enum UpstreamError {
     Unreachable(#[source] reqwest::Error),
     #[error("the connection to Phala Cloud broke before an answer came")]
     Broken(#[source] reqwest::Error),
+    /// Nobody here asks for one (RFC 9110, 7.8).
+    #[error("Phala Cloud switched to another protocol")]
+    Switched,
     #[error("nothing came from Phala Cloud for {} minutes", IDLE.as_secs() / 60)]
     Silent,
 }
@@ -113,7 +116,11 @@ impl Upstream {
         let mut answer = std::pin::pin!(self.client.execute(request));
         loop {
             tokio::select! {
-                answer = &mut answer => return answer.map(Coming::of).map_err(fault),
+                answer = &mut answer => {
+                    let answer = answer.map_err(fault)?;
+                    let is_switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+                    return if is_switched { Err(UpstreamError::Switched) } else { Ok(Coming::of(answer)) };
+                }
                 () = moved.notified() => {}
                 () = tokio::time::sleep(IDLE) => return Err(UpstreamError::Silent),
             }

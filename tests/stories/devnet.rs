@@ -74,8 +74,15 @@ async fn its_owners_sign_in_one_document_and_not_once_it_runs() {
     assert_eq!(code, 0, "{told}\n{said}");
     assert!(serde_json::from_str::<Value>(&told).unwrap()["transaction"].is_string(), "{told}");
     api.wait_for(id, "running").await;
-    let (code, _, said) = cli(&api, &["devnet", "sign", id]).await;
-    assert!(code == 1 && said.contains("the request runs already"), "{said}");
+    for (act, words) in
+        [("sign", "nothing is to be signed"), ("execute", "nothing is to be executed")]
+    {
+        let (code, _, said) = cli(&api, &["devnet", act, id]).await;
+        assert!(
+            code == 1 && said.contains("the request runs already") && said.contains(words),
+            "{said}"
+        );
+    }
     devnet.end().await;
 }
 

@@ -432,6 +432,8 @@ async fn headers_status_and_body_come_through_untouched() {
     names.sort_unstable();
     let expected = ["accept", "content-length", "cookie", "host", "x-api-key", "x-phala-version"];
     assert_eq!(names, expected, "nothing of ours is added");
+    let switched = client().get(format!("{}/status/101", gateway_of(&running.api))).send().await;
+    assert_eq!(switched.unwrap().status().as_u16(), 502, "nobody asked for another protocol");
     running.stop().await;
 }
 

@@ -33,6 +33,13 @@ async fn what_is_planned_is_what_comes_and_the_same_again_is_nothing() {
     let again = world.cli_json(api, &[&up[..], &["--yes"]].concat()).await;
     assert_eq!(again["applied"], false);
     assert_eq!(again["plan"]["under_way"], 2, "{again:#}");
+    let (_, told, _) = world.cli(api, &up).await;
+    for id in &ids {
+        assert!(
+            told.contains(&format!("one more counts that is under way: request {id}")),
+            "{told}"
+        );
+    }
 
     world.sign(api, &ids[0]).await;
     world.execute(api, &ids[0]).await;

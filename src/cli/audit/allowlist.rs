@@ -81,7 +81,10 @@ const LEGEND: [(&str, &str); 6] = [
     ("Offered to", "who may take the ownership over"),
     ("Drift", "where the ledger, made from events, and the chain's state differ"),
     ("decided by", "who called the app: its Safe by owners or module, a timelock, a key"),
-    ("requests, replicas", "those here that need the entry, and what runs by it"),
+    (
+        "requests, replicas",
+        "requests that had it allowed, also those taken back since, and what runs by it",
+    ),
 ];
 
 fn entries(list: &Value) -> &[Value] {

@@ -23,6 +23,13 @@ pub struct Present {
     pub allowed: Allowed,
 }
 
+impl Present {
+    /// The requests that will make an instance, and have not yet.
+    pub fn coming(&self) -> impl Iterator<Item = &Open> {
+        self.open.iter().filter(|open| open.replica.is_none())
+    }
+}
+
 /// A request that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
@@ -123,7 +130,7 @@ pub fn plan(present: &Present, wanted: usize, on: &[Node]) -> Result<Plan, NoPla
         return Err(NoPlan::Last);
     }
     let there = present.instances.len();
-    let coming: Vec<&Open> = present.open.iter().filter(|open| open.replica.is_none()).collect();
+    let coming: Vec<&Open> = present.coming().collect();
     let all = there + coming.len();
     if wanted > all {
         return create(present, &coming, wanted - all, on);

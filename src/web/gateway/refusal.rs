@@ -99,7 +99,9 @@ impl From<&UpstreamError> for Refusal {
                 "COUNTERSIGN-UPSTREAM",
                 "It was not sent. Try again later.",
             ),
-            UpstreamError::Broken(_) => (StatusCode::BAD_GATEWAY, "COUNTERSIGN-UPSTREAM", look),
+            UpstreamError::Broken(_) | UpstreamError::Switched => {
+                (StatusCode::BAD_GATEWAY, "COUNTERSIGN-UPSTREAM", look)
+            }
             UpstreamError::Silent => (StatusCode::GATEWAY_TIMEOUT, "COUNTERSIGN-UPSTREAM", look),
         };
         let mut message = error.to_string();
