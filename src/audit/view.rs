@@ -1,6 +1,6 @@
 //! The allowlist of an app as of a block, with everything that is known of how it came about.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use alloy::primitives::B256;
 
@@ -15,12 +15,14 @@ use crate::{
     clock::Time,
     dstack::Generation,
     owner::Account,
+    request::ids::ReplicaId,
     store::{
         Store,
         apps::{AppHistory, Use},
         chain::Head,
         paths::Recorded,
         reliance::Reliance,
+        troubles::Trouble,
     },
 };
 
@@ -58,13 +60,20 @@ pub async fn allowlist_at(
     let head = store.head(history.chain).await?;
     let ledger = store.recorded(history.chain, history.app).await?;
     let at = as_of.block(&ledger, history.ledger_from, head.as_ref())?;
+    let halted = store.trouble(history.chain).await?.filter(|trouble| trouble.halted);
+    let halted = halted.map(|Trouble { since, .. }| {
+        format!(
+            "the chain is not followed since {}: what is shown was read before",
+            since.to_rfc3339()
+        )
+    });
     let mut list = Allowlist {
         at,
         head,
         policy: policy(&ledger, history.is_whole(), at),
         generation: None,
         instances_listed_at: store.instances_listed_at(history.chain, history.app).await?,
-        warning: warning(history, at),
+        warning: halted.or_else(|| warning(history, at)),
         unreadable: None,
         untold: None,
         ledger,
@@ -73,8 +82,8 @@ pub async fn allowlist_at(
     let values: Vec<_> = list.policy.entries.iter().map(|entry| entry.value).collect();
     let uses = store.uses(history.chain, history.app, &values).await?;
     let relying = store.relying(history.chain, history.app, &values).await?;
-    attach(&mut list.policy.entries, &uses);
     rely(&mut list.policy.entries, &relying);
+    attach(&mut list.policy.entries, &uses);
     if at.is_none() {
         match (chain, head) {
             (Some(chain), Some(head)) => match state::state(chain, history.app, head.block).await {
@@ -134,9 +143,14 @@ fn fill<T, F>(
     }
 }
 
-/// Names the requests that registered each entry, and the replicas that use it.
+/// Names the requests that registered each entry, and of the instances that rely on it those made here.
 fn attach(entries: &mut [AllowedEntry], uses: &[Use]) {
     let places = places(entries);
+    let made: HashSet<&ReplicaId> = uses.iter().filter_map(|one| one.replica.as_ref()).collect();
+    for entry in entries.iter_mut() {
+        let here = entry.removal.instances.iter().filter(|id| made.contains(id));
+        entry.replicas = here.cloned().collect();
+    }
     for one in uses {
         let of_use = [(EntryKind::ComposeHash, one.compose.0), (EntryKind::Device, one.device.0)];
         for place in of_use.iter().filter_map(|named| places.get(named)) {
@@ -144,7 +158,6 @@ fn attach(entries: &mut [AllowedEntry], uses: &[Use]) {
             if one.transactions.contains(&entry.tx) {
                 entry.requests.push(one.request);
             }
-            entry.replicas.extend(one.replica.clone());
         }
     }
 }
@@ -159,7 +172,8 @@ fn rely(entries: &mut [AllowedEntry], relying: &[Reliance]) {
     let places = places(entries);
     for one in relying {
         let compose = one.compose.map(|hash| (EntryKind::ComposeHash, hash.0));
-        let needed = compose.into_iter().chain([(EntryKind::Device, one.device.0)]);
+        let device = one.device.map(|id| (EntryKind::Device, id.0));
+        let needed = compose.into_iter().chain(device);
         for place in needed.filter_map(|needed| places.get(&needed)) {
             let removal = &mut entries[*place].removal;
             note(&mut removal.instances, one.instance.as_ref());
@@ -284,10 +298,24 @@ mod tests {
             one(2, DeviceId(B256::ZERO), ledger[0].entry.tx, None),
             one(3, device, TxHash(B256::ZERO), Some("replica-3")),
         ];
+        // The first replica runs with both; of the other it is not known any more that it runs.
+        let instance = |compose, device, id: &str| Reliance {
+            compose,
+            device,
+            node: None,
+            request: None,
+            instance: Some(id.parse().unwrap()),
+        };
+        let relying = [
+            instance(Some(compose), Some(device), "replica-1"),
+            instance(Some(compose), None, "not-made-here"),
+        ];
+        rely(&mut entries, &relying);
         attach(&mut entries, &uses);
-        let told = |at: usize| (entries[at].requests.clone(), entries[at].replicas.len());
-        assert_eq!(told(0), (vec![uses[1].request], 2), "the compose hash");
-        assert_eq!(told(1), (vec![uses[0].request], 2), "the device");
+        let told = |at: usize| (entries[at].requests.clone(), entries[at].replicas.clone());
+        let first = vec!["replica-1".parse().unwrap()];
+        assert_eq!(told(0), (vec![uses[1].request], first.clone()), "the compose hash");
+        assert_eq!(told(1), (vec![uses[0].request], first), "the device");
     }
 
     #[test]
@@ -302,7 +330,7 @@ mod tests {
         let mut entries = policy(&ledger, true, None).entries;
         let one = |compose, device, request: Option<u128>, instance: Option<&str>| Reliance {
             compose,
-            device,
+            device: Some(device),
             node: Some("5".parse().unwrap()),
             request: request.map(|id| RequestId(Uuid::from_u128(id))),
             instance: instance.map(|id| id.parse().unwrap()),

@@ -94,7 +94,11 @@ async fn token(client: &Client) -> Check {
 async fn cloud(args: &CloudArgs) -> Check {
     const NAME: &str = "Phala Cloud, from here";
     if !args.has_key() {
-        return Check::new(NAME, None, "no PHALA_CLOUD_API_KEY here; only `prepare` needs one");
+        return Check::new(
+            NAME,
+            None,
+            "no PHALA_CLOUD_API_KEY here; `prepare`, `scale` and `replicas` need one",
+        );
     }
     let answer = match args.client() {
         Ok(cloud) => cloud.ping().await.map_err(anyhow::Error::new),

@@ -305,7 +305,10 @@ fn page(
     }));
     facts.extend(nonce(&request["nonce"]));
     facts.extend(seen.map(|seen| ("Safe version", seen.version.to_string().into())));
-    let page = Page::default().title("What the owner is asked to approve").facts(facts);
+    let is_open = matches!(request["status"].as_str(), Some("prepared" | "proposed" | "approved"));
+    let asked = if is_open { "is" } else { "was" };
+    let page =
+        Page::default().title(format!("What the owner {asked} asked to approve")).facts(facts);
     let page = with_calls(page, calls);
     let mut page = with_warnings(page, warnings);
     let reviews = given["compose_reviews"].as_array().into_iter().flatten();

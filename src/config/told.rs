@@ -137,6 +137,12 @@ macro_rules! plain {
 }
 plain!(bool, u8, u64, usize, NonZeroU32, SocketAddr, DepthPolicy, AppId, Address);
 
+impl Shown for &'static str {
+    fn shown(&self) -> String {
+        (*self).to_owned()
+    }
+}
+
 impl Shown for Duration {
     fn shown(&self) -> String {
         format!("{self:?}")
@@ -219,7 +225,7 @@ impl Settings {
             boot_poll,
             webhooks,
             public_url,
-            gateway: GatewaySettings { is_on, capture, patience },
+            gateway: GatewaySettings { is_on, capture, patience: _ },
             access,
             sources: _,
         } = self;
@@ -237,9 +243,8 @@ impl Settings {
         tell("settle_seconds", settle);
         tell("boot_poll_seconds", boot_poll);
         tell("webhooks", webhooks);
-        tell("gateway", is_on);
+        tell("gateway", &if *is_on { "on" } else { "off" });
         tell("gateway_capture", capture);
-        tell("gateway patience", patience);
         tell("devnet", is_devnet);
         for (name, role) in [
             ("access.admins", Role::Admin),

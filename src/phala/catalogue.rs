@@ -173,7 +173,7 @@ const BROKEN: Meaning = row(
     "Look at what exists before asking for it again.",
 );
 const NOT_LET_IN: Meaning =
-    ask("The API key is not accepted, or its workspace is suspended.", ASK_ACCESS);
+    ask("No API key was sent, or it is not accepted, or its workspace is suspended.", ASK_ACCESS);
 const NOT_THERE: Meaning = ask("Phala Cloud knows no such thing, or not for this key.", ASK_ACCESS);
 const UNKNOWN: Meaning = ask(
     "Phala Cloud gave an answer that is not in its catalogue.",

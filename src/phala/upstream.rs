@@ -105,6 +105,10 @@ impl Upstream {
 
     /// Sends a call, and gives the answer as soon as its head is there.
     pub async fn send(&self, going: Going) -> Result<Coming, UpstreamError> {
+        // A tunnel has no address below the prefix (RFC 9110, 9.3.6).
+        if going.method == Method::CONNECT {
+            return Err(UpstreamError::Address);
+        }
         let mut request = Request::new(going.method, address(&self.base, &going.rest)?);
         *request.headers_mut() = going.headers;
         let moved = Arc::new(Notify::new());

@@ -1,23 +1,24 @@
 //! Why a request is where it is, what happens next, and when: what a person asks at two in the
 //! morning. Words about what [`plan`] decides; nothing is decided here.
 
+mod signatures;
 mod when;
 
-use alloy::primitives::Address;
 use serde::{Deserialize, Serialize};
 
+pub use signatures::{Executions, Signed, SignedBefore};
 pub use when::When;
 
 use super::{
     Request, age,
     deadline::time_left,
-    facts::Facts,
-    ids::{RequestId, TxHash},
+    ids::RequestId,
     kind::Kind,
     plan::{Means, Plan, RENEW_BEFORE, plan},
     status::Status,
 };
 use crate::clock::Time;
+use signatures::taken_back;
 use when::from_now;
 
 /// What is known around a request, beside its own facts.
@@ -37,32 +38,12 @@ pub struct Around {
     pub relays: bool,
     /// The owner is no Safe: it makes the calls in its own way, and nobody signs here.
     pub acts_itself: bool,
+    /// What is signed at the nonce of its transaction, and not for it.
+    pub signed_before: SignedBefore,
     /// It may not be put to the owner before the document of its compose hash is known.
     pub needs_document: bool,
     /// What the chain did with what its owners were asked to sign, where that was seen.
     pub seen: Executions,
-}
-
-/// What became of what was put to owners for a request that was taken back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Executions {
-    /// One by which it was allowed, of this proposal or of an earlier one.
-    pub allowed_by: Option<TxHash>,
-    /// One that failed inside, of the last proposal: its nonce is spent.
-    pub failed_in: Option<TxHash>,
-    /// What is signed and may still be executed.
-    pub signed: Option<Signed>,
-}
-
-/// Signatures for Safe transactions that were not executed. They are good for as long as the Safe has not
-/// used the nonce.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Signed {
-    pub safe: Address,
-    /// The highest of them.
-    pub nonce: u64,
-    /// One of them has all the signatures that it needs. A Safe counts its sender as one.
-    pub is_by_all: bool,
 }
 
 impl Around {
@@ -76,6 +57,7 @@ impl Around {
             behind: None,
             relays: false,
             acts_itself: false,
+            signed_before: SignedBefore::default(),
             needs_document: false,
             seen: Executions::default(),
         }
@@ -93,11 +75,14 @@ pub struct Explanation {
 /// Explains a request.
 pub fn explain(request: &Request, around: &Around, now: Time) -> Explanation {
     let plan = plan(request, around.suspect, around.means, now);
+    let has_key = around.means.can_prepare;
     let around = &Around { means: around.means.of(request), ..*around };
     // From the commit on the chain has no say.
     let halted = around.halted && request.status().is_before_commit();
     let next = if halted {
         "nothing, until the chain is followed again".into()
+    } else if !has_key && matches!(plan, Plan::Commit { .. }) {
+        "nothing is committed before the service has an API key of the Phala Cloud workspace".into()
     } else {
         next(request, plan, around, now)
     };
@@ -176,7 +161,8 @@ fn next(request: &Request, plan: Plan, around: &Around, now: Time) -> String {
     let (kind, subject) = (request.kind, request.kind.subject());
     let step = match plan {
         Plan::Watch { renew } => {
-            format!("{}{}", to_wait_for(request, around), token(request, renew, around, now))
+            let (what, before) = (to_wait_for(request, around), around.signed_before.words());
+            format!("{what}{before}{}", token(request, renew, around, now))
         }
         Plan::Commit { renew: false } => {
             format!("Countersign reads both entries once more and commits the {kind}")
@@ -273,43 +259,6 @@ fn at_the_end(request: &Request, around: &Around) -> String {
         (Status::Running, _) => "nothing: it is done".into(),
         (Status::Withdrawn | Status::Rejected, _) => taken_back(facts, around.seen),
         _ => "nothing: it has ended".into(),
-    }
-}
-
-/// Signatures do not go away with the request.
-fn taken_back(facts: &Facts, seen: Executions) -> String {
-    if facts.execution.is_some() {
-        return "nothing: it has ended".into();
-    }
-    let allowed = seen.allowed_by.map(|tx| {
-        format!(
-            "what its owners signed was executed all the same, in {tx}, and allowed what it was for: the \
-             page of the app has what is allowed now"
-        )
-    });
-    let open = seen.signed.map(|Signed { nonce, is_by_all, .. }| {
-        let who = if is_by_all {
-            "whoever has the signatures can still execute the signed transaction"
-        } else {
-            "the signatures that its owners gave stay good: with those that are missing, of which an owner \
-             who executes it needs to give none, they can still execute the transaction"
-        };
-        format!(
-            "{who}, with all that it was for, until the Safe makes another one at nonce {nonce}: to rule \
-             that out, its owners sign and execute something else there, such as the rejection that \
-             Safe{{Wallet}} offers. The same request, made again, is the same transaction"
-        )
-    });
-    let failed = seen.failed_in.map(|tx| {
-        format!(
-            "what its owners signed was executed all the same, in {tx}, failed inside, and cannot be \
-             executed again"
-        )
-    });
-    let told: Vec<String> = [allowed, open, failed].into_iter().flatten().collect();
-    match told.as_slice() {
-        [] => "nothing: it has ended".into(),
-        told => format!("nothing by itself; but {}", told.join("; and ")),
     }
 }
 

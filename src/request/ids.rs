@@ -21,6 +21,8 @@ pub enum ParseIdError {
         "expected {expected} hexadecimal digits, with or without 0x; character {position} is none"
     )]
     NotHex { expected: usize, position: usize },
+    #[error("the capital letters are the checksum of another address (EIP-55): is it mistyped?")]
+    Checksum,
     #[error("expected a chain id, a whole number from 1 to 2^53 - 1")]
     Chain,
     #[error("expected a UUID")]
@@ -138,11 +140,17 @@ pub struct AppId(pub Address);
 
 impl FromStr for AppId {
     type Err = ParseIdError;
+    /// Letters in both cases are a checksum (EIP-55), and it must hold: a mistyped app is another one.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        hex_digits(text, 40)?
-            .parse()
-            .map(Self)
-            .map_err(|_| ParseIdError::NotHex { expected: 40, position: 0 })
+        let digits = hex_digits(text, 40)?;
+        let address: Address =
+            digits.parse().map_err(|_| ParseIdError::NotHex { expected: 40, position: 0 })?;
+        let has = |is: fn(&u8) -> bool| digits.as_bytes().iter().any(is);
+        let is_mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
+        if is_mixed && address.to_checksum(None)[2..] != *digits {
+            return Err(ParseIdError::Checksum);
+        }
+        Ok(Self(address))
     }
 }
 
@@ -406,6 +414,18 @@ mod tests {
             Err(ParseIdError::NotHex { expected: 40, position: 0 })
         );
         assert_eq!("".parse::<AppId>(), Err(ParseIdError::Length { expected: 40, found: 0 }));
+    }
+
+    #[test]
+    fn a_checksum_in_an_address_must_hold() {
+        let right = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045";
+        let (lower, upper) = (right.to_lowercase(), right[2..].to_uppercase());
+        for text in [right, &lower, &upper] {
+            assert_eq!(text.parse::<AppId>().unwrap().to_string(), right);
+        }
+        for wrong in [right.replace("d8dA", "d8DA"), right.replace("6045", "6046")] {
+            assert_eq!(wrong.parse::<AppId>(), Err(ParseIdError::Checksum), "{wrong}");
+        }
     }
 
     #[test]

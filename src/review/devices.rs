@@ -11,10 +11,10 @@ use crate::{
     },
 };
 
-/// Nodes of one list, device ids of one node, and instances of one app that are kept.
+/// Nodes of one list, and device ids of one node, that are kept. Of instances all are: one that is left out
+/// would count as gone.
 const NODES_MAX: usize = 2_000;
 const DEVICES_MAX: usize = 50;
-const INSTANCES_MAX: usize = 2_000;
 /// Apps whose instances are listed in one go.
 const APPS_MAX: u32 = 50;
 
@@ -60,15 +60,12 @@ pub async fn list_instances(
             }
         };
         let mut listed = vec![];
-        for one in instances.into_iter().take(INSTANCES_MAX) {
+        for one in instances {
             // What does not name its device is on the one that its node has, as far as is known.
             let device = match (one.device_id, &one.node_id) {
-                (Some(device), _) => device,
-                (None, Some(node)) => match store.device_of_node(node).await? {
-                    Some(device) => device,
-                    None => continue,
-                },
-                (None, None) => continue,
+                (Some(device), _) => Some(device),
+                (None, Some(node)) => store.device_of_node(node).await?,
+                (None, None) => None,
             };
             if let (Some(device), Some(node)) = (one.device_id, one.node_id.clone()) {
                 let (name, answer) = (one.node_name.as_ref(), format!("the instance {}", one.id));

@@ -325,21 +325,23 @@ async fn retract(
     Ok(())
 }
 
-/// Makes due what this step may have changed: open requests of the touched apps and Safes, locked in
-/// the one order.
+/// Makes due what this step may have changed, locked in the one order: open requests of the touched apps
+/// and Safes, and all of them when blocks were taken back, or the chain is read anew. What those blocks did
+/// to nonces and owners of Safes is not known any more.
 async fn wake(tx: &mut PgConnection, step: &Advance, now: Time) -> Result<(), StoreError> {
     let apps: Vec<Vec<u8>> = step.ledger.iter().map(|entry| entry.app.0.to_vec()).collect();
     let executed = step.executions.iter().map(|one| one.safe);
     let safes: Vec<Vec<u8>> =
         executed.chain(step.reconfigured.iter().copied()).map(|safe| safe.to_vec()).collect();
-    if apps.is_empty() && safes.is_empty() {
+    let all = step.ancestor.is_some() || step.from.is_none();
+    if !all && apps.is_empty() && safes.is_empty() {
         return Ok(());
     }
     sqlx::query!(
         "with touched as (
             select id from requests
             where chain_id = $1 and ended_as is null and committed_at is null
-              and (app = any($2) or proposal_id in
+              and ($7 or app = any($2) or proposal_id in
                 (select id from proposals where owner = any($3) and replaced_at is null))
             order by id for update
          ), woken as (
@@ -353,6 +355,7 @@ async fn wake(tx: &mut PgConnection, step: &Advance, now: Time) -> Result<(), St
         now,
         CHANGES,
         WAKE,
+        all,
     )
     .fetch_one(tx)
     .await

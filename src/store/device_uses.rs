@@ -81,7 +81,7 @@ impl Store {
                     id: (row.instance_id.parse())
                         .map_err(|_| inconsistent(table, "instance_id", &row.instance_id))?,
                     app: app_of(&row.app, table)?,
-                    device,
+                    device: Some(device),
                     node: row.node_id.map(|node| node_of(&node, table)).transpose()?,
                     compose: compose.transpose()?.map(ComposeHash),
                     status: row.status,

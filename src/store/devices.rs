@@ -70,7 +70,8 @@ pub struct Seen {
 pub struct ListedInstance {
     pub id: ReplicaId,
     pub app: AppId,
-    pub device: DeviceId,
+    /// None when neither it nor its node is known to have one.
+    pub device: Option<DeviceId>,
     pub node: Option<NodeId>,
     pub compose: Option<ComposeHash>,
     pub status: String,
@@ -191,7 +192,7 @@ impl Store {
                     compose_hash = $5, status = $6, seen_at = $7",
                 one.id.as_str(),
                 app.0.as_slice(),
-                one.device.0.as_slice(),
+                one.device.map(|device| device.0.to_vec()),
                 one.node.as_ref().map(NodeId::as_str),
                 one.compose.map(|hash| hash.0.to_vec()),
                 cut(&one.status),

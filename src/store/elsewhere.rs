@@ -30,7 +30,9 @@ pub struct SeenCommit {
 pub enum Elsewhere {
     /// The request has its replica.
     Settled(Box<Request>),
-    /// The request has it already, or has ended, or the answer names no CVM or one of another
+    /// The request has ended without one, and says now that somebody committed it.
+    Late(RequestId),
+    /// The request has it already, or the answer names no CVM or one of another
     /// request: nothing was recorded.
     Ignored(RequestId),
     /// The token is of no request.
@@ -65,6 +67,16 @@ impl Store {
             how: seen.how.clone(),
             operation: seen.operation.clone(),
         };
+        if request.facts.end.is_some() && request.facts.replica.is_none() {
+            let text = format!(
+                "somebody committed it with its token although it had ended: the CVM is {replica} (known from \
+                 {})",
+                seen.how
+            );
+            record_of(&mut tx, request, None, actor, &Event::Commented { text }, now).await?;
+            super::commit(tx).await?;
+            return Ok(Elsewhere::Late(id));
+        }
         if request.facts.apply(&event, now).is_err() {
             return Ok(Elsewhere::Ignored(id));
         }

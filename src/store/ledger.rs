@@ -9,7 +9,7 @@ use crate::{
     clock::Time,
     request::{
         Request,
-        explain::{Executions, Signed},
+        explain::{Executions, Signed, SignedBefore},
         facts::BlockRef,
         ids::{AppId, BlockHash, ChainId, RequestId, SafeTxHash, TxHash},
     },
@@ -220,6 +220,39 @@ impl Store {
             })
         })
         .transpose()
+    }
+
+    /// What owners have signed at the nonce of the transaction that stands for this request, and not for
+    /// this proposal: it was another request's, or an earlier one's, and counts on chain.
+    pub async fn signed_before(&self, request: RequestId) -> Result<SignedBefore, StoreError> {
+        let rows = sqlx::query!(
+            r#"select o.safe_tx_hash as "hash!", o.safe_tx_hash = p.safe_tx_hash as "is_same!",
+                count(distinct c.owner) as "owners!"
+             from requests r
+             join proposals p on p.id = r.proposal_id
+             join proposals o on o.chain_id = p.chain_id and o.owner = p.owner and o.nonce = p.nonce
+                and o.route = 'safe' and o.id <> p.id
+             join confirmations c on c.proposal_id = o.id
+             where r.id = $1 and p.route = 'safe' and (o.safe_tx_hash <> p.safe_tx_hash or not exists (
+                select from confirmations mine where mine.proposal_id = p.id and mine.owner = c.owner
+             ))
+             group by 1, 2 order by 3 desc, 1"#,
+            request.0,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("look what was signed at the same nonce before")?;
+        let mut before = SignedBefore::default();
+        for row in rows {
+            let owners = unsigned("confirmations", "count", request, row.owners)?;
+            if row.is_same {
+                before.same = owners;
+            } else if before.other.is_none() {
+                before.other =
+                    Some((SafeTxHash(hash_of(&row.hash, "proposals", request)?), owners));
+            }
+        }
+        Ok(before)
     }
 }
 

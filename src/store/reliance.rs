@@ -1,20 +1,23 @@
 //! Who relies on what an app allows: requests on their way, what they made, and what Phala Cloud listed.
 
 use alloy::primitives::B256;
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{During, Store, StoreError, hash_of, inconsistent, signed};
 use crate::request::ids::{AppId, ChainId, ComposeHash, DeviceId, NodeId, ReplicaId, RequestId};
 
 /// Most of each kind that are looked at, the newest.
-const ROWS_MAX: i64 = 1_000;
+const ROWS_MAX: i64 = 10_000;
+/// What runs is on a list that was read so long afterwards. Phala Cloud may list a moment late.
+const LISTED_AFTER: TimeDelta = TimeDelta::minutes(5);
 
 /// Somebody who needs a compose hash and a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reliance {
-    /// None when a list did not say.
+    /// None when a list did not say, here and below.
     pub compose: Option<ComposeHash>,
-    pub device: DeviceId,
+    pub device: Option<DeviceId>,
     pub node: Option<NodeId>,
     /// The request, while it is on its way.
     pub request: Option<RequestId>,
@@ -36,6 +39,8 @@ impl Store {
         Ok(relying)
     }
 
+    /// What a request made relies on what it was made with, until a later update of it runs, or a list shows
+    /// what it runs on, or does not show it any more.
     async fn relying_requests(
         &self,
         chain: ChainId,
@@ -46,14 +51,29 @@ impl Store {
             r#"select id, compose_hash, device_id, node_id,
                 status not in ('committed', 'running') as "is_open!",
                 case when status in ('committed', 'running') then replica_id end as replica
-             from requests
+             from requests r
              where chain_id = $1 and app = $2 and (compose_hash = any($3) or device_id = any($3))
                and ended_as is null
+               and not (status = 'running' and (
+                    exists (
+                        select from requests later
+                        where later.replica_id = r.replica_id and later.running_at > r.running_at
+                    )
+                    or exists (
+                        select from apps a
+                        left join device_instances i
+                            on i.app = a.app and i.instance_id = r.replica_id
+                        where a.chain_id = r.chain_id and a.app = r.app
+                            and a.instances_listed_at > r.running_at + $5
+                            and (i.instance_id is null
+                                or i.compose_hash is not null and i.device_id is not null)
+                    )))
              order by created_at desc, id desc limit $4"#,
             signed(chain.get()),
             app.0.as_slice(),
             values,
             ROWS_MAX,
+            LISTED_AFTER as _,
         )
         .fetch_all(&self.pool)
         .await
@@ -66,7 +86,7 @@ impl Store {
                 let instance = row.replica.map(|id| id.parse()).transpose();
                 Ok(Reliance {
                     compose: Some(ComposeHash(hash(&row.compose_hash)?)),
-                    device: DeviceId(hash(&row.device_id)?),
+                    device: Some(DeviceId(hash(&row.device_id)?)),
                     node: node.map_err(|_| wrong("node_id", row.id))?,
                     request: row.is_open.then_some(RequestId(row.id)),
                     instance: instance.map_err(|_| wrong("replica_id", row.id))?,
@@ -99,7 +119,7 @@ impl Store {
                 let node = row.node_id.as_ref().map(|node| node.parse()).transpose();
                 Ok(Reliance {
                     compose: row.compose_hash.as_deref().map(hash).transpose()?.map(ComposeHash),
-                    device: DeviceId(hash(&row.device_id)?),
+                    device: row.device_id.as_deref().map(hash).transpose()?.map(DeviceId),
                     node: node.map_err(|_| wrong("node_id"))?,
                     request: None,
                     instance: Some(row.instance_id.parse().map_err(|_| wrong("instance_id"))?),

@@ -194,6 +194,11 @@ impl Answers {
         place
     }
 
+    /// Forgets all of them, since something has changed that the database does not tell.
+    pub fn forget(&self) {
+        *self.kept() = Kept::default();
+    }
+
     fn grew(&self, bytes: usize) {
         self.kept().make_room(bytes);
     }

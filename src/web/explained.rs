@@ -52,6 +52,7 @@ pub async fn explained(
     };
     if request.status() == Status::Proposed {
         around.acts_itself = proposal.is_some_and(|proposal| proposal.safe.is_none());
+        around.signed_before = service.store.signed_before(request.id).await?;
     }
     if matches!(request.status(), Status::Withdrawn | Status::Rejected) {
         around.seen = service.store.executions_for(request.id).await?;

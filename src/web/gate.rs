@@ -28,6 +28,9 @@ use crate::{
 pub const SESSION_LIFE: TimeDelta = TimeDelta::hours(12);
 pub const SESSION_IDLE: TimeDelta = TimeDelta::hours(1);
 
+/// The problem of a form that was shown to a session that is over.
+pub const FORM_OF_ANOTHER_SESSION: &str = "form-of-another-session";
+
 /// Proof that the caller may look at this.
 #[derive(Debug)]
 pub struct Reader;
@@ -140,7 +143,7 @@ impl Caller {
         if !id.has_form_token(token) {
             let title =
                 "this form was shown to another session: go back to the page, and reload it";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "form-of-another-session", title));
+            return Err(Problem::new(StatusCode::FORBIDDEN, FORM_OF_ANOTHER_SESSION, title));
         }
         Ok(Self::by_session(session, state))
     }

@@ -138,8 +138,13 @@ pub async fn simulate(
             Err(error) => Ok(Foreseen::NotSimulated { problem: chain_of(&error) }),
         }
     };
-    let subject = (request.id, proposal.id);
-    state.simulations.now_or_lately(subject, service.clock.now(), simulate).await
+    let (subject, now) = ((request.id, proposal.id), service.clock.now());
+    let found = state.simulations.now_or_lately(subject, now, simulate).await?;
+    // The page shows it from now on, and no row has changed.
+    if found.at == now {
+        state.answers.forget();
+    }
+    Ok(found)
 }
 
 /// What was found of a proposal when somebody last asked.

@@ -10,7 +10,7 @@ await run(async (browser) => {
   await page.getByRole('radio', { name: scene.made }).check()
   await page.getByLabel('How do you know?').fill('looked at both')
   await page.getByRole('button', { name: 'Settle' }).click()
-  await page.locator('.timeline', { hasText: 'Settled by a person: the replica is' }).waitFor()
+  await page.locator('.timeline', { hasText: 'Settled by a person: the CVM is' }).waitFor()
   hold('settle', page.url().endsWith(`/requests/${scene.asking}#timeline`), 'led to', page.url())
   hold('settle', await page.getByRole('button', { name: 'Settle' }).count() === 0, 'is offered again')
 

@@ -304,6 +304,22 @@ async fn a_removal_says_which_instances_nodes_and_requests_it_would_hit() {
     .await;
     let page = good(api, &app).await.text;
     assert!(page.contains("nobody known here") && page.contains("on the way"), "{page}");
+    // What is deleted needs nothing any more, whoever made it.
+    let gone = removal_of(&request["device_id"]).await;
+    assert!(gone["instances"].as_array().unwrap().contains(replica), "{gone}");
+    let (prefix, id) = (&world.settings.phala_api_prefix, replica.as_str().unwrap());
+    let deleted = Api::bare()
+        .delete(format!("{prefix}/cvms/{id}"))
+        .header("X-API-Key", world.town.cloud.api_key())
+        .send()
+        .await;
+    assert!(deleted.unwrap().status().is_success());
+    world.clock.pass(TimeDelta::minutes(11));
+    eventually("a list without it", async || {
+        let device = removal_of(&request["device_id"]).await;
+        (!device["instances"].as_array()?.contains(replica)).then_some(())
+    })
+    .await;
     running.stop().await;
 }
 

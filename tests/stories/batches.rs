@@ -181,6 +181,12 @@ async fn what_ends_leaves_the_others_to_be_proposed_without_it() {
     assert_eq!(api.post(&withdrawn, &json!({ "reason": "no" })).await.status, 200);
     let alone = proposed_for(api, &ids[1], 1).await;
     assert_ne!(hash_of(&alone), hash_of(&together));
+    let next = api.request(&ids[1]).await["explanation"]["next"].to_string();
+    let rival = format!(
+        "another transaction at this nonce before, {}",
+        together["safe_tx_hash"].as_str().unwrap()
+    );
+    assert!(next.contains(&rival), "{next}");
     assert_eq!(alone["calls"].as_array().unwrap().len(), 2, "{alone:#}");
     let told = api.last_told(&ids[1], "proposal_replaced").await;
     let why = format!("it was for request {} as well, which was withdrawn", ids[0]);

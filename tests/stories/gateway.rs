@@ -219,6 +219,24 @@ async fn what_a_person_commits_through_the_gateway_settles_its_request() {
         assert!(!told.contains(&"commit_started".to_owned()), "{told:?}");
         assert_eq!(world.replicas(), made + 1);
     }
+    // Of one that was taken back it is said as well.
+    let (prepare, commit) = ways[0];
+    cli.ok(prepare).await;
+    let issued = world.town.cloud.issued().pop().unwrap();
+    let list = api.get("/v1/requests?limit=1").await;
+    let id = list.body["requests"][0]["id"].as_str().unwrap().to_owned();
+    let withdraw = format!("/v1/requests/{id}/withdraw");
+    assert_eq!(api.post(&withdraw, &json!({ "reason": "no" })).await.status, 200);
+    cli.ok(&[commit, &["--commit", "--token", &issued.token, "--compose-hash", &hash]].concat())
+        .await;
+    let told = eventually("the comment", async || {
+        api.told(&id).await.contains(&"commented".to_owned()).then_some(())
+    });
+    told.await;
+    let told = api.last_told(&id, "commented").await;
+    let replica = world.town.cloud.instances().pop().unwrap().id.to_string();
+    assert!(told["text"].as_str().unwrap().contains(&format!("the CVM is {replica}")), "{told}");
+    assert_eq!(api.request(&id).await["status"], "withdrawn");
     running.stop().await;
 }
 

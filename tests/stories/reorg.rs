@@ -1,7 +1,13 @@
 //! The chain reorganises, at every depth and at every stage of a request: what was taken is taken
 //! back, what came again counts again, and nothing is ever committed that the chain does not hold.
 
-use countersign::{config::DepthPolicy, request::ids::RequestId};
+use countersign::{
+    config::DepthPolicy,
+    devnet::execute,
+    dstack::Write,
+    owner::Call,
+    request::ids::{DeviceId, RequestId},
+};
 use serde_json::{Value, json};
 
 use crate::world::{Api, DEPTH, Running, World, eventually};
@@ -125,6 +131,38 @@ async fn blocks_on_top_of_the_execution_may_change_without_taking_it_back() {
     assert_eq!(api.request(&id).await["status"], "executed");
     assert_eq!(times_told(api, &id, "retracted").await, 0);
     world.mine(1).await;
+    assert_runs_once(&world, api, &id).await;
+    running.stop().await;
+}
+
+/// The nonce of the Safe is used, by something that nobody asked for here.
+async fn nonce_is_used(world: &World) {
+    let chain = &world.town.chain;
+    let call = Call::of_write(chain.app, &Write::AddDevice(DeviceId([0xcc; 32].into())));
+    let other = chain.propose(&[call]).await.unwrap();
+    let signatures = chain.sign(&other);
+    execute(&chain.rpc, &chain.executor, chain.safe, &other, &signatures).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_nonce_that_a_reorganisation_gives_back_is_taken_by_what_waits() {
+    let world = world().await;
+    let running = world.start().await;
+    let api = &running.api;
+    let id = api.submit(&world.submission(&world.prepare().await)).await;
+    api.wait_for(&id, "proposed").await;
+    for _ in 0..2 {
+        api.look(&id, "nonce 0", |it| it["nonce"]["nonce"] == 0).await;
+        nonce_is_used(&world).await;
+        api.look(&id, "the next nonce", |it| it["nonce"]["nonce"] == 1).await;
+        caught_up(&world, &running).await;
+        world.town.chain.rpc.reorg(1).await.unwrap();
+    }
+    let told = api.look(&id, "nonce 0", |it| it["nonce"]["nonce"] == 0).await;
+    assert_eq!(told["nonce"]["next"], 0, "{told:#}");
+    world.sign(api, &id).await;
+    world.execute(api, &id).await;
+    world.mine(DEPTH).await;
     assert_runs_once(&world, api, &id).await;
     running.stop().await;
 }

@@ -14,9 +14,13 @@ fn text(value: &Value, place: &str) -> String {
 
 /// What to look at in a document.
 pub fn findings(page: Page, found: &Value) -> Page {
+    found_or(page, found, "nothing to look at was found in the document")
+}
+
+fn found_or(page: Page, found: &Value, otherwise: &str) -> Page {
     let rows: Vec<Vec<Cell>> = found.as_array().into_iter().flatten().map(finding).collect();
     if rows.is_empty() {
-        return page.line("nothing to look at was found in the document");
+        return page.line(otherwise);
     }
     page.table(vec!["severity", "what", "where"], rows)
 }
@@ -26,13 +30,18 @@ pub fn review(page: Page, review: &Value, id: &str) -> Page {
     if !review.is_object() {
         return page;
     }
-    let mut page =
-        page.title(format!("To look at in the document {}", text(review, "/compose_hash")));
-    page = findings(page, &review["findings"]);
+    let page = page.title(format!("To look at in the document {}", text(review, "/compose_hash")));
+    let beside = text(review, "/beside");
+    let mut page = if beside.is_empty() {
+        findings(page, &review["findings"])
+    } else {
+        let otherwise = format!("nothing that is not in {beside} too: `compose lint` tells all");
+        found_or(page, &review["findings"], &otherwise)
+    };
     let changes: Vec<Vec<Cell>> =
         review["changes"].as_array().into_iter().flatten().map(change).collect();
     if !changes.is_empty() {
-        page = page.line(format!("Beside {}:", text(review, "/beside")));
+        page = page.line(format!("Beside {beside}:"));
         page = page.table(vec!["", "where", "before", "after"], changes);
     }
     match review["more"].as_u64() {

@@ -105,7 +105,7 @@ pub enum NoPlan {
     NoNodes,
     #[error(
         "{} under way; withdraw what is not wanted first: {}", requests(.0.len()),
-        .0.iter().map(|id| format!("countersign withdraw {id}")).collect::<Vec<_>>().join(", ")
+        .0.iter().map(|id| format!("countersign withdraw {id} --reason TEXT")).collect::<Vec<_>>().join(", ")
     )]
     UnderWay(Vec<RequestId>),
     #[error(

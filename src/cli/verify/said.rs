@@ -140,9 +140,10 @@ impl Said {
 
     /// A proposal, or an EIP-712 document.
     fn of_document(name: &str, mut value: Value) -> Result<Self> {
-        // What `payload` warned of when it wrote the file: here it is found out again.
+        // What `payload` wrote beside what it was given: here it is found out again.
         if let Some(fields) = value.as_object_mut() {
             fields.shift_remove("warnings_here");
+            fields.shift_remove("commands");
         }
         if value["primaryType"] == "SafeTx" {
             let (chain, owner, safe_tx) = read_eip712(&value)

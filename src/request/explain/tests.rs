@@ -1,6 +1,8 @@
+use alloy::primitives::Address;
 use chrono::TimeDelta;
 
 use super::*;
+use crate::request::ids::{SafeTxHash, TxHash};
 use crate::request::samples::{facts, now, request};
 
 const FRESH: Option<TimeDelta> = Some(TimeDelta::days(10));
@@ -318,4 +320,29 @@ fn what_owners_signed_outlives_a_request_until_the_chain_has_seen_it() {
             }
         }
     }
+}
+
+#[test]
+fn what_was_signed_before_is_told_while_signatures_are_waited_for() {
+    let hash = SafeTxHash(alloy::primitives::B256::repeat_byte(0x5a));
+    let (same, other) = ("an owner more signed this very transaction", "2 owners signed another");
+    for (before, words) in [
+        (SignedBefore::default(), vec![]),
+        (SignedBefore { same: 1, other: None }, vec![same]),
+        (SignedBefore { same: 0, other: Some((hash, 2)) }, vec![other]),
+        (SignedBefore { same: 1, other: Some((hash, 2)) }, vec![same, other]),
+    ] {
+        let around = Around { signed_before: before, ..around(true) };
+        let told = told_around(Status::Proposed, around, |_| {});
+        for every in [same, other] {
+            assert_eq!(told.next.contains(every), words.contains(&every), "{}", told.next);
+        }
+    }
+}
+
+#[test]
+fn without_a_key_nobody_is_told_that_something_is_committed() {
+    let told = |can_prepare| told_around(Status::Registered, around(can_prepare), |_| {}).next;
+    assert!(told(true).contains("commits the replica"), "{}", told(true));
+    assert!(told(false).contains("nothing is committed before"), "{}", told(false));
 }

@@ -134,6 +134,10 @@ async fn record(
             tracing::info!(request.id = %request.id, route, "somebody committed it through the gateway");
             "settled"
         }
+        Elsewhere::Late(request) => {
+            tracing::warn!(request.id = %request, route, "somebody committed it although it had ended");
+            "ended"
+        }
         Elsewhere::Ignored(_) => "ignored",
         Elsewhere::Unknown => "unknown",
     })

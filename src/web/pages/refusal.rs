@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::{bar::Bar, parts, written};
 use crate::web::{
     WebState,
-    gate::{Auditor, Caller, Reader},
+    gate::{Auditor, Caller, FORM_OF_ANOTHER_SESSION, Reader},
     problem::{BASIC, Problem},
     sight::Sight,
 };
@@ -31,8 +31,9 @@ struct Refusal<'a> {
     heading: &'static str,
 }
 
-fn heading(status: u16) -> &'static str {
-    match status {
+fn heading(problem: &Problem) -> &'static str {
+    match problem.status {
+        _ if problem.code == FORM_OF_ANOTHER_SESSION => "This form is too old",
         400 | 422 => "Something in this link or form does not read",
         401 => "Please sign in",
         403 => "Your role may not see this",
@@ -59,7 +60,7 @@ impl PageProblem {
 
 impl IntoResponse for PageProblem {
     fn into_response(self) -> Response {
-        let page = written(&Refusal { problem: &self.0, heading: heading(self.0.status) });
+        let page = written(&Refusal { problem: &self.0, heading: heading(&self.0) });
         // The status is that of the API; only the body is for people.
         let mut response = self.0.quiet().into_response();
         if let Ok(page) = page {
@@ -188,7 +189,7 @@ mod tests {
         assert!(!asks(&response));
         assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
         assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
-        let page = Refusal { problem: &problem, heading: heading(401) }.render().unwrap();
+        let page = Refusal { problem: &problem, heading: heading(&problem) }.render().unwrap();
         assert!(page.contains("no &#60;b&#62;token"), "{page}");
         assert!(page.contains("href=\"/sign-in\"") && page.contains("href=\"/token\""), "{page}");
     }

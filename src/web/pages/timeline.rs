@@ -98,15 +98,15 @@ fn words(event: &Event) -> String {
             format!("The commit had no effect ({code}): {reason}")
         }
         E::Settled { replica: Some(replica), reason, .. } => {
-            format!("Settled by a person: the replica is {replica}: {reason}")
+            format!("Settled by a person: the CVM is {replica}: {reason}")
         }
         E::Settled { replica: None, reason, .. } => {
-            format!("Settled by a person: the commit made no replica: {reason}")
+            format!("Settled by a person: the commit had no effect: {reason}")
         }
         E::Retried { reason } => format!("To be tried now: {reason}"),
         E::Commented { text } => format!("Comment: {text}"),
         E::Committed { replica, how, .. } => {
-            format!("Committed: the replica is {replica} (known from {how})")
+            format!("Committed: the CVM is {replica} (known from {how})")
         }
         E::CommittedElsewhere { replica, how, .. } => {
             format!("Committed by somebody else: the CVM is {replica} (known from {how})")
