@@ -118,6 +118,8 @@ impl Browser {
             .arg(here("tests/browser").join(script))
             .env("NODE_MODULES", here("node_modules"))
             .env("BROWSER_ADDRESS", self.address().expect("it listens"))
+            // What a script that was ended leaves behind goes with the browser.
+            .env("TMPDIR", self.folder.path())
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
