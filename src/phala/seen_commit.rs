@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{CommitToken, Instance, act::operation_name, fields::Fields, wire};
+use super::{CommitToken, Instance, act::operation_name, fields::Fields};
 use crate::request::ids::ReplicaId;
 
 /// The CVM that was made, and what the work is called that an update set off: as far as the answer names
@@ -12,9 +12,8 @@ pub fn seen_commit(
     answer: &Value,
     token: Option<&CommitToken>,
 ) -> (Option<ReplicaId>, Option<String>) {
-    let is_token =
-        |id: &ReplicaId| token.is_some_and(|token| wire::same_cvm(id.as_str(), token.expose()));
-    let made = Instance::read(answer).ok().map(|made| made.id).filter(|id| !is_token(id));
+    let has_token = |id: &ReplicaId| token.is_some_and(|token| token.stands_in(id.as_str()));
+    let made = Instance::read(answer).ok().map(|made| made.id).filter(|id| !has_token(id));
     let operation = Fields(answer).value(&["/correlation_id"]).and_then(Value::as_str);
     let operation = operation.zip(token).and_then(|(name, token)| operation_name(name, token));
     (made, operation)
@@ -35,6 +34,7 @@ mod tests {
         let id = |answer: Value| seen_commit(&answer, Some(&token)).0.map(|id| id.to_string());
         assert_eq!(id(json!({ "vm_uuid": MADE })).as_deref(), Some(MADE));
         assert_eq!(id(json!({ "vm_uuid": TOKEN.replace('-', "") })), None);
+        assert_eq!(id(json!({ "vm_uuid": format!("cvm-{TOKEN}") })), None);
         for none in [json!(null), json!([]), json!({}), json!({ "vm_uuid": "a b" })] {
             assert_eq!(id(none), None);
         }

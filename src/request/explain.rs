@@ -6,7 +6,7 @@ mod when;
 
 use serde::{Deserialize, Serialize};
 
-pub use signatures::{Executions, Signed, SignedBefore};
+pub use signatures::{Executions, Rival, Signed, SignedBefore};
 pub use when::When;
 
 use super::{

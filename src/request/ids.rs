@@ -347,7 +347,9 @@ impl SourceCvm {
     #[must_use]
     pub fn app(&self) -> Option<AppId> {
         let (word, id) = self.0.split_at_checked(4)?;
-        if word.eq_ignore_ascii_case("app_") { id.parse().ok() } else { None }
+        // Capital letters are no checksum here: Phala Cloud writes none.
+        let is_app = word.eq_ignore_ascii_case("app_");
+        is_app.then(|| id.to_ascii_lowercase().parse().ok()).flatten()
     }
 
     /// The same CVM as an instance, in the one spelling of those.

@@ -61,12 +61,6 @@ pub async fn list_instances(
         };
         let mut listed = vec![];
         for one in instances {
-            // What does not name its device is on the one that its node has, as far as is known.
-            let device = match (one.device_id, &one.node_id) {
-                (Some(device), _) => Some(device),
-                (None, Some(node)) => store.device_of_node(node).await?,
-                (None, None) => None,
-            };
             if let (Some(device), Some(node)) = (one.device_id, one.node_id.clone()) {
                 let (name, answer) = (one.node_name.as_ref(), format!("the instance {}", one.id));
                 let node_name = name.map(|name| visible(name, false));
@@ -75,7 +69,7 @@ pub async fn list_instances(
             listed.push(ListedInstance {
                 id: one.id,
                 app,
-                device,
+                device: one.device_id,
                 node: one.node_id,
                 compose: one.compose_hash,
                 status: visible(&one.status, false),

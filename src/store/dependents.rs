@@ -1,15 +1,20 @@
 //! What ends with an event: attempts, proposals and preparations, in the transaction that records it.
 
+use alloy::primitives::Address;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
     During, Store, StoreError, batches::lock_waiting, journal::Actor, one_row, requests::record,
+    signed,
 };
 use crate::{
     clock::Time,
     planted::{Bug, planted},
-    request::{event::Event, ids::RequestId},
+    request::{
+        event::Event,
+        ids::{ChainId, RequestId},
+    },
 };
 
 /// How an attempt ended that made nothing, as a person says.
@@ -283,6 +288,28 @@ impl Store {
         };
         if let Err(error) = woken.await {
             tracing::warn!(request.id = %id, %error, "cannot wake what waits for a request");
+        }
+    }
+
+    /// Makes due what waits for higher nonces of a Safe: what was said to come first, or to be missing,
+    /// is another thing now. The proposal stands whatever becomes of this.
+    pub(super) async fn wake_above(&self, chain: ChainId, safe: Address, nonce: u64, now: Time) {
+        let woken = sqlx::query!(
+            "update requests set next_try_at = least(next_try_at, $4)
+             where id in (
+                select r.id from requests r
+                join proposals q on q.id = r.proposal_id and q.replaced_at is null
+                where q.chain_id = $1 and q.owner = $2 and q.nonce > $3
+                    and r.status in ('proposed', 'approved')
+                for update of r skip locked
+             )",
+            signed(chain.get()),
+            safe.as_slice(),
+            signed(nonce),
+            now,
+        );
+        if let Err(error) = woken.execute(&self.pool).await {
+            tracing::warn!(%error, "cannot wake what waits for higher nonces");
         }
     }
 

@@ -62,7 +62,8 @@ impl Store {
         let (chains, apps) = columns(apps);
         let rows = sqlx::query!(
             "select instance_id, app, node_id, compose_hash, status, seen_at from device_instances
-             where device_id = $1
+             where (device_id = $1 or device_id is null and node_id in
+                (select node_id from device_sightings where device_id = $1 and gone_at is null))
                and ($3::bigint[] is null or app in (select unnest($4::bytea[])))
              order by instance_id limit $2",
             device.0.as_slice(),

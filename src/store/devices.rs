@@ -70,7 +70,7 @@ pub struct Seen {
 pub struct ListedInstance {
     pub id: ReplicaId,
     pub app: AppId,
-    /// None when neither it nor its node is known to have one.
+    /// None when the list does not show it: then it is on one that its node has.
     pub device: Option<DeviceId>,
     pub node: Option<NodeId>,
     pub compose: Option<ComposeHash>,
@@ -203,19 +203,6 @@ impl Store {
             .during("note an instance")?;
         }
         super::commit(tx).await
-    }
-
-    /// The device id that a node was seen with last, for what is on it and does not name its own.
-    pub async fn device_of_node(&self, node: &NodeId) -> Result<Option<DeviceId>, StoreError> {
-        let device = sqlx::query_scalar!(
-            "select device_id from device_sightings where node_id = $1 and gone_at is null
-             order by last_seen_at desc, device_id limit 1",
-            node.as_str()
-        )
-        .fetch_optional(&self.pool)
-        .await
-        .during("look for the device of a node")?;
-        device.map(|id| hash_of(&id, "device_sightings", node).map(DeviceId)).transpose()
     }
 
     /// Apps that people made requests for, whose instances are worth asking for: those with open requests

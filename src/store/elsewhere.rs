@@ -52,7 +52,9 @@ impl Store {
         let prints: Vec<Vec<u8>> = token_fingerprints.iter().map(|it| it.to_vec()).collect();
         let mut tx = self.begin().await?;
         let holder = sqlx::query_scalar!(
-            "select request_id from preparations where token_fingerprint = any($1)",
+            "select r.id from preparations p join requests r on r.id = p.request_id
+             where p.token_fingerprint = any($1)
+             order by r.ended_at is not null, r.created_at desc limit 1",
             &prints
         )
         .fetch_optional(&mut *tx)
@@ -61,22 +63,20 @@ impl Store {
         let Some(id) = holder.map(RequestId) else { return Ok(Elsewhere::Unknown) };
         let request = get_locked(&mut tx, id).await?;
         let replica = request.target().updated().or_else(|| seen.replica.clone());
+        if request.facts.end.is_some() && request.facts.replica.is_none() {
+            let event = Event::Commented { text: in_words(replica.as_ref(), seen) };
+            if !is_said(&mut tx, id, &event).await? {
+                record_of(&mut tx, request, None, actor, &event, now).await?;
+                super::commit(tx).await?;
+            }
+            return Ok(Elsewhere::Late(id));
+        }
         let Some(replica) = replica else { return Ok(Elsewhere::Ignored(id)) };
         let event = Event::CommittedElsewhere {
             replica: replica.clone(),
             how: seen.how.clone(),
             operation: seen.operation.clone(),
         };
-        if request.facts.end.is_some() && request.facts.replica.is_none() {
-            let text = format!(
-                "somebody committed it with its token although it had ended: the CVM is {replica} (known from \
-                 {})",
-                seen.how
-            );
-            record_of(&mut tx, request, None, actor, &Event::Commented { text }, now).await?;
-            super::commit(tx).await?;
-            return Ok(Elsewhere::Late(id));
-        }
         if request.facts.apply(&event, now).is_err() {
             return Ok(Elsewhere::Ignored(id));
         }
@@ -88,6 +88,34 @@ impl Store {
         self.wake_queue_behind(id, &event, now).await;
         Ok(Elsewhere::Settled(Box::new(request)))
     }
+}
+
+/// That somebody committed what had ended.
+fn in_words(replica: Option<&ReplicaId>, seen: &SeenCommit) -> String {
+    let cvm = replica.map_or_else(
+        || "which CVM that made is not known".to_owned(),
+        |replica| format!("the answer names CVM {replica}"),
+    );
+    format!("somebody committed it although it had ended: {cvm} (known from {})", seen.how)
+}
+
+/// Whether the request says that already: who is not answered may ask again.
+async fn is_said(
+    tx: &mut sqlx::PgConnection,
+    id: RequestId,
+    comment: &Event,
+) -> Result<bool, StoreError> {
+    let Event::Commented { text } = comment else { return Ok(false) };
+    sqlx::query_scalar!(
+        r#"select exists (select from journal
+            where request_id = $1 and kind = $2 and body::jsonb ->> 'text' = $3) as "is!""#,
+        id.0,
+        comment.kind(),
+        text
+    )
+    .fetch_one(tx)
+    .await
+    .during("look for a comment")
 }
 
 async fn is_of_another(

@@ -50,7 +50,7 @@ impl Store {
         let prints: Vec<Vec<u8>> = sqlx::query_scalar!(
             "select p.token_fingerprint from preparations p join requests r on r.id = p.request_id
              where r.kind = 'update' and r.source_cvm = $1 and r.compose_hash = $2
-               and p.ended_at is null",
+               and (p.ended_at is null or r.ended_at is not null)",
             source.as_str(),
             compose.0.as_slice(),
         )

@@ -9,7 +9,7 @@ use crate::{
     clock::Time,
     request::{
         Request,
-        explain::{Executions, Signed, SignedBefore},
+        explain::{Executions, Rival, Signed, SignedBefore},
         facts::BlockRef,
         ids::{AppId, BlockHash, ChainId, RequestId, SafeTxHash, TxHash},
     },
@@ -227,7 +227,13 @@ impl Store {
     pub async fn signed_before(&self, request: RequestId) -> Result<SignedBefore, StoreError> {
         let rows = sqlx::query!(
             r#"select o.safe_tx_hash as "hash!", o.safe_tx_hash = p.safe_tx_hash as "is_same!",
-                count(distinct c.owner) as "owners!"
+                count(distinct c.owner) as "owners!",
+                bool_or(o.threshold <= (
+                    select count(distinct all_of.owner) from proposals twin
+                    join confirmations all_of on all_of.proposal_id = twin.id
+                    where twin.chain_id = o.chain_id and twin.owner = o.owner
+                        and twin.safe_tx_hash = o.safe_tx_hash
+                )) as "is_by_all!"
              from requests r
              join proposals p on p.id = r.proposal_id
              join proposals o on o.chain_id = p.chain_id and o.owner = p.owner and o.nonce = p.nonce
@@ -248,8 +254,8 @@ impl Store {
             if row.is_same {
                 before.same = owners;
             } else if before.other.is_none() {
-                before.other =
-                    Some((SafeTxHash(hash_of(&row.hash, "proposals", request)?), owners));
+                let hash = SafeTxHash(hash_of(&row.hash, "proposals", request)?);
+                before.other = Some(Rival { hash, owners, is_by_all: row.is_by_all });
             }
         }
         Ok(before)

@@ -175,7 +175,11 @@ impl Store {
             let lease = Some(lease).filter(|lease| lease.request == *id);
             record(&mut tx, *id, lease, actor, &event, proposal.created_at).await?;
         }
-        super::commit(tx).await
+        super::commit(tx).await?;
+        if let Some(safe) = &proposal.safe {
+            self.wake_above(proposal.chain, proposal.owner, safe.nonce, proposal.created_at).await;
+        }
+        Ok(())
     }
 
     /// The live proposal of a request.

@@ -39,8 +39,8 @@ impl Store {
         Ok(relying)
     }
 
-    /// What a request made relies on what it was made with, until a later update of it runs, or a list shows
-    /// what it runs on, or does not show it any more.
+    /// What a request made relies on what it was made with, also when it failed, until a later update of it
+    /// runs, or a list shows what it runs and on which device, or does not show it any more.
     async fn relying_requests(
         &self,
         chain: ChainId,
@@ -48,26 +48,23 @@ impl Store {
         values: &[Vec<u8>],
     ) -> Result<Vec<Reliance>, StoreError> {
         let rows = sqlx::query!(
-            r#"select id, compose_hash, device_id, node_id,
-                status not in ('committed', 'running') as "is_open!",
-                case when status in ('committed', 'running') then replica_id end as replica
+            r#"select id, compose_hash, device_id, node_id, replica_id
              from requests r
              where chain_id = $1 and app = $2 and (compose_hash = any($3) or device_id = any($3))
-               and ended_as is null
-               and not (status = 'running' and (
-                    exists (
-                        select from requests later
-                        where later.replica_id = r.replica_id and later.running_at > r.running_at
-                    )
-                    or exists (
-                        select from apps a
-                        left join device_instances i
-                            on i.app = a.app and i.instance_id = r.replica_id
-                        where a.chain_id = r.chain_id and a.app = r.app
-                            and a.instances_listed_at > r.running_at + $5
-                            and (i.instance_id is null
-                                or i.compose_hash is not null and i.device_id is not null)
-                    )))
+               and (ended_at is null or replica_id is not null)
+               and not exists (
+                    select from requests later
+                    where later.replica_id = r.replica_id
+                        and later.running_at > coalesce(r.ended_at, r.running_at)
+               )
+               and not exists (
+                    select from apps a
+                    left join device_instances i on i.app = a.app and i.instance_id = r.replica_id
+                    where a.chain_id = r.chain_id and a.app = r.app
+                        and a.instances_listed_at > coalesce(r.ended_at, r.running_at) + $5
+                        and (i.instance_id is null
+                            or i.compose_hash is not null and i.device_id is not null)
+               )
              order by created_at desc, id desc limit $4"#,
             signed(chain.get()),
             app.0.as_slice(),
@@ -83,12 +80,13 @@ impl Store {
             .map(|row| {
                 let hash = |bytes: &[u8]| hash_of(bytes, "requests", row.id);
                 let node = row.node_id.map(|node| node.parse()).transpose();
-                let instance = row.replica.map(|id| id.parse()).transpose();
+                let is_open = row.replica_id.is_none();
+                let instance = row.replica_id.map(|id| id.parse()).transpose();
                 Ok(Reliance {
                     compose: Some(ComposeHash(hash(&row.compose_hash)?)),
                     device: Some(DeviceId(hash(&row.device_id)?)),
                     node: node.map_err(|_| wrong("node_id", row.id))?,
-                    request: row.is_open.then_some(RequestId(row.id)),
+                    request: is_open.then_some(RequestId(row.id)),
                     instance: instance.map_err(|_| wrong("replica_id", row.id))?,
                 })
             })
@@ -101,9 +99,14 @@ impl Store {
         values: &[Vec<u8>],
     ) -> Result<Vec<Reliance>, StoreError> {
         let rows = sqlx::query!(
-            "select instance_id, device_id, node_id, compose_hash from device_instances
-             where app = $1 and (compose_hash = any($2) or device_id = any($2))
-             order by seen_at desc, instance_id limit $3",
+            r#"select i.instance_id, coalesce(i.device_id, s.device_id) as device_id, i.node_id,
+                i.compose_hash
+             from device_instances i
+             left join device_sightings s
+                on i.device_id is null and s.node_id = i.node_id and s.gone_at is null
+             where i.app = $1
+                and (i.compose_hash = any($2) or coalesce(i.device_id, s.device_id) = any($2))
+             order by i.seen_at desc, i.instance_id limit $3"#,
             app.0.as_slice(),
             values,
             ROWS_MAX,

@@ -495,7 +495,7 @@ async fn signatures_are_for_a_transaction_whichever_request_they_were_asked_for(
     assert_ne!(first, second);
     assert_eq!(hash_of(&second).await, hash, "it is the same transaction");
     let told = next(&second).await;
-    assert!(told.contains("an owner more signed this very transaction before"), "{told}");
+    assert!(told.contains("one more owner signed this very transaction before"), "{told}");
     world.sign_by(api, &second, 1).await;
     withdrawn(&second).await;
     for id in [&first, &second] {

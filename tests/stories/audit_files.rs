@@ -3,11 +3,15 @@
 
 use alloy::{primitives::B256, sol, sol_types::SolCall};
 use chrono::TimeDelta;
-use countersign::dstack::Generation;
+use countersign::{
+    dstack::Generation,
+    request::ids::{ComposeHash, DeviceId},
+    store::devices::ListedInstance,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::world::{Answer, Api, Running, World, api::make_token, eventually};
+use crate::world::{Answer, Api, DEPTH, Running, World, api::make_token, eventually};
 
 sol! {
     function addDevice(bytes32 deviceId) external;
@@ -320,6 +324,71 @@ async fn a_removal_says_which_instances_nodes_and_requests_it_would_hit() {
         (!device["instances"].as_array()?.contains(replica)).then_some(())
     })
     .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_made_here_needs_its_entries_until_a_list_shows_otherwise() {
+    let (world, running, app) = audited().await;
+    let api = &running.api;
+    let id = world.carry(api, &world.submission(&world.prepare().await)).await;
+    let request = api.wait_for(&id, "running").await;
+    let needs = async |value: &Value, replica: &Value| {
+        let list = good(api, &format!("/v1{app}/allowlist")).await.body;
+        let entries = list["entries"].as_array().unwrap().clone();
+        let entry = entries.into_iter().find(|one| one["value"] == *value).expect("it is allowed");
+        entry["removal"]["instances"].as_array().unwrap().contains(replica)
+    };
+    let (replica, device, compose) =
+        (&request["replica"]["id"], &request["device_id"], &request["compose_hash"]);
+    let shown = ListedInstance {
+        id: replica.as_str().unwrap().parse().unwrap(),
+        app: world.town.chain.app,
+        device: Some(device.as_str().unwrap().parse().unwrap()),
+        node: Some("6".parse().unwrap()),
+        compose: Some(compose.as_str().unwrap().parse().unwrap()),
+        status: "running".into(),
+        seen_at: running.service.clock.now(),
+    };
+    let other = ListedInstance {
+        device: Some(DeviceId(DEVICE)),
+        compose: Some(ComposeHash([0xcc; 32].into())),
+        ..shown.clone()
+    };
+    world.clock.pass(TimeDelta::minutes(6));
+    let now = running.service.clock.now();
+    for (case, list, needed) in [
+        ("as it was made", vec![shown.clone()], [true, true]),
+        (
+            "its device is not shown",
+            vec![ListedInstance { device: None, ..shown.clone() }],
+            [true, true],
+        ),
+        (
+            "neither is what it runs, nor where",
+            vec![ListedInstance { device: None, compose: None, node: None, ..shown.clone() }],
+            [true, true],
+        ),
+        ("it runs something else, elsewhere", vec![other], [false, false]),
+        ("it is gone", vec![], [false, false]),
+    ] {
+        running.service.store.saw_instances(shown.app, &list, now).await.unwrap();
+        let told = [needs(device, replica).await, needs(compose, replica).await];
+        assert_eq!(told, needed, "{case}");
+    }
+    let early = running.service.clock.now() - TimeDelta::minutes(3);
+    running.service.store.saw_instances(shown.app, &[], early).await.unwrap();
+    assert!(needs(device, replica).await, "what was made is listed a moment later");
+
+    // What failed after its commit runs all the same, perhaps.
+    world.switch(json!({ "boot_compose_hash": "cc".repeat(32) }));
+    let prepared = world.prepare_on(7).await;
+    let failed = api.submit(&world.submission_on(&prepared, 7)).await;
+    world.sign(api, &failed).await;
+    world.execute(api, &failed).await;
+    world.mine(DEPTH).await;
+    let failed = api.wait_for(&failed, "failed").await;
+    assert!(needs(&failed["device_id"], &failed["replica"]["id"]).await, "{failed:#}");
     running.stop().await;
 }
 

@@ -186,7 +186,7 @@ async fn what_ends_leaves_the_others_to_be_proposed_without_it() {
         "another transaction at this nonce before, {}",
         together["safe_tx_hash"].as_str().unwrap()
     );
-    assert!(next.contains(&rival), "{next}");
+    assert!(next.contains(&rival) && next.contains("instead, now"), "{next}");
     assert_eq!(alone["calls"].as_array().unwrap().len(), 2, "{alone:#}");
     let told = api.last_told(&ids[1], "proposal_replaced").await;
     let why = format!("it was for request {} as well, which was withdrawn", ids[0]);

@@ -75,16 +75,14 @@ const RULES: [(&str, &str); 6] = [
 ];
 
 /// Words that are not self-evident.
-const LEGEND: [(&str, &str); 6] = [
+const LEGEND: [(&str, &str); 7] = [
     ("TCB up to date", "the app lets in only machines with their firmware up to date"),
     ("Code frozen", "whether the contract's code can no longer be replaced"),
     ("Offered to", "who may take the ownership over"),
     ("Drift", "where the ledger, made from events, and the chain's state differ"),
     ("decided by", "who called the app: its Safe by owners or module, a timelock, a key"),
-    (
-        "requests, replicas",
-        "requests that had it allowed, also those taken back since, and what runs by it",
-    ),
+    ("requests", "those that had it allowed, also those taken back since"),
+    ("needed by", "instances made here or on Phala Cloud's last list, and requests on their way"),
 ];
 
 fn entries(list: &Value) -> &[Value] {
@@ -117,12 +115,18 @@ pub fn page(list: &Value, drift: &Drift) -> Page {
         }
         (None, _) => Cell::toned("not read yet: this list is not complete", Tone::Waiting),
     };
+    let listed = list["instances_listed_at"].as_str();
+    let listed_at = match listed {
+        Some(_) => time(list, "/instances_listed_at").into(),
+        None => Cell::toned("not yet: what runs and was not made here is not known", Tone::Waiting),
+    };
     let tone = if drift.ending() == Ending::Done { Tone::Good } else { Tone::Bad };
     let mut facts = vec![
         ("App", text(list, "/app").into()),
         ("Chain", text(list, "/chain_id").into()),
         ("As of", at.into()),
         ("Events known from", known),
+        ("Instances listed", listed_at),
     ];
     facts.extend(RULES.map(|(name, title)| (title, rule(list, name))));
     facts.push(("Drift", Cell::toned(drift.words(), tone)));
@@ -135,7 +139,8 @@ pub fn page(list: &Value, drift: &Drift) -> Page {
     if list["untold"].is_string() && list["untold"] != list["warning"] {
         facts.push(("Not known", Cell::toned(text(list, "/untold"), Tone::Waiting)));
     }
-    let rows: Vec<Vec<Cell>> = entries(list).iter().map(row).collect();
+    let rows: Vec<Vec<Cell>> =
+        entries(list).iter().map(|entry| row(entry, listed.is_some())).collect();
     let page = Page::default().title("Allowlist").facts(facts).title("Allowed");
     let page = if rows.is_empty() {
         page.line("nothing that the ledger knows of")
@@ -148,7 +153,7 @@ pub fn page(list: &Value, drift: &Drift) -> Page {
             "by transaction",
             "decided by",
             "requests",
-            "replicas",
+            "needed by",
         ];
         page.wide_table(heads, rows, &[])
     };
@@ -164,7 +169,7 @@ fn rule(list: &Value, name: &str) -> Cell {
     }
 }
 
-fn row(entry: &Value) -> Vec<Cell> {
+fn row(entry: &Value, is_listed: bool) -> Vec<Cell> {
     vec![
         text(entry, "/kind").replace('_', " ").into(),
         text(entry, "/value").into(),
@@ -172,16 +177,27 @@ fn row(entry: &Value) -> Vec<Cell> {
         time(entry, "/since_time").into(),
         Cell::hash(text(entry, "/tx")),
         by(entry).into(),
-        names(entry, "requests").into(),
-        names(entry, "replicas").into(),
+        names(&entry["requests"]).unwrap_or_else(|| "-".into()).into(),
+        needed_by(entry, is_listed),
     ]
 }
 
-/// Ids in a list, or a dash.
-fn names(entry: &Value, list: &str) -> String {
-    let ids = entry[list].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ids: Vec<String> = ids.iter().map(|id| text(id, "")).collect();
-    if ids.is_empty() { "-".into() } else { ids.join(" ") }
+/// Ids in a list, if there are any.
+fn names(list: &Value) -> Option<String> {
+    let ids: Vec<String> = list.as_array()?.iter().map(|id| text(id, "")).collect();
+    (!ids.is_empty()).then(|| ids.join(" "))
+}
+
+/// Who a removal would hit. Before the instances were listed nobody can be said not to need it.
+fn needed_by(entry: &Value, is_listed: bool) -> Cell {
+    let removal = &entry["removal"];
+    let requests = names(&removal["requests"]).map(|ids| format!("requests {ids}"));
+    let needed: Vec<String> = names(&removal["instances"]).into_iter().chain(requests).collect();
+    match (needed.is_empty(), is_listed) {
+        (false, _) => needed.join(", ").into(),
+        (true, true) => "nobody known here".into(),
+        (true, false) => Cell::toned("not known", Tone::Waiting),
+    }
 }
 
 fn differences(page: Page, drift: &Drift) -> Page {

@@ -8,11 +8,11 @@ pub const REPLICAS_MAX: usize = 100;
 /// Why it is not clear which node is meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NodeProblem {
-    #[error("--node: no node is called `{name}` ({})", candidates(.nodes))]
+    #[error("no node is called `{name}` ({})", candidates(.nodes))]
     Missing { name: String, nodes: Vec<Node> },
-    #[error("--node: several nodes are called `{name}`, so name one by its id ({})", candidates(.nodes))]
+    #[error("several nodes are called `{name}`, so name one by its id ({})", candidates(.nodes))]
     Ambiguous { name: String, nodes: Vec<Node> },
-    #[error("--node: node {0} is named twice; --count makes several replicas on it")]
+    #[error("node {0} is named twice; --count makes several replicas on it")]
     Twice(String),
     #[error("--count: expected 1 to {REPLICAS_MAX}")]
     Count,

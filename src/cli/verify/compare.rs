@@ -59,6 +59,8 @@ pub enum Verdict {
     Bad,
     /// It could not be checked.
     Open,
+    /// It is as shown, and nobody can act on it any more.
+    Past,
 }
 
 /// One check, in words.
@@ -107,6 +109,11 @@ impl Report {
             || self.checks.iter().any(|check| check.verdict == Verdict::Open)
     }
 
+    /// Whether nothing is to be signed any more.
+    pub fn is_past(&self) -> bool {
+        self.checks.iter().any(|check| check.verdict == Verdict::Past)
+    }
+
     /// Whether the transaction is not, or would not do, what additions to an allowlist do.
     pub fn is_unexpected(&self) -> bool {
         let simulated = |foreseen: &Foreseen| match foreseen {
@@ -118,7 +125,7 @@ impl Report {
 
     /// Whether a person must look before anybody signs.
     pub fn needs_attention(&self) -> bool {
-        !self.matches || self.is_unexpected() || self.is_open()
+        !self.matches || self.is_unexpected() || self.is_open() || self.is_past()
     }
 }
 

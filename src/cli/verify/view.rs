@@ -59,6 +59,8 @@ fn verdict(said: &Said, report: &Report) -> Page {
         (format!("DOES NOT MATCH what {by} shows: do not sign"), Tone::Bad)
     } else if is_odd {
         (format!("IS NOT WHAT IS EXPECTED, though it is what {by} shows: do not sign"), Tone::Bad)
+    } else if report.is_past() {
+        (format!("is what {by} shows, and past: nothing is to be signed any more"), Tone::Waiting)
     } else if report.is_open() {
         (format!("fits together as {by} shows it, and is not checked"), Tone::Waiting)
     } else {
@@ -89,6 +91,7 @@ fn check(check: &Check) -> Cell {
         Verdict::Note => ("- ", Tone::Plain),
         Verdict::Bad => ("! ", Tone::Bad),
         Verdict::Open => ("? ", Tone::Waiting),
+        Verdict::Past => ("! ", Tone::Waiting),
     };
     Cell::toned(format!("{mark}  {}", check.words), tone)
 }

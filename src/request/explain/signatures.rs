@@ -35,8 +35,18 @@ pub struct Signed {
 pub struct SignedBefore {
     /// Owners who signed the very transaction for another request, or an earlier proposal, and not yet here.
     pub same: u64,
-    /// Another transaction, that of those with most owners, and how many.
-    pub other: Option<(SafeTxHash, u64)>,
+    /// Another transaction, that of those with most owners.
+    pub other: Option<Rival>,
+}
+
+/// A transaction that can be executed instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rival {
+    pub hash: SafeTxHash,
+    /// Owners who signed it.
+    pub owners: u64,
+    /// They are as many as it needs.
+    pub is_by_all: bool,
 }
 
 /// Signatures do not go away with the request.
@@ -79,22 +89,23 @@ pub fn taken_back(facts: &Facts, seen: Executions) -> String {
 impl SignedBefore {
     /// That more counts on chain than is counted for the proposal that stands.
     pub fn words(self) -> String {
-        let who = |owners: u64| match owners {
-            1 => "an owner".to_owned(),
-            owners => format!("{owners} owners"),
+        let same = match self.same {
+            0 => None,
+            1 => Some("one more owner".to_owned()),
+            more => Some(format!("{more} more owners")),
         };
-        let same = (self.same > 0).then(|| {
+        let same = same.map(|who| {
             format!(
-                "; {} more signed this very transaction before, for what was taken back or proposed again, \
-                 which counts on chain for whoever has it",
-                who(self.same)
+                "; {who} signed this very transaction before, for what was taken back or proposed again, which \
+                 counts on chain for whoever has it"
             )
         });
-        let other = self.other.map(|(hash, owners)| {
+        let other = self.other.map(|Rival { hash, owners, is_by_all }| {
+            let who = if owners == 1 { "an owner".to_owned() } else { format!("{owners} owners") };
+            let when = if is_by_all { "now" } else { "as soon as all that are needed have signed" };
             format!(
-                "; {} signed another transaction at this nonce before, {hash}: as soon as all that are needed \
-                 have, whoever has it can execute that one instead",
-                who(owners)
+                "; {who} signed another transaction at this nonce before, {hash}: whoever has the signatures \
+                 can execute that one instead, {when}"
             )
         });
         [same, other].into_iter().flatten().collect()

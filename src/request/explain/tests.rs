@@ -325,12 +325,13 @@ fn what_owners_signed_outlives_a_request_until_the_chain_has_seen_it() {
 #[test]
 fn what_was_signed_before_is_told_while_signatures_are_waited_for() {
     let hash = SafeTxHash(alloy::primitives::B256::repeat_byte(0x5a));
-    let (same, other) = ("an owner more signed this very transaction", "2 owners signed another");
+    let (same, other) = ("one more owner signed this very transaction", "2 owners signed another");
+    let rival = Rival { hash, owners: 2, is_by_all: true };
     for (before, words) in [
         (SignedBefore::default(), vec![]),
         (SignedBefore { same: 1, other: None }, vec![same]),
-        (SignedBefore { same: 0, other: Some((hash, 2)) }, vec![other]),
-        (SignedBefore { same: 1, other: Some((hash, 2)) }, vec![same, other]),
+        (SignedBefore { same: 0, other: Some(rival) }, vec![other]),
+        (SignedBefore { same: 1, other: Some(rival) }, vec![same, other]),
     ] {
         let around = Around { signed_before: before, ..around(true) };
         let told = told_around(Status::Proposed, around, |_| {});

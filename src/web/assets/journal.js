@@ -64,7 +64,7 @@ async function verify() {
   const whole = `${last.seq} entries, chain whole, head ${last.hash}.`;
   if (!sought) return [true, whole];
   if (found) return [true, `${whole} The noted head is entry ${found}.`];
-  return [false, `${whole} But no entry has the noted head: the journal up to it was replaced.`];
+  return [false, `${whole} But no entry has the noted head: the journal up to it was replaced, unless the head is mistyped or of another service.`];
 }
 
 button.addEventListener("click", async () => {

@@ -162,7 +162,7 @@ fn nonce(next: u64, nonce: U256) -> Check {
     match nonce.cmp(&at) {
         Ordering::Equal => Check::new(Verdict::Good, format!("nonce {nonce} is the Safe's next")),
         Ordering::Less => Check::new(
-            Verdict::Bad,
+            Verdict::Past,
             format!(
                 "nonce {nonce} is used up, as the Safe is at {next}: this was executed, or never will be"
             ),
