@@ -67,13 +67,14 @@ pub async fn allowlist_at(
             since.to_rfc3339()
         )
     });
+    let warnings: Vec<String> = halted.into_iter().chain(warning(history, at)).collect();
     let mut list = Allowlist {
         at,
         head,
         policy: policy(&ledger, history.is_whole(), at),
         generation: None,
         instances_listed_at: store.instances_listed_at(history.chain, history.app).await?,
-        warning: halted.or_else(|| warning(history, at)),
+        warning: (!warnings.is_empty()).then(|| warnings.join("; ")),
         unreadable: None,
         untold: None,
         ledger,

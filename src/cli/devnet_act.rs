@@ -134,7 +134,7 @@ pub fn safe_tx_hash(proposal: &Value) -> Result<SafeTxHash> {
 pub async fn sign(args: SignArgs, service: &ServiceArgs) -> Result<Answer> {
     let (http, url) = (service.http()?, service.base());
     let request = request(&http, url, &args.id).await?;
-    if let Some(why) = is_past(&request, "signed") {
+    if let Some(why) = why_past(&request, "signed") {
         bail!(why);
     }
     let proposal = proposal(&http, url, &args.id).await?;
@@ -157,7 +157,7 @@ pub async fn sign(args: SignArgs, service: &ServiceArgs) -> Result<Answer> {
 }
 
 /// Why nothing is to be done by a request's owners any more; none while there is.
-fn is_past(request: &Value, done: &str) -> Option<String> {
+fn why_past(request: &Value, done: &str) -> Option<String> {
     let status: Status = text(request, "/status").parse().ok()?;
     let of = format!("nothing is to be {done} for it any more");
     match status {
@@ -194,9 +194,8 @@ pub async fn execute(args: ExecuteArgs, service: &ServiceArgs) -> Result<Answer>
         return make_calls(&proposal, rpc).await;
     }
     // What was signed for a request that was taken back, or expired, can be executed all the same.
-    let is_over =
-        ["withdrawn", "rejected", "expired"].map(Value::from).contains(&request["status"]);
-    if let Some(why) = is_past(&request, "executed").filter(|_| !is_over) {
+    let is_over = matches!(request["status"].as_str(), Some("withdrawn" | "rejected" | "expired"));
+    if let Some(why) = why_past(&request, "executed").filter(|_| !is_over) {
         bail!(why);
     }
     let call = &proposal["execution"];
@@ -244,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_is_past_its_approval_is_signed_by_nobody() {
-        let why = |status: &str| is_past(&json!({ "status": status }), "signed");
+        let why = |status: &str| why_past(&json!({ "status": status }), "signed");
         for status in ["prepared", "proposed", "approved", "a new word"] {
             assert_eq!(why(status), None, "{status}");
         }

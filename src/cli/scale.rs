@@ -87,7 +87,7 @@ pub async fn run(args: ScaleArgs, globals: &Globals) -> Result<Answer> {
     let plan = plan(&seen.present, args.replicas, &seen.on)?;
     let page = page(&seen, &plan, args.replicas);
     let json = json_of(&seen, &plan);
-    if matches!(plan, Plan::Nothing { .. }) {
+    if matches!(plan, Plan::Nothing) {
         return Ok(Answer::new(page, json!({ "plan": json, "applied": false })));
     }
     if !args.yes && (globals.json || !io::stdin().is_terminal()) {
@@ -112,7 +112,7 @@ async fn apply(
     plan: Plan,
 ) -> Result<Answer> {
     match plan {
-        Plan::Nothing { .. } => Ok(Answer::silent()),
+        Plan::Nothing => Ok(Answer::silent()),
         Plan::Delete(gone) => delete(cloud, &gone).await,
         Plan::Create { creations, .. } => {
             let is_governed = seen.present.allowed != Allowed::NotGoverned;
@@ -274,7 +274,7 @@ fn page(seen: &Seen, plan: &Plan, wanted: usize) -> Page {
         page.line(format!("one more counts that is under way: request {}", open.id))
     });
     match plan {
-        Plan::Nothing { .. } => page.line("nothing is to be done"),
+        Plan::Nothing => page.line("nothing is to be done"),
         Plan::Delete(gone) => {
             let row = |one: &Instance| -> Vec<Cell> {
                 let created = one.created_at.map_or_else(|| "-".into(), day);
@@ -355,10 +355,9 @@ fn json_of(seen: &Seen, plan: &Plan) -> Value {
         Entry::Unknown => "unknown",
     };
     let (app, present) = (seen.source.app, seen.present.instances.len());
+    let under_way = seen.present.coming().count();
     match plan {
-        Plan::Nothing { under_way, .. } => {
-            json!({ "app": app, "present": present, "under_way": under_way })
-        }
+        Plan::Nothing => json!({ "app": app, "present": present, "under_way": under_way }),
         Plan::Delete(gone) => {
             let gone: Vec<_> = gone.iter().map(|one| &one.id).collect();
             json!({ "app": app, "present": present, "delete": gone })
@@ -372,7 +371,7 @@ fn json_of(seen: &Seen, plan: &Plan) -> Value {
                 })
             });
             json!({
-                "app": app, "present": present, "under_way": seen.present.coming().count(),
+                "app": app, "present": present, "under_way": under_way,
                 "create": create.collect::<Vec<_>>(),
                 "compose_hash": word(*compose), "runs": seen.present.compose,
                 "source_cvm": seen.present.source, "requests": cost.requests,

@@ -32,8 +32,8 @@ pub enum Elsewhere {
     Settled(Box<Request>),
     /// The request has ended without one, and says now that somebody committed it.
     Late(RequestId),
-    /// The request has it already, or the answer names no CVM or one of another
-    /// request: nothing was recorded.
+    /// The request has it already, or the answer names no CVM or one of another request: nothing was
+    /// recorded.
     Ignored(RequestId),
     /// The token is of no request.
     Unknown,

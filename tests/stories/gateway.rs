@@ -272,13 +272,7 @@ async fn an_update_that_a_person_commits_by_its_hash_settles_its_request() {
     let world = slow_world().await;
     let running = world.start().await;
     let api = &running.api;
-    let source = world.town.source.as_str();
-    cli_with_document(&world, api).ok(&[&["deploy"], &DEPLOY[..], &[source]].concat()).await;
-    let id = only_request(api).await["id"].as_str().unwrap().to_owned();
-    let hash = world.town.cloud.issued().pop().unwrap().compose_hash;
-    let app = world.town.chain.app;
-    let call = Call::of_write(app, &Write::AddComposeHash(hash)).data;
-    world.as_the_safe(app.0, call).await;
+    let (id, hash) = update_prepared(&world, api).await;
     update_by_hash(&world, api, hash).await;
     let told = api.last_told(&id, "committed_elsewhere").await;
     assert_eq!(told["replica"], json!(world.town.source.as_instance()));
@@ -286,8 +280,19 @@ async fn an_update_that_a_person_commits_by_its_hash_settles_its_request() {
     running.stop().await;
 }
 
-/// A person commits an update by the name of the CVM, so that it has to be asked which one that is.
+/// An update that was prepared through the gateway: its request, and what it puts on the CVM.
+async fn update_prepared(world: &World, api: &Api) -> (String, ComposeHash) {
+    let source = world.town.source.as_str();
+    cli_with_document(world, api).ok(&[&["deploy"], &DEPLOY[..], &[source]].concat()).await;
+    let id = only_request(api).await["id"].as_str().unwrap().to_owned();
+    (id, world.town.cloud.issued().pop().unwrap().compose_hash)
+}
+
+/// The app allows an update, and a person commits it by the name of the CVM, so that it has to be asked
+/// which one that is.
 async fn update_by_hash(world: &World, api: &Api, hash: ComposeHash) {
+    let app = world.town.chain.app;
+    world.as_the_safe(app.0, Call::of_write(app, &Write::AddComposeHash(hash)).data).await;
     let answer = client()
         .patch(format!("{}/cvms/payments", gateway_of(api)))
         .header("X-API-Key", world.town.cloud.api_key())
@@ -305,14 +310,9 @@ async fn an_update_that_was_taken_back_says_that_a_person_made_it_all_the_same()
     let world = slow_world().await;
     let running = world.start().await;
     let api = &running.api;
-    let source = world.town.source.as_str();
-    cli_with_document(&world, api).ok(&[&["deploy"], &DEPLOY[..], &[source]].concat()).await;
-    let id = only_request(api).await["id"].as_str().unwrap().to_owned();
+    let (id, hash) = update_prepared(&world, api).await;
     let withdraw = format!("/v1/requests/{id}/withdraw");
     assert_eq!(api.post(&withdraw, &json!({ "reason": "no" })).await.status, 200);
-    let hash = world.town.cloud.issued().pop().unwrap().compose_hash;
-    let app = world.town.chain.app;
-    world.as_the_safe(app.0, Call::of_write(app, &Write::AddComposeHash(hash)).data).await;
     update_by_hash(&world, api, hash).await;
     let text = api.last_told(&id, "commented").await["text"].to_string();
     assert!(text.contains(world.town.source.as_instance().as_str()), "{text}");

@@ -73,10 +73,7 @@ pub struct Creation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// There are as many, or as many are under way.
-    Nothing {
-        present: usize,
-        under_way: usize,
-    },
+    Nothing,
     Create {
         creations: Vec<Creation>,
         compose: Entry,
@@ -139,7 +136,7 @@ pub fn plan(present: &Present, wanted: usize, on: &[Node]) -> Result<Plan, NoPla
         if wanted < all {
             return Err(NoPlan::UnderWay(coming.iter().map(|open| open.id).collect()));
         }
-        return Ok(Plan::Nothing { present: there, under_way: coming.len() });
+        return Ok(Plan::Nothing);
     }
     if !coming.is_empty() {
         return Err(NoPlan::UnderWay(coming.iter().map(|open| open.id).collect()));
